@@ -1,0 +1,1 @@
+//! MCP connections that drain.
