@@ -1,0 +1,268 @@
+//! What all probes saw at one instant, keyed by identity. Pure data.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A process for ever: the pid may be given out again, the pair may not (proc_pid_stat(5), field 22).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ProcessId {
+    /// Process id as the cell sees it.
+    pub pid: i32,
+    /// Start time in clock ticks since boot.
+    pub start_time: u64,
+}
+
+/// Kinds of things that leak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A living process.
+    Process,
+    /// A dead process that its parent never reaped.
+    Zombie,
+    /// A file descriptor.
+    Fd,
+    /// A thread.
+    Thread,
+    /// A tokio task of our own runtimes.
+    Task,
+    /// A file in the case's TMPDIR.
+    File,
+    /// Memory, a trend only.
+    Memory,
+}
+
+impl Kind {
+    /// Every kind, in the order reports list them.
+    pub const ALL: &'static [Kind] = &[
+        Kind::Process,
+        Kind::Zombie,
+        Kind::Fd,
+        Kind::Thread,
+        Kind::Task,
+        Kind::File,
+        Kind::Memory,
+    ];
+
+    /// As scenario files and reports spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Process => "process",
+            Kind::Zombie => "zombie",
+            Kind::Fd => "fd",
+            Kind::Thread => "thread",
+            Kind::Task => "task",
+            Kind::File => "file",
+            Kind::Memory => "memory",
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a descriptor refers to, by the form of its link in /proc/PID/fd (proc_pid_fd(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum FdKind {
+    /// A file, directory or device by path.
+    File,
+    /// `pipe:[inode]`, or a FIFO.
+    Pipe,
+    /// `socket:[inode]`.
+    Socket,
+    /// `anon_inode:[eventfd]`.
+    Eventfd,
+    /// `anon_inode:[eventpoll]`.
+    Epoll,
+    /// `anon_inode:[timerfd]`.
+    Timerfd,
+    /// `anon_inode:[signalfd]`.
+    Signalfd,
+    /// `anon_inode:inotify`.
+    Inotify,
+    /// `anon_inode:[pidfd]`, or a pidfs inode.
+    Pidfd,
+    /// `/memfd:NAME (deleted)`.
+    Memfd,
+    /// Any other anonymous inode.
+    Other,
+}
+
+/// Identity of one thing. Equal identities are the same thing; counts are never compared.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Identity {
+    /// A process, living or zombie.
+    Process(ProcessId),
+    /// A descriptor of a process.
+    Fd {
+        /// Whose.
+        owner: ProcessId,
+        /// Its number.
+        number: i32,
+        /// What it refers to.
+        kind: FdKind,
+        /// Link target, such as `pipe:[4711]` or a path.
+        target: String,
+        /// `st_dev` of what it refers to.
+        device: u64,
+        /// `st_ino` of what it refers to; the same for all of one anonymous kind.
+        inode: u64,
+        /// What fdinfo adds to tell anonymous ones apart: `eventfd-id: 7`, `Pid: 12`; else empty.
+        extra: String,
+    },
+    /// A thread of a process, the leader not counted.
+    Thread {
+        /// Whose.
+        owner: ProcessId,
+        /// Thread id.
+        tid: i32,
+        /// Start time in clock ticks since boot.
+        start_time: u64,
+    },
+    /// A task of one of our own tokio runtimes.
+    Task {
+        /// tokio's id, never given out again in one process.
+        id: u64,
+    },
+    /// A file left below the case's TMPDIR.
+    File {
+        /// Path relative to that TMPDIR.
+        path: String,
+        /// `st_dev`.
+        device: u64,
+        /// `st_ino`.
+        inode: u64,
+    },
+}
+
+impl Identity {
+    /// The process it belongs to, where it belongs to one.
+    pub fn owner(&self) -> Option<ProcessId> {
+        match self {
+            Identity::Process(id) => Some(*id),
+            Identity::Fd { owner, .. } | Identity::Thread { owner, .. } => Some(*owner),
+            Identity::Task { .. } | Identity::File { .. } => None,
+        }
+    }
+}
+
+/// What is known of a thing beside its identity; it may change while the thing stays the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Facts {
+    /// Of a process.
+    Process(ProcessFacts),
+    /// Of a descriptor.
+    Fd {
+        /// The close-on-exec bit is set.
+        close_on_exec: bool,
+        /// Open for writing (for a pipe: it is the write end).
+        writable: bool,
+    },
+    /// Of a thread.
+    Thread {
+        /// Name of the thread.
+        name: String,
+    },
+    /// Of a task.
+    Task {
+        /// `file:line` that spawned it, where known.
+        spawned_at: Option<String>,
+    },
+    /// Of a file.
+    File {
+        /// Size in bytes.
+        size: u64,
+    },
+}
+
+/// What is known of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessFacts {
+    /// Parent pid now.
+    pub parent: i32,
+    /// Process group.
+    pub group: i32,
+    /// Session.
+    pub session: i32,
+    /// State letter of proc_pid_stat(5): R, S, D, T, Z, …
+    pub state: char,
+    /// Short name of the executable, at most 15 bytes.
+    pub name: String,
+    /// Command line; empty for a zombie or where it could not be read.
+    pub command: Vec<String>,
+    /// The connection whose cookie its environment carries, where it could be read.
+    pub cookie: Option<String>,
+}
+
+impl ProcessFacts {
+    /// Dead and unreaped.
+    pub fn is_zombie(&self) -> bool {
+        self.state == 'Z'
+    }
+}
+
+/// Memory of one process, in KiB. A trend only; no single difference is a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// Resident set.
+    pub rss_kib: u64,
+    /// Proportional share of the resident set, where smaps_rollup could be read.
+    pub pss_kib: Option<u64>,
+}
+
+/// Something that could not be looked at. Never the same as nothing there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// What was to be read, such as `descriptors of pid 12 (node)`.
+    pub what: String,
+    /// Which kind of thing stays unknown.
+    pub kind: Kind,
+    /// The cause, such as `permission denied (os error 13)`.
+    pub cause: String,
+}
+
+/// What all probes saw at one instant.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Everything seen.
+    pub things: BTreeMap<Identity, Facts>,
+    /// Memory by process.
+    pub memory: BTreeMap<ProcessId, Memory>,
+    /// What could not be looked at.
+    pub unreadable: Vec<Unreadable>,
+    /// Two consecutive scans agreed. A torn snapshot shows births, but nothing rests on it alone.
+    pub stable: bool,
+}
+
+impl Snapshot {
+    /// The kind of a thing in this snapshot; a process may be living here and a zombie in the next.
+    pub fn kind_of(identity: &Identity, facts: &Facts) -> Kind {
+        match (identity, facts) {
+            (Identity::Process(_), Facts::Process(facts)) if facts.is_zombie() => Kind::Zombie,
+            (Identity::Process(_), _) => Kind::Process,
+            (Identity::Fd { .. }, _) => Kind::Fd,
+            (Identity::Thread { .. }, _) => Kind::Thread,
+            (Identity::Task { .. }, _) => Kind::Task,
+            (Identity::File { .. }, _) => Kind::File,
+        }
+    }
+
+    /// All processes, zombies too.
+    pub fn processes(&self) -> impl Iterator<Item = (ProcessId, &ProcessFacts)> {
+        self.things.iter().filter_map(|(identity, facts)| match (identity, facts) {
+            (Identity::Process(id), Facts::Process(facts)) => Some((*id, facts)),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! A lifecycle in a file: with subject, peer and expectation. Data; the TOML form is beside it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::step::Lifecycle;
+use crate::ledger::{
+    snapshot::Kind,
+    verdict::{Class, Culprit, Verdict},
+};
+
+/// A lifecycle with whom it is played on and what should come of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scenario {
+    /// What is done.
+    pub lifecycle: Lifecycle,
+    /// Who is judged.
+    pub subject: Subject,
+    /// What should come of it.
+    pub expect: Expectation,
+}
+
+/// Who is judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Subject {
+    /// One of our misbehaving servers, or its clean twin.
+    Fake(FakeSpec),
+    /// Any server, by its command line.
+    Command(Vec<String>),
+    /// Our connection core as the client, facing a server of ours.
+    Core(FakeSpec),
+}
+
+/// Which fake, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FakeSpec {
+    /// Its name, as in `scupper fake NAME`.
+    pub name: String,
+    /// Its clean twin.
+    pub fixed: bool,
+    /// `KEY=VALUE` options.
+    pub options: BTreeMap<String, String>,
+}
+
+/// What should come of a scenario. Strict both ways: a finding not listed fails it, and so does a
+/// listed one that does not appear.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expectation {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The findings.
+    pub findings: Vec<ExpectedFinding>,
+}
+
+/// A finding that should appear; what is absent may be anything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectedFinding {
+    /// Its class; leak where a file names none.
+    pub class: Class,
+    /// Its kind.
+    pub kind: Kind,
+    /// Whose duty it was.
+    pub culprit: Option<Culprit>,
+    /// Name of the step after which it was first seen, such as `call echo`.
+    pub birth_step: Option<String>,
+    /// Name of the step by which it should have been gone, such as `half-close stdin`.
+    pub due_step: Option<String>,
+}

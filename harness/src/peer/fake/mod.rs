@@ -1,0 +1,1 @@
+//! Misbehaving servers and their clean twins.

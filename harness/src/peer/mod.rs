@@ -1,0 +1,3 @@
+//! The other side, always ours: byte-exact, and able to misbehave.
+
+pub mod fake;

@@ -1,0 +1,107 @@
+//! The one enum through which a run talks to its reporters; only `report` prints.
+
+use std::time::Duration;
+
+use crate::ledger::verdict::{CaseReport, Verdict};
+
+/// Something that happened in a run.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The run begins.
+    RunStarted(RunInfo),
+    /// What the first look at the subject showed.
+    SubjectSeen(SubjectInfo),
+    /// A case begins in its cell.
+    CaseStarted {
+        /// Its id.
+        id: String,
+    },
+    /// A case was judged.
+    CaseEnded(Box<CaseReport>),
+    /// The run's own proof: the built-in leaks and their clean twins.
+    CanaryEnded(CanaryReport),
+    /// Worth saying once, not part of any case.
+    Note(String),
+    /// The run is over.
+    RunEnded(RunSummary),
+}
+
+/// What a run is about.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RunInfo {
+    /// Version of this program.
+    pub version: String,
+    /// What is judged: `server`, `run`, `replay`.
+    pub mode: String,
+    /// The subject in words: a command line, or a list of scenario paths.
+    pub subject: String,
+    /// Cases planned, where already known.
+    pub cases: usize,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// The command line that repeats the whole run.
+    pub repeat: String,
+}
+
+/// What a server said of itself.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SubjectInfo {
+    /// Its name, from serverInfo.
+    pub name: String,
+    /// Its version, from serverInfo.
+    pub version: String,
+    /// Eras it answers in.
+    pub eras: Vec<String>,
+    /// Names of all its tools.
+    pub tools: Vec<String>,
+    /// Names of those that may be called unasked: read-only and closed-world.
+    pub callable: Vec<String>,
+    /// Launcher processes between client and server, by command.
+    pub launchers: Vec<String>,
+    /// From start to the answer of the handshake, in milliseconds.
+    pub start_ms: u64,
+    /// From end of stdin to exit, in milliseconds.
+    pub exit_ms: u64,
+}
+
+/// What became of the canary.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CanaryReport {
+    /// Kinds of seeded leaks that were caught.
+    pub caught: Vec<String>,
+    /// Kinds of seeded leaks that were missed: the run is invalid.
+    pub missed: Vec<String>,
+    /// What was blamed in the clean twin: the run is invalid.
+    pub false_alarms: Vec<String>,
+    /// Why the canary could not be judged, if it could not.
+    pub failure: Option<String>,
+}
+
+impl CanaryReport {
+    /// Whether the run counts.
+    pub fn holds(&self) -> bool {
+        self.missed.is_empty() && self.false_alarms.is_empty() && self.failure.is_none()
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunSummary {
+    /// Every case, in the order of the plan.
+    pub cases: Vec<CaseReport>,
+    /// Cases planned but not judged, such as after an interrupt, with the cause.
+    pub not_judged: Vec<(String, String)>,
+    /// The canary, where the run came that far.
+    pub canary: Option<CanaryReport>,
+    /// The worst verdict.
+    pub verdict: Option<Verdict>,
+    /// Wall time.
+    pub took: Duration,
+    /// The exit code that follows.
+    pub exit_code: u8,
+    /// Whether the user interrupted the run.
+    pub interrupted: bool,
+}
