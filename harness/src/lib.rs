@@ -1,5 +1,6 @@
 //! Scupper, the leak gate for the Model Context Protocol.
 
+pub mod gate;
 pub mod ledger;
 pub mod lifecycle;
 pub mod peer;
