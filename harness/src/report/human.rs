@@ -58,6 +58,8 @@ pub struct Human<W> {
     info: Option<RunInfo>,
     running: Vec<String>,
     judged: usize,
+    /// The status line shows something.
+    has_status: bool,
 }
 
 impl<W: Write> Human<W> {
@@ -70,6 +72,7 @@ impl<W: Write> Human<W> {
             info: None,
             running: Vec::new(),
             judged: 0,
+            has_status: false,
         }
     }
 
@@ -117,13 +120,12 @@ impl<W: Write> Human<W> {
         let name = format!("scupper {} {}", info.version, info.mode);
         let subject = sanitise(&info.subject, LONGEST_LINE);
         let text = format!("{name}: {subject} ({cases}seed {})", info.seed);
-        for (at, line) in wrap(&text, self.page.width - 2).iter().enumerate() {
-            self.line(&match line.strip_prefix(&name) {
-                Some(rest) if at == 0 => format!("{}{rest}", self.page.paint(BOLD, &name)),
-                _ => format!("  {line}"),
-            })?;
-        }
-        Ok(())
+        wrap(&text, self.page.width).iter().enumerate().try_for_each(|(at, line)| {
+            match line.strip_prefix(&name).filter(|_| at == 0) {
+                Some(rest) => self.line(&format!("{}{rest}", self.page.paint(BOLD, &name))),
+                None => self.line(line),
+            }
+        })
     }
 
     /// In the columns of the cases.
@@ -190,7 +192,8 @@ impl<W: Write> Human<W> {
         if notes.len() > MOST_NOTES {
             self.line(&format!("… and {}", count(notes.len() - MOST_NOTES, "more note")))?;
         }
-        for group in grouped(&summary.not_judged, |(_, cause)| without_numbers(cause)) {
+        let lost = grouped(&summary.not_judged, |(_, cause)| without_numbers(cause));
+        for group in lost.iter().take(MOST_NOTES) {
             let ids: Vec<&str> = group.iter().map(|(id, _)| id.as_str()).collect();
             let cause = redact::redact(&group[0].1).into_owned();
             self.note(&format!("not judged, {cause}"), &ids)?;
@@ -264,14 +267,19 @@ impl<W: Write> Human<W> {
         };
         let text = format!("{}{of} judged, now {}{more}", self.judged, sanitise(id, LONGEST_LINE));
         let text = cut(&text, self.page.width - 1);
+        self.has_status = true;
         write!(progress, "\r\x1b[2K{}", self.page.paint(DIM, &text))?;
         progress.flush()
     }
 
     fn clear_status(&mut self) -> io::Result<()> {
-        let Some(progress) = &mut self.progress else { return Ok(()) };
-        write!(progress, "\r\x1b[2K")?;
-        progress.flush()
+        match &mut self.progress {
+            Some(progress) if std::mem::take(&mut self.has_status) => {
+                write!(progress, "\r\x1b[2K")?;
+                progress.flush()
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -150,8 +150,8 @@ fn outlived(finding: &Finding) -> String {
             Some((signal, whom)) => format!("outlived SIG{signal} to the {whom}"),
             None => format!("outlived the signal meant for {it}"),
         },
-        ("repeat", _) => format!("left behind by `{step}`"),
-        _ => format!("outlived `{step}`"),
+        ("repeat", times) => format!("left behind by {times} repetitions"),
+        _ => format!("outlived the step {step}"),
     }
 }
 

@@ -3,12 +3,20 @@
 /// Longest piece of a subject's own text that is shown, in characters.
 pub(super) const LONGEST_LINE: usize = 200;
 
-/// One line that is safe to print: control characters, invisible and direction-changing ones are
-/// escaped, and what is too long is cut.
+/// One line that is safe to print: colours go, control characters, invisible and direction-changing
+/// ones are escaped, and what is too long is cut.
 pub(super) fn sanitise(text: &str, longest: usize) -> String {
     let mut out = String::with_capacity(text.len().min(longest));
-    for (count, c) in text.trim_end().chars().enumerate() {
-        if count == longest {
+    let mut rest = text.trim_end();
+    let mut count = 0;
+    while let Some(c) = rest.chars().next() {
+        if let Some(after) = after_color(rest) {
+            rest = after;
+            continue;
+        }
+        rest = &rest[c.len_utf8()..];
+        count += 1;
+        if count > longest {
             out.push('…');
             break;
         }
@@ -19,6 +27,14 @@ pub(super) fn sanitise(text: &str, longest: usize) -> String {
         }
     }
     out
+}
+
+/// What follows, where a text begins with a sequence that sets a colour: `ESC [ 1 ; 31 m`.
+fn after_color(text: &str) -> Option<&str> {
+    let parameters = text.strip_prefix("\u{1b}[")?;
+    parameters
+        .trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, ';' | ':'))
+        .strip_prefix('m')
 }
 
 fn is_invisible(c: char) -> bool {
@@ -91,9 +107,9 @@ mod tests {
 
     #[test]
     fn no_control_character_reaches_the_terminal() {
-        let hostile = "a\u{1b}[31mred\u{7}\r\nnext\u{202e}txt.exe\u{9b}1m\t.\n";
+        let hostile = "a\u{1b}[2J\u{1b}[1;31mred\u{1b}[m\u{7}\r\nnext\u{202e}txt.exe\u{9b}1m\t.\n";
         let shown = sanitise(hostile, LONGEST_LINE);
-        assert_eq!(shown, r"a\u{1b}[31mred\u{7}\r\nnext\u{202e}txt.exe\u{9b}1m .");
+        assert_eq!(shown, r"a\u{1b}[2Jred\u{7}\r\nnext\u{202e}txt.exe\u{9b}1m .");
     }
 
     #[test]
