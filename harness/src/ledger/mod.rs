@@ -1,5 +1,16 @@
 //! What was born and what died between snapshots, step by step, and whose fault it is. Pure: no
 //! clock, no I/O; everything comes in as arguments.
+//!
+//! - [`snapshot`]: what all probes saw at one instant.
+//! - [`diff`]: born, died, changed, by identity; the birth step of everything alive.
+//! - [`trend`]: growth that does not saturate, over repeated steps.
+//! - [`blame`]: whose duty the end of a surviving process was.
+//! - [`rules`]: texts of the specification's rules.
+//! - [`verdict`]: findings and verdicts.
 
+pub mod blame;
+pub mod diff;
+pub mod rules;
 pub mod snapshot;
+pub mod trend;
 pub mod verdict;

@@ -1,4 +1,9 @@
 //! Lifecycles as data: the steps and the places they come from. Pure.
+//!
+//! - [`step`]: the words.
+//! - [`scenario`]: a lifecycle in a file, with subject and expectation.
+//! - [`battery`]: the built-in lifecycles for any stdio server.
 
+pub mod battery;
 pub mod scenario;
 pub mod step;

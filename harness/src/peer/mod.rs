@@ -1,3 +1,13 @@
 //! The other side, always ours: byte-exact, and able to misbehave.
+//!
+//! - [`wire`]: messages of both eras as bytes, and what a line of the server's output is.
+//! - [`control`]: how the cell tells a client process what to do, and what it hears back.
+//! - [`client`]: the client process itself, one per connection.
+//! - [`link`]: the cell's end of a client process.
+//! - [`fake`]: misbehaving servers and their clean twins.
 
+pub mod client;
+pub mod control;
 pub mod fake;
+pub mod link;
+pub mod wire;

@@ -100,8 +100,24 @@ pub struct RunSummary {
     pub verdict: Option<Verdict>,
     /// Wall time.
     pub took: Duration,
-    /// The exit code that follows.
+    /// The exit code that follows, one of [`codes`].
     pub exit_code: u8,
     /// Whether the user interrupted the run.
     pub interrupted: bool,
+}
+
+/// Exit codes. Which one follows is decided in [`gate::exit`](crate::gate::exit).
+pub mod codes {
+    /// Clean; for scenarios, every expectation met.
+    pub const CLEAN: u8 = 0;
+    /// A leak, an unmet expectation, a lifecycle that failed, or a gate that was not passed.
+    pub const LEAK: u8 = 1;
+    /// Usage or scenario error.
+    pub const USAGE: u8 = 2;
+    /// Nothing judged, the subject did not start, or could not look.
+    pub const NOT_JUDGED: u8 = 3;
+    /// Harness error, or a run that does not count.
+    pub const INVALID: u8 = 4;
+    /// Interrupted.
+    pub const INTERRUPTED: u8 = 130;
 }

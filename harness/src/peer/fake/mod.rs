@@ -1,1 +1,37 @@
-//! Misbehaving servers and their clean twins.
+//! Misbehaving servers, `scupper fake NAME`: real stdio servers of both eras, well-behaved but for
+//! one fault each, and with `--fixed` the twin that does the same work in the right way.
+//!
+//! Start with [`registry`], the list of them. [`server`] is the good server below them all and
+//! says where a fault may interfere; [`message`] and [`sleep`] are its words and its slow tool.
+//! The faults: [`ending`], [`growth`], [`process`], [`launcher`], [`wire`]; [`helper`] is what they
+//! start, [`options`] how they are set.
+
+mod ending;
+mod growth;
+mod helper;
+mod launcher;
+mod message;
+mod options;
+mod process;
+mod registry;
+mod server;
+mod sleep;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::io;
+
+pub use self::{
+    options::FakeError,
+    registry::{FAKES, FakeInfo},
+};
+use crate::lifecycle::scenario::FakeSpec;
+
+/// Is this fake until it ends, and returns its exit code. Threads may still be at work: the caller
+/// must exit at once, as a server does.
+pub fn run(spec: &FakeSpec) -> Result<u8, FakeError> {
+    let mut fault = registry::build(spec)?;
+    let out = server::Output::new(io::stdout());
+    Ok(server::serve(fault.as_mut(), io::stdin().lock(), out))
+}

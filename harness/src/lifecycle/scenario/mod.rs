@@ -1,8 +1,31 @@
-//! A lifecycle in a file: with subject, peer and expectation. Data; the TOML form is beside it.
+//! A lifecycle in a file: with subject, peer and expectation. The grammar is told in
+//! `scenarios/README.md`.
+//!
+//! - [`parse()`]: from TOML, or every mistake in the file with its place
+//! - [`check()`]: what a well-formed scenario may still get wrong
+//! - [`render()`]: back to TOML; `parse(render(s)) == s` for every scenario that passes the check
+//!
+//! Start with [`Scenario`], then `parse.rs`.
+
+mod check;
+mod mistake;
+mod nesting;
+mod parse;
+mod read;
+mod render;
+#[cfg(test)]
+mod strategy;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use check::{Part, Place, Problem, check, limits};
+pub use mistake::{Mistake, ScenarioError};
+pub use parse::parse;
+pub use render::render;
 
 use super::step::Lifecycle;
 use crate::ledger::{

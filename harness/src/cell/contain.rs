@@ -1,0 +1,134 @@
+//! Processes by pidfd, and ending all that is below.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
+
+use crate::ledger::snapshot::ProcessId;
+
+/// A process that is certainly the one meant, for as long as this value lives.
+#[derive(Debug)]
+pub struct Handle {
+    pidfd: OwnedFd,
+}
+
+impl Handle {
+    /// Takes hold of a process; none if it is gone, or if its pid is another's by now.
+    pub fn open(id: ProcessId) -> Option<Self> {
+        let pidfd = pidfd_open(Pid::from_raw(id.pid)?, PidfdFlags::empty()).ok()?;
+        (start_time(id.pid)? == id.start_time).then_some(Self { pidfd })
+    }
+
+    /// Sends a signal; a process that is gone by now is no error.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        match pidfd_send_signal(&self.pidfd, signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The process that has this pid now.
+pub fn identify(pid: i32) -> Option<ProcessId> {
+    Some(ProcessId { pid, start_time: start_time(pid)? })
+}
+
+fn start_time(pid: i32) -> Option<u64> {
+    stat_fields(pid)?.get(19)?.parse().ok()
+}
+
+/// Fields of proc_pid_stat(5) from the third on, the state.
+fn stat_fields(pid: i32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold spaces and parentheses of its own.
+    let (_, fields) = stat.rsplit_once(')')?;
+    Some(fields.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Pids of the children of a process, zombies too, by looking at everybody's parent.
+pub fn children(parent: i32) -> Vec<i32> {
+    let mut found = Vec::new();
+    let Ok(entries) = fs::read_dir("/proc") else { return found };
+    for entry in entries.flatten() {
+        if let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok())
+            && let Some(fields) = stat_fields(pid)
+            && fields.get(1).and_then(|field| field.parse().ok()) == Some(parent)
+        {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// How a reaped child ended: exit code, or signal.
+pub type Exit = (Option<i32>, Option<i32>);
+
+/// Reaps every child that is dead by now. The caller must be the only one of this process to wait
+/// for children.
+pub fn reap() -> BTreeMap<i32, Exit> {
+    let mut reaped = BTreeMap::new();
+    // Only a look at /proc tells which zombie it is; the screen below keeps that rare.
+    while zombie_waits() {
+        let before = reaped.len();
+        for pid in children(own_pid()) {
+            let Some(target) = Pid::from_raw(pid) else { continue };
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            if let Ok(Some(status)) = waitid(WaitId::Pid(target), options) {
+                reaped.insert(pid, (status.exit_status(), status.terminating_signal()));
+            }
+        }
+        if reaped.len() == before {
+            break;
+        }
+    }
+    reaped
+}
+
+/// Whether some child is dead and unreaped.
+fn zombie_waits() -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    matches!(waitid(WaitId::All, options), Ok(Some(_)))
+}
+
+/// Whether there is no child at all, living or zombie. As a child subreaper, or as the first process
+/// of a pid namespace, that means no descendant of any kind.
+pub fn childless() -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    matches!(waitid(WaitId::All, options), Err(rustix::io::Errno::CHILD))
+}
+
+/// Ends everything below this process, again and again until nothing is left: a process that forks
+/// while it is killed leaves a child, which comes to us and is killed in the next round. Returns
+/// what is left after the bound, which only uninterruptible sleep explains.
+pub fn drain(bound: Duration) -> Vec<i32> {
+    let deadline = Instant::now() + bound;
+    let mut pause = Duration::from_micros(200);
+    loop {
+        for pid in children(own_pid()) {
+            if let Some(handle) = identify(pid).and_then(Handle::open) {
+                // Nothing to do about a failure but to look again.
+                let _ = handle.signal(Signal::KILL);
+            }
+        }
+        reap();
+        if childless() {
+            return Vec::new();
+        }
+        if Instant::now() >= deadline {
+            return children(own_pid());
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// Our own pid.
+pub fn own_pid() -> i32 {
+    std::process::id().cast_signed()
+}

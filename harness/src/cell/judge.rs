@@ -1,0 +1,124 @@
+//! The cell's own work: take an order, play it, tell the verdict.
+
+use std::io::{self, BufRead, Read, Write};
+use std::time::Duration;
+
+use rustix::process::{Pid, set_child_subreaper};
+
+use super::contain::{drain, own_pid};
+use super::isolate;
+use super::protocol::{CaseOrder, CellEvent, SubjectOrder};
+use crate::ledger::verdict::{CaseReport, Class, Tier, Verdict};
+use crate::probe::Root;
+use crate::subject::server::{Play, Played};
+
+/// Longest order, in bytes.
+const ORDER_LIMIT: u64 = 16 << 20;
+/// Longest time that ending everything may take.
+const DRAIN_BOUND: Duration = Duration::from_secs(10);
+
+/// Runs a cell: one order, one verdict. Returns its exit code.
+pub fn run() -> io::Result<u8> {
+    isolate::close_inherited_on_exec()?;
+    set_child_subreaper(Pid::from_raw(own_pid()))?;
+    let mut line = Vec::new();
+    // Not one byte beyond the order may be taken: what follows is the lifeline's to wait on.
+    io::stdin().lock().take(ORDER_LIMIT).read_until(b'\n', &mut line)?;
+    let order: CaseOrder = serde_json::from_slice(&line)?;
+    std::thread::spawn(leave_with_the_runner);
+    let tier = match std::env::var("SCUPPER_TIER").as_deref() {
+        Ok(tier) if tier == Tier::PidNamespace.as_str() => Tier::PidNamespace,
+        _ => Tier::Subreaper,
+    };
+    judge(&order, tier)?;
+    let left = drain(DRAIN_BOUND);
+    if !left.is_empty() {
+        let cause = format!("pids {left:?} could not be ended");
+        tell(&CellEvent::Broken { cause })?;
+    }
+    Ok(0)
+}
+
+fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
+    let root = match tier {
+        Tier::PidNamespace => Root::Namespace,
+        Tier::Subreaper | Tier::Cookie => Root::Descendants(own_pid()),
+    };
+    let mut forward = |event: CellEvent| {
+        // A runner that is gone shows in the lifeline.
+        let _ = tell(&event);
+    };
+    match &order.subject {
+        SubjectOrder::Server { .. } => {
+            let mut play = Play::new(order, root, &mut forward);
+            let played = play.run();
+            let started = played.era.is_some();
+            tell(&CellEvent::Judged(Box::new(report(order, tier, played))))?;
+            if order.first_look && started {
+                let learned = play.learned();
+                tell(&CellEvent::Learned(learned))?;
+            }
+        }
+        SubjectOrder::Core { .. } => {
+            let cause = "this build has no core to judge".to_owned();
+            tell(&CellEvent::Broken { cause })?;
+        }
+    }
+    Ok(())
+}
+
+/// A verdict from what was played. A leak stands beside the failure that caused it.
+fn report(order: &CaseOrder, tier: Tier, played: Played) -> CaseReport {
+    let leaked = played.findings.iter().any(|finding| finding.class == Class::Leak);
+    let verdict = if leaked {
+        Verdict::Leak
+    } else if played.failure.is_some() {
+        Verdict::Failed
+    } else if !played.unreadable.is_empty() {
+        Verdict::Unknown
+    } else {
+        Verdict::Clean
+    };
+    CaseReport {
+        id: order.id.clone(),
+        lifecycle: order.lifecycle.id.clone(),
+        why: order.lifecycle.why.clone(),
+        subject: order.subject_words.clone(),
+        era: played.era.map(|era| era.revision().to_owned()),
+        verdict,
+        tier,
+        cycles: played.cycles,
+        expected: None,
+        met: verdict == Verdict::Clean,
+        unmet: Vec::new(),
+        steps: played.steps,
+        figures: played.figures,
+        notes: played.notes,
+        findings: played.findings,
+        failure: played.failure,
+        unreadable: played.unreadable.into_iter().collect(),
+        repeat: order.repeat.clone(),
+    }
+}
+
+fn tell(event: &CellEvent) -> io::Result<()> {
+    let mut line = serde_json::to_vec(event)?;
+    line.push(b'\n');
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&line)?;
+    stdout.flush()
+}
+
+/// Waits for the end of the lifeline; then the runner is gone, and so is everything below.
+fn leave_with_the_runner() {
+    let mut rest = [0; 64];
+    loop {
+        match io::stdin().read(&mut rest) {
+            Ok(0) => break,
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => break,
+            _ => {}
+        }
+    }
+    drain(DRAIN_BOUND);
+    std::process::exit(130);
+}

@@ -1,0 +1,53 @@
+//! The cell: one supervising process per case, so that blame is right when cases run at once.
+//!
+//! ```text
+//! runner ── sentinel ── cell ── client ── server ── helpers
+//!           (pid 1)            (scupper)  (judged)
+//! ```
+//!
+//! The sentinel stands between runner and cell for one reason: something must be left to clean up
+//! whichever of the two dies. Where the host allows it is the first process of a pid namespace, and
+//! then the kernel ends everything below when it goes; else it is a child subreaper and ends
+//! everything by hand. It holds no other duty, so that there is little in it to go wrong.
+//!
+//! - [`protocol`]: what runner and cell tell each other.
+//! - [`isolate`]: descriptors closed, namespaces entered; the crate's only unsafe code.
+//! - [`contain`]: processes by pidfd, and ending all that is below.
+//! - [`sentinel`]: the process that outlives either neighbour.
+//! - [`host`]: the runner's end: starts a sentinel and reads what its cell tells.
+//! - [`judge`]: the cell's own work: play the lifecycle, look, judge.
+
+pub mod contain;
+pub mod host;
+pub mod isolate;
+pub mod judge;
+pub mod protocol;
+pub mod sentinel;
+
+/// Hidden first argument: be a sentinel.
+pub const SENTINEL: &str = "__sentinel";
+/// Hidden first argument: be a cell.
+pub const CELL: &str = "__cell";
+/// Hidden first argument: be a client process.
+pub const CLIENT: &str = "__client";
+/// Hidden first argument: hold whatever was inherited until killed.
+pub const HOLD: &str = "__hold";
+
+/// Variable that every process of a case carries; it names the cell.
+pub const CELL_COOKIE: &str = "SCUPPER_CELL";
+/// Variable that every process of a connection carries; it names the connection.
+pub const CONNECTION_COOKIE: &str = "SCUPPER_CONNECTION";
+
+/// Runs a hidden mode, if the arguments ask for one. Returns its exit code.
+pub fn hidden_mode(arguments: &[String]) -> Option<std::io::Result<u8>> {
+    let (mode, rest) = arguments.split_first()?;
+    match mode.as_str() {
+        SENTINEL => Some(sentinel::run(rest)),
+        CELL => Some(judge::run()),
+        CLIENT => Some(crate::peer::client::run()),
+        HOLD => loop {
+            std::thread::park();
+        },
+        _ => None,
+    }
+}

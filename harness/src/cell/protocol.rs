@@ -1,0 +1,146 @@
+//! What runner and cell tell each other: one JSON object a line. The cell's stdin is its lifeline,
+//! too: when it ends, the runner is gone and everything below the cell has to go.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ledger::snapshot::Kind;
+use crate::ledger::verdict::{CaseReport, Tier};
+use crate::lifecycle::step::{Era, Lifecycle};
+
+/// The one line that a runner writes to a cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaseOrder {
+    /// Unique in the run.
+    pub id: String,
+    /// What to do.
+    pub lifecycle: Lifecycle,
+    /// To whom.
+    pub subject: SubjectOrder,
+    /// The subject in words.
+    pub subject_words: String,
+    /// Which era to speak.
+    pub era: Era,
+    /// Learn what the server is beside judging it.
+    pub first_look: bool,
+    /// What the first look learned of launchers: how many processes stand between client and server.
+    pub launchers: Option<usize>,
+    /// Kinds to judge.
+    pub kinds: BTreeSet<Kind>,
+    /// How long to wait before what is still there is a leak, and what that rests on.
+    pub patience: Patience,
+    /// How long a server may take to answer the handshake, in milliseconds.
+    pub start_timeout_ms: u64,
+    /// A call that is not answered in time leaves its tool out instead of failing the case.
+    pub lenient_calls: bool,
+    /// Command that repeats the case.
+    pub repeat: String,
+}
+
+/// Who is judged, as a cell needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SubjectOrder {
+    /// A stdio server, by its command line.
+    Server {
+        /// Program and arguments.
+        command: Vec<String>,
+    },
+    /// Our core as the client of this server.
+    Core {
+        /// Program and arguments of the server it faces.
+        command: Vec<String>,
+    },
+}
+
+/// The bound for giving up on something that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Patience {
+    /// Milliseconds.
+    pub bound_ms: u64,
+    /// Given by the user, so never scaled by load.
+    pub fixed: bool,
+}
+
+impl Patience {
+    /// SDKs drain for 5 s on purpose; less would cry wolf.
+    pub const FLOOR_MS: u64 = 6_000;
+    /// However slow the subject's own clean run was.
+    pub const CEILING_MS: u64 = 60_000;
+
+    /// Calibrated on how long the subject's own clean exit took.
+    pub fn calibrated(clean_exit_ms: u64) -> Self {
+        let bound_ms = (clean_exit_ms.saturating_mul(10)).clamp(Self::FLOOR_MS, Self::CEILING_MS);
+        Self { bound_ms, fixed: false }
+    }
+
+    /// Given by the user.
+    pub fn fixed(bound_ms: u64) -> Self {
+        Self { bound_ms, fixed: true }
+    }
+
+    /// The bound on a host with so many runnable tasks for each core.
+    pub fn under_load(self, load_per_core: f64) -> std::time::Duration {
+        let scale = if self.fixed { 1.0 } else { load_per_core.clamp(1.0, 4.0) };
+        std::time::Duration::from_millis(self.bound_ms).mul_f64(scale)
+    }
+}
+
+/// What a cell tells its runner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum CellEvent {
+    /// The subject runs.
+    SubjectStarted {
+        /// Its pid as the cell sees it.
+        pid: i32,
+    },
+    /// What the first look learned.
+    Learned(Learned),
+    /// The case is judged.
+    Judged(Box<CaseReport>),
+    /// The cell itself went wrong.
+    Broken {
+        /// How.
+        cause: String,
+    },
+}
+
+/// What the first look learned of a server.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Learned {
+    /// serverInfo.
+    pub name: String,
+    /// serverInfo.
+    pub version: String,
+    /// Eras it answers in.
+    pub eras: Vec<Era>,
+    /// Its tools.
+    pub tools: Vec<Tool>,
+    /// Commands of the processes between client and server, outermost first.
+    pub launchers: Vec<String>,
+    /// From start to the answer of the handshake.
+    pub start_ms: u64,
+    /// From end of stdin to exit.
+    pub exit_ms: u64,
+    /// Other figures.
+    pub figures: BTreeMap<String, f64>,
+}
+
+/// A tool of a server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// Marked read-only and closed-world, so that it may be called unasked.
+    pub callable: bool,
+    /// The smallest arguments its input schema allows.
+    pub arguments: Value,
+}
+
+/// What a sentinel tells about the ground it stands on, the first line on its stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ground {
+    /// Strength of containment.
+    pub tier: Tier,
+}

@@ -1,0 +1,306 @@
+//! What may be given on the command line. Raw arguments end here: the rest sees [`Choices`].
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::Value;
+
+use super::Refusal;
+use crate::ledger::snapshot::Kind;
+use crate::lifecycle::battery::Call;
+use crate::lifecycle::step::EraChoice;
+use crate::plan::Choices;
+
+/// The leak gate for the Model Context Protocol: sinks MCP connections on purpose and checks that
+/// everything drains.
+#[derive(Debug, Parser)]
+#[command(name = "scupper", version, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 clean, 1 leak or unmet expectation, 2 usage or scenario \
+                        error, 3 nothing judged or could not look, 4 invalid run, 130 interrupted.")]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Judge a stdio server
+    ///
+    /// Starts COMMAND again and again, ends its life at every moment that a host can end it, and
+    /// looks whether processes, descriptors, threads, zombies or temporary files stay behind.
+    Server(ServerArguments),
+    /// Judge scripted scenarios
+    Run(RunArguments),
+    /// Repeat one finding from its scenario file
+    Replay(ReplayArguments),
+    /// Be a misbehaving server, or its clean twin
+    Fake(FakeArguments),
+    /// List lifecycles, fakes, probes or rules, one line each
+    List(ListArguments),
+    /// Tell what this host can prove, tier by tier
+    Doctor,
+}
+
+/// Arguments of `scupper server`.
+#[derive(Debug, Args)]
+pub struct ServerArguments {
+    /// Common options.
+    #[command(flatten)]
+    pub common: Common,
+    /// Also call this tool, with these arguments (repeatable); tools marked read-only and
+    /// closed-world are called unasked
+    #[arg(long = "call", value_name = "TOOL[=JSON]")]
+    pub calls: Vec<String>,
+    /// The server's command line
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Arguments of `scupper run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Common options.
+    #[command(flatten)]
+    pub common: Common,
+    /// Scenario files, or folders of them
+    #[arg(default_value = "scenarios", value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// Arguments of `scupper replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArguments {
+    /// Common options.
+    #[command(flatten)]
+    pub common: Common,
+    /// The scenario file
+    #[arg(value_name = "CASE.toml")]
+    pub path: PathBuf,
+}
+
+/// Arguments of `scupper fake`.
+#[derive(Debug, Args)]
+pub struct FakeArguments {
+    /// Name of the fake, or `reference`; see `scupper list fakes`
+    pub name: String,
+    /// Be its clean twin
+    #[arg(long)]
+    pub fixed: bool,
+    /// Options of the fake
+    #[arg(value_name = "KEY=VALUE")]
+    pub options: Vec<String>,
+}
+
+/// Arguments of `scupper list`.
+#[derive(Debug, Args)]
+pub struct ListArguments {
+    /// What to list
+    #[arg(default_value = "lifecycles")]
+    pub what: Listed,
+}
+
+/// What can be listed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Listed {
+    /// The built-in lifecycles
+    Lifecycles,
+    /// The misbehaving servers
+    Fakes,
+    /// The kinds of things that are looked at
+    Probes,
+    /// The rules of the specification that findings rest on
+    Rules,
+}
+
+/// Options that all judging subcommands have.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Judge only these lifecycles or scenarios: an id, its last part, or a folder (repeatable)
+    #[arg(long, value_name = "ID")]
+    pub only: Vec<String>,
+    /// Leave these out, likewise
+    #[arg(long, value_name = "ID")]
+    pub skip: Vec<String>,
+    /// Judge only these kinds of things (repeatable); see `scupper list probes`
+    #[arg(long = "probe", value_name = "KIND")]
+    pub probes: Vec<String>,
+    /// Cycles of reconnecting and of calling, the warm-up not counted
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub cycles: u32,
+    /// Cases at once; as many as there are cores, but at least 2, when not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Era of the protocol to speak
+    #[arg(long, value_name = "ERA", default_value = "auto", value_parser = era)]
+    pub era: EraChoice,
+    /// How long something that is due may take before it is a leak; when not given, calibrated on
+    /// the subject's own clean run, scaled by load, never under 6 s
+    #[arg(long, value_name = "DUR", value_parser = duration)]
+    pub leak_timeout: Option<Duration>,
+    /// How long the server may take to answer the handshake
+    #[arg(long, value_name = "DUR", default_value = "30s", value_parser = duration)]
+    pub start_timeout: Duration,
+    /// Count advisory findings as leaks
+    #[arg(long)]
+    pub strict: bool,
+    /// Count findings of memory as leaks
+    #[arg(long)]
+    pub strict_memory: bool,
+    /// Write a report as JSON
+    #[arg(long, value_name = "PATH")]
+    pub json: Option<PathBuf>,
+    /// Keep a scenario file of every case that is not clean in this folder, for `scupper replay`
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// Show no progress
+    #[arg(long)]
+    pub no_progress: bool,
+    /// Colours
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl Common {
+    /// What the user chose, checked.
+    pub fn choices(&self, calls: &[String]) -> Result<Choices, Refusal> {
+        let program = std::env::current_exe()
+            .ok()
+            .and_then(|path| path.to_str().map(str::to_owned))
+            .ok_or_else(|| Refusal::ours("cannot tell the path of this program"))?;
+        Ok(Choices {
+            only: self.only.clone(),
+            skip: self.skip.clone(),
+            kinds: kinds(&self.probes)?,
+            cycles: self.cycles,
+            era: self.era,
+            leak_timeout_ms: self.leak_timeout.map(millis),
+            start_timeout_ms: millis(self.start_timeout),
+            calls: calls.iter().map(|call| parse_call(call)).collect::<Result<_, _>>()?,
+            program,
+        })
+    }
+
+    /// Cases at once.
+    pub fn jobs(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get());
+        self.jobs.map_or(cores.max(2), usize::from)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn kinds(names: &[String]) -> Result<BTreeSet<Kind>, Refusal> {
+    if names.is_empty() {
+        return Ok(Kind::ALL.iter().copied().collect());
+    }
+    let known = || Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
+    names
+        .iter()
+        .flat_map(|name| name.split(','))
+        .map(|name| {
+            Kind::ALL.iter().copied().find(|kind| kind.as_str() == name).ok_or_else(|| {
+                Refusal::usage(format!("--probe {name}: there is no such kind; known: {}", known()))
+            })
+        })
+        .collect()
+}
+
+fn parse_call(text: &str) -> Result<Call, Refusal> {
+    let (tool, arguments) = text.split_once('=').unwrap_or((text, "{}"));
+    let arguments: Value = serde_json::from_str(arguments).map_err(|error| {
+        Refusal::usage(format!(
+            "--call {tool}: its arguments are no JSON: {error}; write --call '{tool}={{\"key\": 1}}'"
+        ))
+    })?;
+    if !arguments.is_object() {
+        return Err(Refusal::usage(format!("--call {tool}: its arguments must be a JSON object")));
+    }
+    Ok(Call { tool: tool.to_owned(), arguments })
+}
+
+fn era(text: &str) -> Result<EraChoice, String> {
+    EraChoice::ALL
+        .iter()
+        .copied()
+        .find(|era| era.as_str() == text)
+        .ok_or_else(|| "known: auto, 2025-11-25, 2026-07-28".to_owned())
+}
+
+/// A duration such as `500ms`, `2s` or `1m`; at most an hour.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let number_ends = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(number_ends);
+    let wrong = || format!("{text:?} is no duration; write 500ms, 2s or 1m");
+    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        "ms" => number / 1_000.0,
+        "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3_600.0,
+        _ => return Err(wrong()),
+    };
+    if !(0.0..=3_600.0).contains(&seconds) {
+        return Err(format!("{text:?} is not between 0 and 1h"));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// `KEY=VALUE` arguments of a fake.
+pub fn fake_options(
+    options: &[String],
+) -> Result<std::collections::BTreeMap<String, String>, Refusal> {
+    options
+        .iter()
+        .map(|option| match option.split_once('=') {
+            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+            None => Err(Refusal::usage(format!("{option:?} is no KEY=VALUE option of a fake"))),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1_500)));
+        assert!(duration("5").is_err());
+        assert!(duration("2d").is_err());
+        assert!(duration("5h").is_err());
+    }
+
+    #[test]
+    fn calls_take_a_json_object() {
+        assert_eq!(parse_call("echo").map(|call| call.arguments).ok(), Some(serde_json::json!({})));
+        assert!(parse_call("echo={").is_err());
+        assert!(parse_call("echo=[1]").is_err());
+    }
+}

@@ -1,0 +1,37 @@
+//! The command line: arguments parsed into orders, one file per subcommand.
+//!
+//! - [`arguments`]: what may be given, and its meaning.
+//! - [`server`]: `scupper server`.
+//! - [`run`]: `scupper run` and `scupper replay`.
+//! - [`session`]: what both share: runner, canary, reporters, exit code.
+//! - [`show`]: `scupper list` and `scupper doctor`.
+
+pub mod arguments;
+pub mod run;
+pub mod server;
+pub mod session;
+pub mod show;
+
+/// What a subcommand comes to: an exit code, or a message for the user with one.
+pub type Ended = Result<u8, Refusal>;
+
+/// Why nothing was run.
+#[derive(Debug)]
+pub struct Refusal {
+    /// What to say, on stderr.
+    pub message: String,
+    /// The exit code.
+    pub code: u8,
+}
+
+impl Refusal {
+    /// The user asked for something that cannot be: exit code 2.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: crate::report::event::codes::USAGE }
+    }
+
+    /// Something of ours went wrong: exit code 4.
+    pub fn ours(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: crate::report::event::codes::INVALID }
+    }
+}

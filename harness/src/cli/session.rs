@@ -1,0 +1,237 @@
+//! What judging subcommands share: the runner, the canary, the reporters, the exit code.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use super::Refusal;
+use super::arguments::{Color, Common};
+use crate::cell::protocol::Learned;
+use crate::gate::exit::{self, Mode, Strictness};
+use crate::ledger::snapshot::Kind;
+use crate::ledger::verdict::{CaseReport, Class, Verdict};
+use crate::plan::{self, Case, Choices};
+use crate::report::event::{CanaryReport, Event, RunInfo, RunSummary, SubjectInfo};
+use crate::report::human::{Human, HumanOptions};
+use crate::report::json;
+use crate::runner::{News, Outcome, Runner};
+
+/// Kinds that the canary leaks, each a seeded leak that must be caught where the kind is judged.
+const CANARY_KINDS: &[Kind] = &[Kind::Process, Kind::Zombie, Kind::Fd, Kind::Thread, Kind::File];
+
+/// A run from its first to its last event.
+pub struct Session {
+    /// Runs cases.
+    pub runner: Arc<Runner>,
+    human: Human<anstream::AutoStream<std::io::Stdout>>,
+    info: RunInfo,
+    subject: Option<SubjectInfo>,
+    notes: Vec<String>,
+    begun: Instant,
+    json: Option<std::path::PathBuf>,
+    mode: Mode,
+    strictness: Strictness,
+    cases: Vec<(usize, CaseReport)>,
+    not_judged: Vec<(String, String)>,
+    canary: Option<CanaryReport>,
+}
+
+impl Session {
+    /// Begins a run.
+    pub fn begin(common: &Common, mode: Mode, info: RunInfo) -> Result<Self, Refusal> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&interrupted))
+                .map_err(|error| Refusal::ours(format!("cannot catch signal {signal}: {error}")))?;
+        }
+        if let Some(path) = &common.json {
+            // Found out now and not after minutes of work.
+            std::fs::write(path, "").map_err(|error| {
+                Refusal::usage(format!("--json {}: cannot write there: {error}", path.display()))
+            })?;
+        }
+        let runner = Runner::new(common.jobs(), interrupted)
+            .map_err(|error| Refusal::ours(format!("cannot set up cells: {error}")))?;
+        let choice = match common.color {
+            Color::Auto => anstream::ColorChoice::Auto,
+            Color::Always => anstream::ColorChoice::Always,
+            Color::Never => anstream::ColorChoice::Never,
+        };
+        let options = HumanOptions::detect(choice, !common.no_progress);
+        let out = anstream::AutoStream::new(std::io::stdout(), choice);
+        let mut session = Self {
+            runner: Arc::new(runner),
+            human: Human::new(out, options),
+            info: info.clone(),
+            subject: None,
+            notes: Vec::new(),
+            begun: Instant::now(),
+            json: common.json.clone(),
+            mode,
+            strictness: Strictness { advisories: common.strict, memory: common.strict_memory },
+            cases: Vec::new(),
+            not_judged: Vec::new(),
+            canary: None,
+        };
+        session.on(Event::RunStarted(info));
+        Ok(session)
+    }
+
+    /// Passes an event to the reporters.
+    pub fn on(&mut self, event: Event) {
+        match &event {
+            Event::Note(note) => self.notes.push(note.clone()),
+            Event::SubjectSeen(subject) => self.subject = Some(subject.clone()),
+            _ => {}
+        }
+        // A closed pipe is the reader's choice; the exit code tells the rest.
+        let _ = self.human.on(&event);
+    }
+
+    /// Takes in what came of a case, in the place it has in the plan.
+    pub fn take(&mut self, place: usize, case: &Case, outcome: Outcome) {
+        match outcome {
+            Outcome::Judged(mut report, _) => {
+                if let Some(expect) = &case.expect {
+                    report.unmet = crate::gate::expectation::unmet(expect, &report);
+                    report.met = report.unmet.is_empty();
+                    report.expected = Some(expect.verdict);
+                }
+                self.on(Event::CaseEnded(report.clone()));
+                self.cases.push((place, *report));
+            }
+            Outcome::NotJudged(cause) => self.not_judged.push((case.order.id.clone(), cause)),
+        }
+    }
+
+    /// Judges one case before all others; gives back what the first look learned.
+    pub fn judge_first(&mut self, case: &Case) -> Option<Learned> {
+        self.on(Event::CaseStarted { id: case.order.id.clone() });
+        let mut learned = None;
+        let runner = Arc::clone(&self.runner);
+        runner.run_all(std::slice::from_ref(case), |news| {
+            if let News::Ended(_, mut outcome) = news {
+                if let Outcome::Judged(_, facts) = &mut outcome {
+                    learned = facts.take();
+                }
+                self.take(0, case, outcome);
+            }
+        });
+        learned
+    }
+
+    /// Whether the first look was answered with an error, as a server of the other era does.
+    pub fn speaks_other_era(&self) -> bool {
+        let failure = self.cases.first().and_then(|(_, report)| report.failure.as_ref());
+        failure.is_some_and(|failure| failure.not_started && failure.message.contains("--era"))
+    }
+
+    /// Takes the first look out of the results: the user asked for others only.
+    pub fn forget_first(&mut self) {
+        self.cases.retain(|(place, _)| *place != 0);
+    }
+
+    /// Judges cases together with the canary.
+    pub fn judge(&mut self, first_place: usize, cases: Vec<Case>, choices: &Choices) {
+        // The canary rides among the cases, so that it proves the very conditions of this run.
+        let mut all: Vec<Case> = plan::canary(choices).into();
+        let canaries = all.len();
+        all.extend(cases);
+        let mut seeded: Vec<Option<Outcome>> = vec![None, None];
+        let runner = Arc::clone(&self.runner);
+        runner.run_all(&all, |news| match news {
+            News::Started(index) if index < canaries => {}
+            News::Started(index) => {
+                self.on(Event::CaseStarted { id: all[index].order.id.clone() });
+            }
+            News::Ended(index, outcome) if index < canaries => seeded[index] = Some(outcome),
+            News::Ended(index, outcome) => {
+                self.take(first_place + index - canaries, &all[index], outcome);
+            }
+        });
+        let judged: BTreeSet<Kind> = choices.kinds.clone();
+        let report = canary_report(seeded, &judged);
+        self.canary = Some(report.clone());
+        self.on(Event::CanaryEnded(report));
+    }
+
+    /// Ends the run: the summary, the report file, the exit code.
+    pub fn end(mut self) -> Result<u8, Refusal> {
+        self.cases.sort_by_key(|(place, _)| *place);
+        let cases: Vec<CaseReport> = self.cases.drain(..).map(|(_, report)| report).collect();
+        let interrupted = self.runner.interrupted();
+        let exit_code = exit::exit_code(&exit::Outcome {
+            cases: &cases,
+            not_judged: self.not_judged.len(),
+            canary: self.canary.as_ref(),
+            interrupted,
+            mode: self.mode,
+            strictness: self.strictness,
+        });
+        let invalid = self.canary.as_ref().is_some_and(|canary| !canary.holds());
+        let verdict = if invalid {
+            Some(Verdict::Invalid)
+        } else {
+            cases.iter().map(|case| case.verdict).max()
+        };
+        let summary = RunSummary {
+            cases,
+            not_judged: std::mem::take(&mut self.not_judged),
+            canary: self.canary.clone(),
+            verdict,
+            took: self.begun.elapsed(),
+            exit_code,
+            interrupted,
+        };
+        self.on(Event::RunEnded(summary.clone()));
+        if let Some(path) = &self.json {
+            let text = json::render(&self.info, self.subject.as_ref(), &self.notes, &summary);
+            write(path, &text)?;
+        }
+        Ok(exit_code)
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Refusal> {
+    std::fs::write(path, text).map_err(|error| {
+        Refusal::ours(format!("cannot write the report to {}: {error}", path.display()))
+    })
+}
+
+/// What became of the canary, judged on the kinds that this run judges.
+fn canary_report(outcomes: Vec<Option<Outcome>>, judged: &BTreeSet<Kind>) -> CanaryReport {
+    let mut report = CanaryReport {
+        caught: Vec::new(),
+        missed: Vec::new(),
+        false_alarms: Vec::new(),
+        failure: None,
+    };
+    let mut reports = Vec::new();
+    for outcome in outcomes {
+        match outcome {
+            Some(Outcome::Judged(case, _)) => reports.push(case),
+            Some(Outcome::NotJudged(cause)) => report.failure = Some(cause),
+            None => report.failure = Some("it was not run".to_owned()),
+        }
+    }
+    let [leaky, clean] = reports.as_slice() else { return report };
+    for kind in CANARY_KINDS.iter().filter(|kind| judged.contains(kind)) {
+        let caught = leaky
+            .findings
+            .iter()
+            .any(|finding| finding.kind == *kind && finding.class == Class::Leak);
+        let list = if caught { &mut report.caught } else { &mut report.missed };
+        list.push(kind.as_str().to_owned());
+    }
+    report.false_alarms.extend(clean.findings.iter().map(|finding| finding.what.clone()));
+    for case in [leaky, clean] {
+        if let Some(failure) = &case.failure {
+            report.failure = Some(failure.message.clone());
+        } else if !case.unreadable.is_empty() {
+            report.failure = Some(format!("could not look: {}", case.unreadable.join("; ")));
+        }
+    }
+    report
+}

@@ -1,0 +1,106 @@
+//! `scupper list` and `scupper doctor`.
+
+use std::io::Write;
+
+use super::Ended;
+use super::arguments::Listed;
+use crate::cell::host::strongest_tier;
+use crate::ledger::rules::RULES;
+use crate::ledger::snapshot::Kind;
+use crate::peer::fake::FAKES;
+use crate::plan;
+use crate::probe::host::host;
+
+/// Lists something, one line each.
+pub fn list(what: Listed) -> Ended {
+    let mut rows: Vec<(String, String)> = Vec::new();
+    match what {
+        Listed::Lifecycles => {
+            for lifecycle in plan::battery_ids() {
+                rows.push((lifecycle.id, lifecycle.why));
+            }
+        }
+        Listed::Fakes => {
+            for fake in FAKES {
+                let options: Vec<String> = fake
+                    .options
+                    .iter()
+                    .map(|(key, default, about)| format!("{key}={default} ({about})"))
+                    .collect();
+                let options = if options.is_empty() {
+                    String::new()
+                } else {
+                    format!("; {}", options.join(", "))
+                };
+                rows.push((fake.name.to_owned(), format!("{}{options}", fake.about)));
+            }
+        }
+        Listed::Probes => {
+            for kind in Kind::ALL {
+                rows.push((kind.to_string(), about(*kind).to_owned()));
+            }
+        }
+        Listed::Rules => {
+            for rule in RULES {
+                rows.push((rule.id.to_owned(), rule.text.to_owned()));
+            }
+        }
+    }
+    print(&rows);
+    Ok(0)
+}
+
+fn about(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Process => "a living process of the subject, wherever it was adopted",
+        Kind::Zombie => "a dead child that the subject never reaped",
+        Kind::Fd => "a descriptor, by number, target, device, inode and what fdinfo adds",
+        Kind::Thread => "a thread, by id and start time",
+        Kind::Task => "a tokio task of our own runtimes, by id, with the line that spawned it",
+        Kind::File => "a file left in the case's TMPDIR",
+        Kind::Memory => "resident and proportional memory, as a trend only",
+    }
+}
+
+/// Tells what this host can prove.
+pub fn doctor() -> Ended {
+    let tier = strongest_tier();
+    let mut rows = vec![(
+        "containment".to_owned(),
+        match tier {
+            crate::ledger::verdict::Tier::PidNamespace => {
+                "yes: pid namespace; nothing outlives a cell, whoever is killed".to_owned()
+            }
+            _ => "partly: subreaper; nothing outlives a cell unless scupper, its sentinel and its \
+                  cell are killed at once (a pid namespace needs CAP_SYS_ADMIN)"
+                .to_owned(),
+        },
+    )];
+    let mut complete = true;
+    for ability in host() {
+        complete &= ability.available;
+        let state = if ability.available { "yes" } else { "no" };
+        let consequence =
+            if ability.available { String::new() } else { format!("; {}", ability.consequence) };
+        rows.push((ability.name.to_string(), format!("{state}: {}{consequence}", ability.detail)));
+    }
+    print(&rows);
+    let last = if complete {
+        "This host can prove everything that scupper claims."
+    } else {
+        "What is missing makes verdicts unknown or evidence shorter, never clean."
+    };
+    let _ = writeln!(std::io::stdout(), "\n{last}");
+    Ok(0)
+}
+
+fn print(rows: &[(String, String)]) {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut stdout = std::io::stdout().lock();
+    for (name, about) in rows {
+        // A reader that has seen enough closes the pipe.
+        if writeln!(stdout, "{name:width$}  {about}").is_err() {
+            return;
+        }
+    }
+}

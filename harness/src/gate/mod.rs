@@ -1,0 +1,4 @@
+//! What a run's verdicts mean for the one who waits for its exit code. Pure.
+
+pub mod exit;
+pub mod expectation;

@@ -1,0 +1,436 @@
+//! Whose duty the end of a surviving process was (design: rules of judgement, 6).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::diff::Ledger;
+use super::snapshot::{ProcessFacts, ProcessId};
+use super::verdict::{Class, Culprit, Holder};
+use crate::lifecycle::step::Era;
+
+/// Who is who on one connection.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Roles {
+    /// The process that the client started.
+    pub root: Option<ProcessId>,
+    /// The process that answers; the root unless launchers stand between.
+    pub server: Option<ProcessId>,
+    /// Processes from the root down to the server, outermost first.
+    pub launchers: Vec<ProcessId>,
+}
+
+/// How a connection was brought to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// The client closed the server's stdin.
+    StdinClosed,
+    /// The client process was killed, which closes stdin too.
+    ClientKilled,
+    /// A signal other than SIGKILL to the process that the client started.
+    Signalled(&'static str),
+    /// SIGKILL to the process that the client started.
+    ServerKilled,
+}
+
+/// What is known when something survives.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    /// Who is who.
+    pub roles: &'a Roles,
+    /// How it ended.
+    pub ending: &'a Ending,
+    /// By which era's rules.
+    pub era: Era,
+    /// Everything of the connection that still lives, zombies not.
+    pub survivors: &'a BTreeMap<ProcessId, ProcessFacts>,
+    /// Others that hold the write end of the server's stdin, the client not.
+    pub stdin_writers: &'a [Holder],
+    /// For lineage.
+    pub ledger: &'a Ledger,
+}
+
+/// A survivor, and whose duty its end was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blamed {
+    /// The survivor.
+    pub process: ProcessId,
+    /// What it is to the connection.
+    pub role: Role,
+    /// Leak or advisory.
+    pub class: Class,
+    /// Whose duty.
+    pub culprit: Culprit,
+    /// Why this culprit.
+    pub blame: String,
+    /// The rule it breaks, if one does.
+    pub rule: Option<&'static str>,
+    /// Why it hurts.
+    pub hurts: String,
+    /// What to change.
+    pub remedy: String,
+    /// Survivors below it that live because it does; they are not blamed again.
+    pub below: Vec<ProcessId>,
+}
+
+/// What a process is to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It answers.
+    Server,
+    /// It started the server.
+    Launcher,
+    /// The server started it.
+    Helper,
+}
+
+/// Blames every survivor once: one by itself, or as living below one that is blamed.
+pub fn survivors(scene: &Scene<'_>) -> Vec<Blamed> {
+    let mut blamed = Vec::new();
+    blamed.extend(main_line(scene));
+    let mut covered: BTreeSet<ProcessId> = BTreeSet::new();
+    for one in &mut blamed {
+        one.below = below(scene, one.process, &covered);
+        covered.insert(one.process);
+        covered.extend(one.below.iter().copied());
+    }
+    // Launchers that wait for a living server do what they should; the server is blamed.
+    if blamed.iter().any(|one| one.role == Role::Server) {
+        covered.extend(scene.roles.launchers.iter().copied());
+    }
+    let mut helpers: Vec<ProcessId> =
+        scene.survivors.keys().copied().filter(|id| !covered.contains(id)).collect();
+    helpers.sort_by_key(|id| (id.start_time, id.pid));
+    for id in helpers {
+        if covered.contains(&id) {
+            continue;
+        }
+        let mut one = helper(scene, id);
+        one.below = below(scene, id, &covered);
+        covered.insert(id);
+        covered.extend(one.below.iter().copied());
+        blamed.push(one);
+    }
+    blamed
+}
+
+/// The survivor among server and launchers that is to blame, if any lives.
+fn main_line(scene: &Scene<'_>) -> Option<Blamed> {
+    let alive = |id: &&ProcessId| scene.survivors.contains_key(id);
+    let server = scene.roles.server.as_ref().or(scene.roles.root.as_ref()).filter(alive);
+    let launcher = scene.roles.launchers.iter().find(alive);
+    match (server, launcher) {
+        (Some(server), _) if scene.roles.launchers.is_empty() => {
+            Some(server_stayed(scene, *server))
+        }
+        (Some(server), launcher) => match scene.ending {
+            Ending::StdinClosed | Ending::ClientKilled => Some(server_stayed(scene, *server)),
+            Ending::Signalled(_) | Ending::ServerKilled => {
+                // The outermost got the signal. If it is gone, what it left is the server.
+                let outermost = scene.roles.launchers.first();
+                let stayed = launcher.filter(|launcher| Some(*launcher) == outermost);
+                Some(launcher_left(scene, *stayed.unwrap_or(server), *server))
+            }
+        },
+        (None, Some(launcher)) => Some(launcher_stayed(scene, *launcher)),
+        (None, None) => None,
+    }
+}
+
+fn server_stayed(scene: &Scene<'_>, server: ProcessId) -> Blamed {
+    let holder = scene.stdin_writers.first();
+    let (culprit, blame) = match (scene.ending, holder) {
+        (Ending::StdinClosed | Ending::ClientKilled, Some(holder)) => (
+            holder_culprit(scene, holder),
+            format!(
+                "its stdin has not ended: pid {} ({}) still has the write end",
+                holder.pid, holder.command
+            ),
+        ),
+        (Ending::StdinClosed | Ending::ClientKilled, None) => (
+            Culprit::Server,
+            "nobody has the write end of its stdin any more, so it could see the end and stayed"
+                .to_owned(),
+        ),
+        (Ending::Signalled(signal), _) => (
+            Culprit::Server,
+            format!("it is the process that the client started, and it was sent {signal} itself"),
+        ),
+        (Ending::ServerKilled, _) => {
+            (Culprit::Server, "it was sent SIGKILL and is still there".to_owned())
+        }
+    };
+    let (rule, hurts, remedy) = match scene.ending {
+        Ending::StdinClosed | Ending::ClientKilled => (
+            (scene.era == Era::Modern).then_some("2026-07-28 stdio N9"),
+            "a client that crashes can do no more than let stdin end; every such server stays \
+             behind for ever",
+            "when stdin ends, close transports, timers and helpers and let the process exit",
+        ),
+        Ending::Signalled(_) | Ending::ServerKilled => (
+            None,
+            "clients follow SIGTERM with SIGKILL, which lets nothing be cleaned up, or give up and \
+             leave the process",
+            "leave SIGTERM and SIGINT at their default action, or exit promptly in their handler",
+        ),
+    };
+    Blamed {
+        process: server,
+        role: Role::Server,
+        class: class_of(culprit),
+        culprit,
+        blame,
+        rule,
+        hurts: hurts.to_owned(),
+        remedy: remedy.to_owned(),
+        below: Vec::new(),
+    }
+}
+
+fn launcher_left(scene: &Scene<'_>, survivor: ProcessId, server: ProcessId) -> Blamed {
+    let outermost = scene.roles.launchers.first().copied().unwrap_or(server);
+    let launcher = name(scene, outermost);
+    let signal = match scene.ending {
+        Ending::Signalled(signal) => signal,
+        _ => "SIGKILL",
+    };
+    let (role, blame) = if survivor == server {
+        (
+            Role::Server,
+            format!(
+                "the launcher {launcher} was sent {signal}, died of it and left the server that \
+                 it had started"
+            ),
+        )
+    } else {
+        (
+            Role::Launcher,
+            format!(
+                "the launcher {launcher} was sent {signal} and neither it nor the server ended"
+            ),
+        )
+    };
+    Blamed {
+        process: survivor,
+        role,
+        class: if *scene.ending == Ending::ServerKilled { Class::Advisory } else { Class::Leak },
+        culprit: Culprit::Launcher,
+        blame,
+        rule: None,
+        hurts: "a client that signals the one pid it started, as SDKs do, orphans the real server"
+            .to_owned(),
+        remedy: "start the server directly, or through a launcher that replaces itself (exec) or \
+                 passes signals on; for npx, call the package's own binary"
+            .to_owned(),
+        below: Vec::new(),
+    }
+}
+
+fn launcher_stayed(scene: &Scene<'_>, launcher: ProcessId) -> Blamed {
+    Blamed {
+        process: launcher,
+        role: Role::Launcher,
+        class: Class::Leak,
+        culprit: Culprit::Launcher,
+        blame: format!("the server is gone, and its launcher {} stayed", name(scene, launcher)),
+        rule: None,
+        hurts: "one launcher stays behind for every life of the server".to_owned(),
+        remedy: "end the launcher when the process that it started ends".to_owned(),
+        below: Vec::new(),
+    }
+}
+
+fn helper(scene: &Scene<'_>, id: ProcessId) -> Blamed {
+    let lineage: Vec<ProcessId> = scene.ledger.ancestors(id).collect();
+    let server = scene.roles.server.or(scene.roles.root);
+    let by_server = lineage.iter().any(|ancestor| Some(*ancestor) == server);
+    let by_launcher = lineage.iter().any(|ancestor| scene.roles.launchers.contains(ancestor));
+    let killed = *scene.ending == Ending::ServerKilled;
+    let (culprit, mut blame) = if by_launcher && !by_server {
+        (Culprit::Launcher, "the launcher started it beside the server".to_owned())
+    } else if by_server {
+        let parent = lineage.first().filter(|parent| Some(**parent) != server);
+        let through = parent.map(|parent| format!(" through {}", name(scene, *parent)));
+        (
+            Culprit::Server,
+            format!("the server started it{} and ended without it", through.unwrap_or_default()),
+        )
+    } else {
+        (
+            Culprit::Server,
+            "its parent was gone before it was first seen; it came to be on this connection, so \
+             the server's tree made it (a heuristic)"
+                .to_owned(),
+        )
+    };
+    if killed {
+        blame.push_str("; shared: the client had to kill the server, which left it no time");
+    }
+    Blamed {
+        process: id,
+        role: Role::Helper,
+        class: if killed { Class::Advisory } else { Class::Leak },
+        culprit,
+        blame,
+        rule: None,
+        hurts: "clients end the process that they started and nothing else: no SDK sweeps a \
+                server's helpers, so each life leaves one more"
+            .to_owned(),
+        remedy: "end and wait for helper processes when stdin ends and on SIGTERM, or give them a \
+                 pipe whose end tells them to go"
+            .to_owned(),
+        below: Vec::new(),
+    }
+}
+
+/// Survivors whose nearest surviving ancestor line leads to this one.
+fn below(scene: &Scene<'_>, id: ProcessId, covered: &BTreeSet<ProcessId>) -> Vec<ProcessId> {
+    scene
+        .survivors
+        .keys()
+        .copied()
+        .filter(|other| *other != id && !covered.contains(other))
+        .filter(|other| {
+            // Every step of the way has to live: an orphan is nobody's to wait for.
+            scene
+                .ledger
+                .ancestors(*other)
+                .take_while(|ancestor| scene.survivors.contains_key(ancestor))
+                .any(|ancestor| ancestor == id)
+        })
+        .collect()
+}
+
+fn holder_culprit(scene: &Scene<'_>, holder: &Holder) -> Culprit {
+    let is = |id: &ProcessId| id.pid == holder.pid;
+    if scene.roles.launchers.iter().any(is) {
+        Culprit::Launcher
+    } else if scene.survivors.keys().any(is) {
+        Culprit::Server
+    } else {
+        Culprit::Client
+    }
+}
+
+/// In a run that judges a server, what others leak is advisory.
+fn class_of(culprit: Culprit) -> Class {
+    match culprit {
+        Culprit::Server | Culprit::Launcher | Culprit::Core => Class::Leak,
+        Culprit::Client | Culprit::Harness => Class::Advisory,
+    }
+}
+
+fn name(scene: &Scene<'_>, id: ProcessId) -> String {
+    let command = scene.ledger.command(id).unwrap_or_default().join(" ");
+    let short: String = command.chars().take(60).collect();
+    format!("pid {} ({short})", id.pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::diff::tests::{process, snapshot, step};
+    use super::super::snapshot::{Facts, Identity};
+    use super::*;
+
+    fn id(pid: i32) -> ProcessId {
+        ProcessId { pid, start_time: u64::from(pid.cast_unsigned()) }
+    }
+
+    /// A tree (pid, parent), of which some survive.
+    fn judged(tree: &[(i32, i32)], alive: &[i32], roles: Roles, ending: Ending) -> Vec<Blamed> {
+        judged_with(tree, alive, roles, ending, &[])
+    }
+
+    fn judged_with(
+        tree: &[(i32, i32)],
+        alive: &[i32],
+        roles: Roles,
+        ending: Ending,
+        stdin_writers: &[Holder],
+    ) -> Vec<Blamed> {
+        let mut ledger = Ledger::default();
+        let all = tree.iter().map(|(pid, parent)| process(*pid, *parent));
+        ledger.record(&step("1", None), snapshot(all));
+        let survivors = tree
+            .iter()
+            .filter(|(pid, _)| alive.contains(pid))
+            .filter_map(|(pid, parent)| match process(*pid, *parent) {
+                (Identity::Process(id), Facts::Process(facts)) => Some((id, facts)),
+                _ => None,
+            })
+            .collect();
+        super::survivors(&Scene {
+            roles: &roles,
+            ending: &ending,
+            era: Era::Modern,
+            survivors: &survivors,
+            stdin_writers,
+            ledger: &ledger,
+        })
+    }
+
+    fn direct() -> Roles {
+        Roles { root: Some(id(1)), server: Some(id(1)), launchers: vec![] }
+    }
+
+    fn launched() -> Roles {
+        Roles { root: Some(id(1)), server: Some(id(3)), launchers: vec![id(1), id(2)] }
+    }
+
+    #[test]
+    fn a_server_that_ignores_the_end_of_stdin_breaks_n9() {
+        let blamed = judged(&[(1, 0)], &[1], direct(), Ending::StdinClosed);
+        assert_eq!(blamed.len(), 1);
+        assert_eq!(blamed[0].culprit, Culprit::Server);
+        assert_eq!(blamed[0].rule, Some("2026-07-28 stdio N9"));
+    }
+
+    #[test]
+    fn children_of_a_living_server_are_not_blamed_again() {
+        let blamed = judged(&[(1, 0), (2, 1), (3, 2)], &[1, 2, 3], direct(), Ending::StdinClosed);
+        assert_eq!(blamed.len(), 1);
+        assert_eq!(blamed[0].below, [id(2), id(3)]);
+    }
+
+    #[test]
+    fn a_helper_that_outlives_its_server_is_the_servers() {
+        let blamed = judged(&[(1, 0), (2, 1)], &[2], direct(), Ending::StdinClosed);
+        assert_eq!((blamed[0].process, blamed[0].role), (id(2), Role::Helper));
+        assert_eq!((blamed[0].culprit, blamed[0].class), (Culprit::Server, Class::Leak));
+    }
+
+    #[test]
+    fn a_helper_left_after_sigkill_is_shared_and_advisory() {
+        let blamed = judged(&[(1, 0), (2, 1)], &[2], direct(), Ending::ServerKilled);
+        assert_eq!(blamed[0].class, Class::Advisory);
+        assert!(blamed[0].blame.contains("shared"));
+    }
+
+    #[test]
+    fn a_server_left_by_its_dead_launcher_is_the_launchers() {
+        let tree = [(1, 0), (2, 1), (3, 2)];
+        let blamed = judged(&tree, &[2, 3], launched(), Ending::Signalled("SIGTERM"));
+        assert_eq!(blamed.len(), 1);
+        assert_eq!(blamed[0].culprit, Culprit::Launcher);
+    }
+
+    #[test]
+    fn a_server_that_ignores_the_end_of_stdin_is_to_blame_and_not_its_waiting_launcher() {
+        let tree = [(1, 0), (2, 1), (3, 2)];
+        let blamed = judged(&tree, &[1, 2, 3], launched(), Ending::StdinClosed);
+        assert_eq!(blamed.len(), 1);
+        assert_eq!((blamed[0].process, blamed[0].culprit), (id(3), Culprit::Server));
+    }
+
+    #[test]
+    fn a_stale_write_end_is_whoever_holds_it() {
+        let holder = Holder { pid: 1, command: "sh".into(), holds: "write end".into() };
+        let tree = [(1, 0), (2, 1), (3, 2)];
+        let blamed = judged_with(&tree, &[1, 2, 3], launched(), Ending::StdinClosed, &[holder]);
+        assert_eq!(blamed[0].culprit, Culprit::Launcher);
+    }
+
+    #[test]
+    fn an_orphan_without_known_parent_is_a_heuristic_and_says_so() {
+        let blamed = judged(&[(1, 0), (9, 77)], &[9], direct(), Ending::StdinClosed);
+        assert!(blamed[0].blame.contains("heuristic"));
+    }
+}

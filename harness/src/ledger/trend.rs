@@ -1,0 +1,112 @@
+//! Growth that does not saturate, inside a process that lives on.
+//!
+//! Caches, pools and log rotation are a server's right: what they hold is born in the first cycles
+//! and then stays the same, or is replaced. A leak is what every cycle adds and no cycle takes away:
+//! things born in cycle k that are still alive at the end, for every k after the warm-up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::diff::Ledger;
+use super::snapshot::{Identity, Kind, Snapshot};
+use super::verdict::StepRef;
+
+/// Cycles after the warm-up below which nothing is said: chance could fill so few.
+pub const LEAST_CYCLES: u32 = 5;
+
+/// Things of one kind that one step adds in every cycle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Growth {
+    /// Kind of thing.
+    pub kind: Kind,
+    /// The step, with the first cycle that counts.
+    pub step: StepRef,
+    /// What is alive of it, in order of birth.
+    pub identities: Vec<Identity>,
+}
+
+/// Judges the steps below one place of a lifecycle after so many cycles of it, the first of which
+/// was the warm-up.
+pub fn growth(ledger: &Ledger, place: &str, cycles: u32) -> Vec<Growth> {
+    if cycles < LEAST_CYCLES + 1 {
+        return Vec::new();
+    }
+    let below = format!("{place}.");
+    let mut groups: BTreeMap<(Kind, String), Vec<(u32, &StepRef, &Identity)>> = BTreeMap::new();
+    for (identity, facts, step) in ledger.alive() {
+        let Some(cycle) = step.cycle else { continue };
+        if cycle < 2 || !step.place.starts_with(&below) {
+            continue;
+        }
+        let kind = Snapshot::kind_of(identity, facts);
+        groups.entry((kind, step.place.clone())).or_default().push((cycle, step, identity));
+    }
+    groups
+        .into_iter()
+        .filter_map(|((kind, _), mut members)| {
+            let filled: BTreeSet<u32> = members.iter().map(|(cycle, _, _)| *cycle).collect();
+            if filled.len() < (cycles - 1) as usize {
+                return None;
+            }
+            members.sort_by_key(|(cycle, _, _)| *cycle);
+            let step = members.first().map(|(_, step, _)| (*step).clone())?;
+            let identities = members.into_iter().map(|(_, _, identity)| identity.clone()).collect();
+            Some(Growth { kind, step, identities })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::diff::tests::{pipe, snapshot, step};
+    use super::*;
+
+    /// Plays cycles of one step; `alive` says which inodes are open after each.
+    fn played(cycles: u32, alive: impl Fn(u32) -> Vec<u64>) -> Vec<Growth> {
+        let mut ledger = Ledger::default();
+        for cycle in 1..=cycles {
+            let fds = alive(cycle).into_iter().map(|inode| pipe(1, inode as i32, inode));
+            ledger.record(&step("3.1", Some(cycle)), snapshot(fds));
+        }
+        growth(&ledger, "3", cycles)
+    }
+
+    #[test]
+    fn one_more_every_cycle_is_growth_and_its_birth_is_the_first_after_warm_up() {
+        let found = played(10, |cycle| (1..=u64::from(cycle)).collect());
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].kind, Kind::Fd);
+        assert_eq!(found[0].step, step("3.1", Some(2)));
+        assert_eq!(found[0].identities.len(), 9);
+    }
+
+    #[test]
+    fn closing_an_old_one_for_each_leaked_one_is_growth() {
+        // A pool of 64 loses one and a leak of one more takes its place: the count never moves.
+        let found = played(10, |cycle| {
+            let cycle = u64::from(cycle);
+            (100 + cycle..164).chain(1000..1000 + cycle).collect()
+        });
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].identities.len(), 9);
+    }
+
+    #[test]
+    fn log_rotation_is_not_growth() {
+        assert_eq!(played(10, |cycle| vec![u64::from(cycle)]), []);
+    }
+
+    #[test]
+    fn a_pool_that_fills_up_is_not_growth() {
+        assert_eq!(played(20, |cycle| (1..=u64::from(cycle.min(8))).collect()), []);
+    }
+
+    #[test]
+    fn too_few_cycles_say_nothing() {
+        assert_eq!(played(LEAST_CYCLES, |cycle| (1..=u64::from(cycle)).collect()), []);
+    }
+
+    #[test]
+    fn what_the_warm_up_made_does_not_count() {
+        assert_eq!(played(10, |_| vec![1, 2, 3]), []);
+    }
+}

@@ -1,0 +1,483 @@
+//! From TOML to a scenario, by hand along the spanned tree: serde knows neither all mistakes at
+//! once nor the places of most of them.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use serde_json::{Map, Value};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    Expectation, ExpectedFinding, FakeSpec, Scenario, ScenarioError, Subject,
+    check::{Part, Place, check, limits},
+    mistake::{Mistake, list, nearest},
+    nesting::too_deep,
+    read::{FILE, Reader, TOP, Table, shortened},
+};
+use crate::{
+    ledger::{
+        snapshot::Kind,
+        verdict::{Class, Culprit, Verdict},
+    },
+    lifecycle::step::{
+        Action, Condition, EraChoice, HandshakePoint, Lifecycle, MAIN, Payload, Read, Signal, Step,
+        Stream, Whom,
+    },
+};
+
+/// Reads a scenario. `path` is for messages and, where the file has no `id`, the id: what follows
+/// `scenarios/`, without `.toml`.
+///
+/// # Errors
+/// Every mistake in the file, each with its place and what would be right.
+pub fn parse(path: &str, text: &str) -> Result<Scenario, ScenarioError> {
+    let fail = |mistakes| Err(ScenarioError::new(path, text, mistakes));
+    if text.len() > limits::FILE {
+        return fail(vec![Mistake::new(
+            0..0,
+            format!("the file has {} bytes", text.len()),
+            "too large",
+            format!("a scenario has at most {} bytes", limits::FILE),
+        )]);
+    }
+    if let Some(at) = too_deep(text) {
+        return fail(vec![Mistake::new(
+            at..at,
+            "the file is nested too deep",
+            "too deep here",
+            format!(
+                "steps have at most {} levels, `arguments` and `params` at most {}",
+                limits::DEPTH,
+                limits::VALUE_DEPTH
+            ),
+        )]);
+    }
+    let root = match DeTable::parse(text) {
+        Ok(root) => root,
+        Err(error) => {
+            let end = text.len();
+            let span = error.span().unwrap_or(end..end);
+            let mistake = Mistake::new(
+                span,
+                error.message(),
+                "not TOML from here on",
+                "a key and its value look like tool = \"echo\", a step starts with [[step]]",
+            );
+            return fail(vec![mistake]);
+        }
+    };
+    let mut reader = Reader::default();
+    let scenario = reader.scenario(path, root.get_ref(), text.len());
+    if reader.mistakes.is_empty() {
+        for problem in check(&scenario) {
+            let span = locate(root.get_ref(), &problem.place);
+            reader.mistake(span, problem.message, "here", problem.help);
+        }
+    }
+    if reader.mistakes.is_empty() { Ok(scenario) } else { fail(reader.mistakes) }
+}
+
+/// A kind of step: its name in `do`, and its own keys.
+type Shape = (&'static str, &'static [&'static str]);
+
+/// Keys of every step.
+const COMMON: &[&str] = &["do", "connection", "within"];
+
+/// Every kind of step.
+pub(super) const STEPS: &[Shape] = &[
+    ("open", &[]),
+    ("handshake", &["until"]),
+    ("call", &["tool", "arguments", "wait"]),
+    ("request", &["method", "params", "wait"]),
+    ("notify", &["method", "params"]),
+    ("send", &["text", "payload", "upto"]),
+    ("read", &["what", "messages"]),
+    ("half-close", &["stream"]),
+    ("close", &[]),
+    ("drop", &[]),
+    ("cancel", &[]),
+    ("kill", &["whom"]),
+    ("signal", &["signal", "whom"]),
+    ("stall", &["stream"]),
+    ("resume", &["stream"]),
+    ("hold-stdin", &[]),
+    ("release-stdin", &[]),
+    ("wait-for", &["condition", "stderr"]),
+    ("concurrently", &["branch"]),
+    ("repeat", &["times", "step"]),
+    ("shutdown", &[]),
+];
+
+macro_rules! words {
+    ($type:ty) => {
+        &<$type>::ALL.iter().map(|value| (value.as_str(), *value)).collect::<Vec<_>>()
+    };
+}
+
+impl Reader {
+    fn scenario(&mut self, path: &str, keys: &DeTable<'_>, end: usize) -> Scenario {
+        let top = Table { keys, span: 0..0, name: FILE.to_owned() };
+        // What comes last in a file is missing at its end.
+        let bottom = Table { span: end..end, ..top.clone() };
+        self.only(&top, TOP);
+        let id = self.optional_string(&top, "id", "id = \"stdio/clean-close\"");
+        let why = self.required_string(
+            &top,
+            "why",
+            "why = \"one sentence: which moment of a life this is and why it matters\"",
+        );
+        let rule = self.optional_string(&top, "rule", "rule = \"2026-07-28 stdio N9\"");
+        let era =
+            top.get("era").map(|item| self.word(item, "era", words!(EraChoice), EraChoice::Auto));
+        let subject = self.subject(&top);
+        let steps = self.steps(&bottom, "step", "[[step]] with do = \"open\"");
+        let expect = self.expectation(&bottom);
+        let id = id.unwrap_or_else(|| id_of(path));
+        let era = era.unwrap_or_default();
+        Scenario { lifecycle: Lifecycle { id, why, rule, era, steps }, subject, expect }
+    }
+
+    fn subject(&mut self, top: &Table<'_>) -> Subject {
+        const EXAMPLE: &str = "[subject] with fake = \"ignores-eof\"";
+        let stand_in = Subject::Command(Vec::new());
+        let Some(item) = self.required(top, "subject", EXAMPLE) else { return stand_in };
+        let Some(table) = self.table(item, "subject", EXAMPLE, "[subject]") else {
+            return stand_in;
+        };
+        match self.one_of(&table, &["fake", "command", "core"], "fake = \"ignores-eof\"") {
+            Some("command") => {
+                self.only(&table, &["command"]);
+                Subject::Command(self.command(&table))
+            }
+            Some("core") => {
+                self.only(&table, &["core", "fixed", "options"]);
+                Subject::Core(self.fake(&table, "core"))
+            }
+            Some(_) => {
+                self.only(&table, &["fake", "fixed", "options"]);
+                Subject::Fake(self.fake(&table, "fake"))
+            }
+            None => {
+                self.only(&table, &["fake", "command", "core", "fixed", "options"]);
+                stand_in
+            }
+        }
+    }
+
+    fn command(&mut self, table: &Table<'_>) -> Vec<String> {
+        const EXAMPLE: &str = "command = [\"node\", \"server.js\"]";
+        let Some(item) = table.get("command") else { return Vec::new() };
+        let words = self.array(item, "command", "an array of strings", EXAMPLE);
+        words.iter().map(|word| self.string(word, "command", EXAMPLE)).collect()
+    }
+
+    fn fake(&mut self, table: &Table<'_>, key: &str) -> FakeSpec {
+        let name = self.required_string(table, key, &format!("{key} = \"ignores-eof\""));
+        let fixed = self.bool_or(table, "fixed", false);
+        let options = table.get("options").map(|item| self.options(item)).unwrap_or_default();
+        FakeSpec { name, fixed, options }
+    }
+
+    fn options(&mut self, item: &Spanned<DeValue<'_>>) -> BTreeMap<String, String> {
+        const EXAMPLE: &str = "options = { delay = \"50\" }";
+        let Some(table) = self.table(item, "options", EXAMPLE, "options") else {
+            return BTreeMap::new();
+        };
+        let mut options = BTreeMap::new();
+        for (name, value) in table.keys {
+            let name = name.get_ref().to_string();
+            let value = self.string(value, &name, EXAMPLE);
+            options.insert(name, value);
+        }
+        options
+    }
+
+    fn steps(&mut self, table: &Table<'_>, key: &str, example: &str) -> Vec<Step> {
+        let Some(item) = self.required(table, key, example) else { return Vec::new() };
+        let items = self.array(item, key, "a list of tables, written [[…]]", example);
+        let tables = items.iter().filter_map(|item| self.table(item, key, example, "a step"));
+        let tables: Vec<Table<'_>> = tables.collect();
+        tables.into_iter().filter_map(|table| self.step(table)).collect()
+    }
+
+    fn step(&mut self, mut table: Table<'_>) -> Option<Step> {
+        let names: Vec<&str> = STEPS.iter().map(|(name, _)| *name).collect();
+        let item = self.required(&table, "do", "do = \"open\", or another step")?;
+        let verb = self.string(item, "do", "do = \"open\"");
+        let Some((verb, own)) = STEPS.iter().find(|(name, _)| *name == verb) else {
+            if item.get_ref().is_str() {
+                let label = match nearest(&verb, &names) {
+                    Some(near) => format!("did you mean \"{near}\"?"),
+                    None => "not known".to_owned(),
+                };
+                self.mistake(
+                    item.span(),
+                    format!("there is no step `{}`", shortened(&verb)),
+                    label,
+                    format!("the steps are {}", list(&names)),
+                );
+            }
+            return None;
+        };
+        table.name = format!("step `{verb}`");
+        // For most missing keys this is a better place than the header.
+        table.span = item.span();
+        self.only(&table, &[COMMON, own].concat());
+        let connection = self.optional_string(&table, "connection", "connection = \"b\"");
+        let within = self.duration(&table, "within");
+        let action = self.action(verb, &table)?;
+        Some(Step { connection: connection.unwrap_or_else(|| MAIN.to_owned()), within, action })
+    }
+
+    /// The action of a step whose name is in [`STEPS`].
+    fn action(&mut self, verb: &str, table: &Table<'_>) -> Option<Action> {
+        Some(match verb {
+            "open" => Action::Open,
+            "handshake" => Action::Handshake {
+                until: table.get("until").map_or(HandshakePoint::default(), |item| {
+                    self.word(item, "until", words!(HandshakePoint), HandshakePoint::Ready)
+                }),
+            },
+            "call" => Action::Call {
+                tool: self.required_string(table, "tool", "tool = \"echo\""),
+                arguments: table
+                    .get("arguments")
+                    .map_or_else(|| Value::Object(Map::new()), |item| self.json(item, "arguments")),
+                wait: self.bool_or(table, "wait", true),
+            },
+            "request" => Action::Request {
+                method: self.required_string(table, "method", "method = \"tools/list\""),
+                params: self.params(table),
+                wait: self.bool_or(table, "wait", true),
+            },
+            "notify" => Action::Notify {
+                method: self.required_string(
+                    table,
+                    "method",
+                    "method = \"notifications/roots/list_changed\"",
+                ),
+                params: self.params(table),
+            },
+            "send" => return self.send(table),
+            "read" => return self.read(table),
+            "half-close" => Action::HalfClose { stream: self.stream(table) },
+            "close" => Action::Close,
+            "drop" => Action::Drop,
+            "cancel" => Action::Cancel,
+            "kill" => Action::Kill { whom: self.whom(table) },
+            "signal" => Action::Signal {
+                signal: self.required_word(table, "signal", words!(Signal), Signal::Term),
+                whom: self.whom(table),
+            },
+            "stall" => Action::Stall { stream: self.stream(table) },
+            "resume" => Action::Resume { stream: self.stream(table) },
+            "hold-stdin" => Action::HoldStdin,
+            "release-stdin" => Action::ReleaseStdin,
+            "wait-for" => return self.wait_for(table),
+            "concurrently" => Action::Concurrently { branches: self.branches(table) },
+            "repeat" => Action::Repeat {
+                times: self
+                    .required(table, "times", "times = 20")
+                    .map_or(1, |item| self.number(item, "times", "times = 20")),
+                steps: self.steps(table, "step", "[[step.step]] below it, with do = \"…\""),
+            },
+            "shutdown" => Action::Shutdown,
+            other => unreachable!("{other} is in the list of steps and not here"),
+        })
+    }
+
+    fn params(&mut self, table: &Table<'_>) -> Value {
+        let Some(item) = table.get("params") else { return Value::Null };
+        let params = self.json(item, "params");
+        if params.is_null() {
+            self.mistake(item.span(), "`params` is null", "leave it out", "no params, no key");
+        }
+        params
+    }
+
+    fn send(&mut self, table: &Table<'_>) -> Option<Action> {
+        let payload = match self.one_of(table, &["text", "payload"], "text = \"{}\\n\"")? {
+            "text" => Payload::Text(self.required_string(table, "text", "text = \"{}\\n\"")),
+            _ => self
+                .required_word(
+                    table,
+                    "payload",
+                    &[("handshake", &Payload::Handshake)],
+                    &Payload::Handshake,
+                )
+                .clone(),
+        };
+        let upto = table.get("upto").map(|item| self.number(item, "upto", "upto = 37") as usize);
+        Some(Action::Send { payload, upto })
+    }
+
+    fn read(&mut self, table: &Table<'_>) -> Option<Action> {
+        let what = match self.one_of(table, &["what", "messages"], "what = \"answers\"")? {
+            "what" => {
+                let words = &[("answers", Read::Answers), ("end", Read::End)];
+                self.required_word(table, "what", words, Read::Answers)
+            }
+            key => {
+                let item = self.required(table, key, "messages = 3")?;
+                Read::Messages(self.number(item, key, "messages = 3"))
+            }
+        };
+        Some(Action::Read { what })
+    }
+
+    fn wait_for(&mut self, table: &Table<'_>) -> Option<Action> {
+        let condition =
+            match self.one_of(table, &["condition", "stderr"], "condition = \"exited\"")? {
+                "stderr" => {
+                    Condition::Stderr(self.required_string(table, "stderr", "stderr = \"ready\""))
+                }
+                _ => {
+                    let words = &[("exited", &Condition::Exited), ("gone", &Condition::Gone)];
+                    self.required_word(table, "condition", words, &Condition::Exited).clone()
+                }
+            };
+        Some(Action::WaitFor { condition })
+    }
+
+    fn branches(&mut self, table: &Table<'_>) -> Vec<Vec<Step>> {
+        const EXAMPLE: &str = "[[step.branch]] below it, and [[step.branch.step]] below that";
+        let Some(item) = self.required(table, "branch", EXAMPLE) else { return Vec::new() };
+        let items = self.array(item, "branch", "a list of tables, written [[…]]", EXAMPLE);
+        let mut branches = Vec::new();
+        for item in items {
+            let Some(branch) = self.table(item, "branch", EXAMPLE, "a branch") else { continue };
+            self.only(&branch, &["step"]);
+            branches.push(self.steps(&branch, "step", "[[step.branch.step]] below it"));
+        }
+        branches
+    }
+
+    fn expectation(&mut self, top: &Table<'_>) -> Expectation {
+        const EXAMPLE: &str = "[expect] with verdict = \"clean\"";
+        let mut expect = Expectation { verdict: Verdict::Clean, findings: Vec::new() };
+        let Some(item) = self.required(top, "expect", EXAMPLE) else { return expect };
+        let Some(table) = self.table(item, "expect", EXAMPLE, "[expect]") else { return expect };
+        self.only(&table, &["verdict", "finding"]);
+        let verdicts: Vec<(&str, Verdict)> = Verdict::ALL
+            .iter()
+            .filter(|verdict| **verdict != Verdict::Invalid)
+            .map(|verdict| (verdict.as_str(), *verdict))
+            .collect();
+        expect.verdict = self.required_word(&table, "verdict", &verdicts, Verdict::Clean);
+        if let Some(item) = table.get("finding") {
+            const EXAMPLE: &str = "[[expect.finding]] with kind = \"process\"";
+            let items = self.array(item, "finding", "a list of tables, written [[…]]", EXAMPLE);
+            for item in items {
+                if let Some(table) = self.table(item, "finding", EXAMPLE, "[[expect.finding]]") {
+                    expect.findings.push(self.finding(&table));
+                }
+            }
+        }
+        expect
+    }
+
+    fn finding(&mut self, table: &Table<'_>) -> ExpectedFinding {
+        self.only(table, &["class", "kind", "culprit", "birth-step", "due-step"]);
+        let classes = &[("leak", Class::Leak), ("advisory", Class::Advisory)];
+        ExpectedFinding {
+            class: table
+                .get("class")
+                .map_or(Class::Leak, |item| self.word(item, "class", classes, Class::Leak)),
+            kind: self.required_word(table, "kind", words!(Kind), Kind::Process),
+            culprit: table
+                .get("culprit")
+                .map(|item| self.word(item, "culprit", words!(Culprit), Culprit::Server)),
+            birth_step: self.optional_string(table, "birth-step", "birth-step = \"call echo\""),
+            due_step: self.optional_string(table, "due-step", "due-step = \"half-close stdin\""),
+        }
+    }
+
+    fn stream(&mut self, table: &Table<'_>) -> Stream {
+        self.required_word(table, "stream", words!(Stream), Stream::Stdin)
+    }
+
+    fn whom(&mut self, table: &Table<'_>) -> Whom {
+        self.required_word(table, "whom", words!(Whom), Whom::Server)
+    }
+
+    fn required_word<T: Copy>(
+        &mut self,
+        table: &Table<'_>,
+        key: &str,
+        words: &[(&'static str, T)],
+        stand_in: T,
+    ) -> T {
+        let spellings: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let example = format!("{key} = {}", spellings.join(" or "));
+        match self.required(table, key, &example) {
+            Some(item) => self.word(item, key, words, stand_in),
+            None => stand_in,
+        }
+    }
+
+    /// The one key that is there of several that exclude each other.
+    fn one_of(
+        &mut self,
+        table: &Table<'_>,
+        keys: &[&'static str],
+        example: &str,
+    ) -> Option<&'static str> {
+        let present: Vec<&'static str> =
+            keys.iter().copied().filter(|key| table.has(key)).collect();
+        match present[..] {
+            [key] => return Some(key),
+            [] => self.mistake(
+                table.span.clone(),
+                format!("{} has none of {}", table.name, list(keys)),
+                "one of them is missing",
+                format!("add one, for example {example}"),
+            ),
+            [.., last] => self.mistake(
+                table.keys.get_key_value(last).map_or(table.span.clone(), |(key, _)| key.span()),
+                format!("{} has {} at once", table.name, list(&present)),
+                "one too many",
+                format!("keep one of {}", list(keys)),
+            ),
+        }
+        None
+    }
+}
+
+/// Where in the file a problem is: as far down its place as the file goes.
+fn locate(root: &DeTable<'_>, place: &Place) -> Range<usize> {
+    let mut span = 0..0;
+    let mut table = Some(root);
+    let mut array: Option<&[Spanned<DeValue<'_>>]> = None;
+    for part in &place.0 {
+        let item = match part {
+            Part::Key(key) => table.and_then(|table| table.get(*key)),
+            Part::Index(index) => array.and_then(|array| array.get(*index)),
+        };
+        let Some(item) = item else { break };
+        span = item.span();
+        table = item.get_ref().as_table();
+        array = item.get_ref().as_array().map(|array| &array[..]);
+    }
+    span
+}
+
+/// The path below `scenarios/` without `.toml`, or the name of the file; what an id cannot hold
+/// becomes a dash.
+fn id_of(path: &str) -> String {
+    let path = path.replace('\\', "/");
+    let below = match path.rsplit_once("scenarios/") {
+        Some((before, below)) if before.is_empty() || before.ends_with('/') => below,
+        _ => path.rsplit('/').next().unwrap_or_default(),
+    };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/') { c } else { '-' }
+    };
+    let id: String = below.strip_suffix(".toml").unwrap_or(below).chars().map(plain).collect();
+    let parts = id.split('/').filter(|part| !matches!(*part, "" | "." | ".."));
+    let mut id = parts.collect::<Vec<_>>().join("/");
+    id.truncate(limits::ID);
+    let id = id.trim_end_matches(['/', '.']);
+    if id.is_empty() { "scenario".to_owned() } else { id.to_owned() }
+}

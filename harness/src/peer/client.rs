@@ -1,0 +1,540 @@
+//! The client process: starts the server, moves bytes, and can be killed. One per connection, so
+//! that the death of a client is a real death: the kernel closes its pipe ends and the server loses
+//! its parent. It has one thread and waits in one place, poll(2).
+//!
+//! Nothing here is unbounded: a line of output is kept up to [`LINE_LIMIT`], events that nobody
+//! asked for are dropped (and counted) while more than [`BACKLOG_LIMIT`] bytes wait for the cell.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command as Process, Stdio};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl, fstat};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::control::{Command, Event};
+use super::wire::{self, Incoming};
+use crate::lifecycle::step::Stream;
+
+/// Longest line of a server's stdout that is read as a message, in bytes.
+pub const LINE_LIMIT: usize = 8 << 20;
+/// Largest answer that is passed on whole, in bytes; of a larger one only the length is.
+const PASS_LIMIT: usize = 4 << 20;
+/// Bytes that may wait for the cell before unasked-for events are dropped.
+const BACKLOG_LIMIT: usize = 1 << 20;
+/// Bytes that may wait for the cell before answers are dropped too: only a server that answers what
+/// nobody asked comes here.
+const ANSWER_BACKLOG_LIMIT: usize = 32 << 20;
+/// Writes that may wait before the server's own requests go unanswered.
+const REPLY_LIMIT: usize = 1000;
+/// Bytes of a log or noise line that are passed on.
+const TEXT_LIMIT: usize = 2048;
+
+/// Runs the client process until its stdin ends. Returns its exit code.
+pub fn run() -> io::Result<u8> {
+    let mut client = Client::new()?;
+    while client.turn()? {}
+    Ok(0)
+}
+
+struct Client {
+    commands: Lines,
+    commands_ended: bool,
+    events: Outbox,
+    server: Option<Server>,
+    holder: Option<Child>,
+}
+
+struct Server {
+    child: Child,
+    pidfd: OwnedFd,
+    exited: bool,
+    stdin: Option<OwnedFd>,
+    unwritten: VecDeque<Unwritten>,
+    stdout: Option<Output>,
+    stderr: Option<Output>,
+}
+
+/// Bytes on their way to the server.
+struct Unwritten {
+    bytes: Vec<u8>,
+    written: usize,
+    /// The cell asked for them and waits for [`Event::Wrote`]; replies of our own are not told.
+    told: bool,
+}
+
+struct Output {
+    fd: OwnedFd,
+    lines: Lines,
+    stalled: bool,
+    bytes: u64,
+}
+
+/// What woke the client.
+#[derive(Clone, Copy, PartialEq)]
+enum Wake {
+    Commands,
+    Events,
+    Exit,
+    Stdin,
+    Stdout,
+    Stderr,
+}
+
+impl Client {
+    fn new() -> io::Result<Self> {
+        nonblocking(io::stdin().as_fd())?;
+        nonblocking(io::stdout().as_fd())?;
+        Ok(Self {
+            commands: Lines::new(64 << 20),
+            commands_ended: false,
+            events: Outbox::default(),
+            server: None,
+            holder: None,
+        })
+    }
+
+    /// One round of waiting and acting; false when it is time to leave.
+    fn turn(&mut self) -> io::Result<bool> {
+        for wake in self.wait()? {
+            match wake {
+                Wake::Commands => self.read_commands()?,
+                Wake::Events => self.events.flush()?,
+                Wake::Exit => self.reap()?,
+                Wake::Stdin => self.write_stdin(),
+                Wake::Stdout => self.read_output(Stream::Stdout)?,
+                Wake::Stderr => self.read_output(Stream::Stderr)?,
+            }
+        }
+        self.events.flush()?;
+        Ok(!self.commands_ended)
+    }
+
+    fn wait(&self) -> io::Result<Vec<Wake>> {
+        let stdin = io::stdin();
+        let stdout = io::stdout();
+        let mut polled = vec![PollFd::new(&stdin, PollFlags::IN)];
+        let mut wakes = vec![Wake::Commands];
+        if !self.events.is_empty() {
+            polled.push(PollFd::new(&stdout, PollFlags::OUT));
+            wakes.push(Wake::Events);
+        }
+        if let Some(server) = &self.server {
+            if !server.exited {
+                polled.push(PollFd::new(&server.pidfd, PollFlags::IN));
+                wakes.push(Wake::Exit);
+            }
+            if let (Some(fd), false) = (&server.stdin, server.unwritten.is_empty()) {
+                polled.push(PollFd::new(fd, PollFlags::OUT));
+                wakes.push(Wake::Stdin);
+            }
+            for (output, wake) in [(&server.stdout, Wake::Stdout), (&server.stderr, Wake::Stderr)] {
+                if let Some(output) = output
+                    && !output.stalled
+                {
+                    polled.push(PollFd::new(&output.fd, PollFlags::IN));
+                    wakes.push(wake);
+                }
+            }
+        }
+        loop {
+            match poll(&mut polled, None) {
+                Ok(_) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(polled
+            .iter()
+            .zip(wakes)
+            .filter(|(polled, _)| !polled.revents().is_empty())
+            .map(|(_, wake)| wake)
+            .collect())
+    }
+
+    fn read_commands(&mut self) -> io::Result<()> {
+        let mut ended = false;
+        let mut lines = Vec::new();
+        self.commands.read(io::stdin().as_fd(), &mut ended, |line, _| lines.push(line.to_vec()));
+        self.commands_ended |= ended;
+        for line in lines {
+            match serde_json::from_slice(&line) {
+                Ok(command) => self.obey(command)?,
+                Err(error) => return Err(io::Error::other(format!("bad command: {error}"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, command: Command) -> io::Result<()> {
+        match command {
+            Command::Start { command, environment } => match Server::start(&command, environment) {
+                Ok((server, started)) => {
+                    self.server = Some(server);
+                    self.events.push(&started);
+                }
+                Err(error) => {
+                    self.events.push(&Event::StartFailed { cause: error.to_string() });
+                }
+            },
+            Command::Write { bytes } => match self.server.as_mut() {
+                Some(server) if server.stdin.is_some() => {
+                    server.unwritten.push_back(Unwritten { bytes, written: 0, told: true });
+                    self.write_stdin();
+                }
+                _ => self.events.push(&Event::WriteFailed { cause: "stdin is closed".into() }),
+            },
+            Command::Close { stream } => {
+                if let Some(server) = self.server.as_mut() {
+                    server.close(stream);
+                }
+            }
+            Command::Stall { stream } => self.stall(stream, true),
+            Command::Resume { stream } => self.stall(stream, false),
+            Command::Hold => self.hold()?,
+        }
+        Ok(())
+    }
+
+    fn stall(&mut self, stream: Stream, stalled: bool) {
+        if let Some(output) = self.server.as_mut().and_then(|server| server.output(stream)) {
+            output.stalled = stalled;
+        }
+    }
+
+    fn hold(&mut self) -> io::Result<()> {
+        let Some(stdin) = self.server.as_ref().and_then(|server| server.stdin.as_ref()) else {
+            self.events.push(&Event::WriteFailed { cause: "stdin is closed".into() });
+            return Ok(());
+        };
+        let holder = Process::new(std::env::current_exe()?)
+            .arg(crate::cell::HOLD)
+            .stdin(Stdio::from(stdin.try_clone()?))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()?;
+        self.events.push(&Event::Held { pid: holder.id().cast_signed() });
+        self.holder = Some(holder);
+        Ok(())
+    }
+
+    fn write_stdin(&mut self) {
+        let Some(server) = self.server.as_mut() else { return };
+        let Some(stdin) = &server.stdin else { return };
+        while let Some(front) = server.unwritten.front_mut() {
+            match rustix::io::write(stdin, &front.bytes[front.written..]) {
+                Ok(count) => front.written += count,
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(error) => {
+                    let cause = io::Error::from(error).to_string();
+                    self.events.push(&Event::WriteFailed { cause });
+                    server.close(Stream::Stdin);
+                    return;
+                }
+            }
+            if front.written == front.bytes.len() {
+                if front.told {
+                    self.events.push(&Event::Wrote);
+                }
+                server.unwritten.pop_front();
+            }
+        }
+    }
+
+    fn read_output(&mut self, stream: Stream) -> io::Result<()> {
+        let Self { server: Some(server), events, .. } = self else { return Ok(()) };
+        let Server { stdin, unwritten, stdout, stderr, .. } = server;
+        let slot = if stream == Stream::Stdout { stdout } else { stderr };
+        let Some(output) = slot else { return Ok(()) };
+        let mut ended = false;
+        let mut replies = Vec::new();
+        output.bytes += output.lines.read(output.fd.as_fd(), &mut ended, |line, length| {
+            if stream == Stream::Stderr {
+                events.offer(&Event::Stderr { text: text(line) });
+            } else if let Some(reply) = hear(line, length, events) {
+                replies.push(reply);
+            }
+        });
+        if ended {
+            events.push(&Event::Ended { stream, bytes: output.bytes });
+            *slot = None;
+        }
+        if stdin.is_some() && unwritten.len() < REPLY_LIMIT {
+            let reply = |bytes| Unwritten { bytes, written: 0, told: false };
+            unwritten.extend(replies.into_iter().map(reply));
+        }
+        Ok(())
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        let Some(server) = self.server.as_mut() else { return Ok(()) };
+        if let Some(status) = server.child.try_wait()? {
+            server.exited = true;
+            self.events.push(&Event::Exited { code: status.code(), signal: status.signal() });
+        }
+        Ok(())
+    }
+}
+
+/// What one line of stdout means; gives back what to answer, if the server asked something.
+fn hear(line: &[u8], length: u64, events: &mut Outbox) -> Option<Vec<u8>> {
+    match wire::classify(line) {
+        Incoming::Answer { id, body } => {
+            let body = if line.len() > PASS_LIMIT { Ok(serde_json::Value::Null) } else { body };
+            events.offer_within(ANSWER_BACKLOG_LIMIT, &Event::Answer { id, body, bytes: length });
+            None
+        }
+        Incoming::Request { id, method } => {
+            let reply = wire::line(&wire::reply(&id, &method));
+            events.offer(&Event::Asked { method });
+            Some(reply)
+        }
+        Incoming::Notification { method } => {
+            events.offer(&Event::Notified { method });
+            None
+        }
+        Incoming::Noise => {
+            events.offer(&Event::Noise { text: text(line), bytes: length });
+            None
+        }
+    }
+}
+
+impl Server {
+    fn start(command: &[String], environment: Vec<(String, String)>) -> io::Result<(Self, Event)> {
+        let (program, arguments) =
+            command.split_first().ok_or_else(|| io::Error::other("the command is empty"))?;
+        // process_group and piped stdio keep std on its posix_spawn path; pre_exec would not.
+        let mut child = Process::new(program)
+            .args(arguments)
+            .envs(environment)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()?;
+        let stdin: Option<OwnedFd> = child.stdin.take().map(Into::into);
+        let stdout: Option<OwnedFd> = child.stdout.take().map(Into::into);
+        let stderr: Option<OwnedFd> = child.stderr.take().map(Into::into);
+        let mut pipes = [0; 3];
+        for (inode, fd) in pipes.iter_mut().zip([&stdin, &stdout, &stderr]) {
+            if let Some(fd) = fd {
+                nonblocking(fd.as_fd())?;
+                *inode = fstat(fd)?.st_ino;
+            }
+        }
+        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+        let pid = child.id().cast_signed();
+        let output = |fd| Output { fd, lines: Lines::new(LINE_LIMIT), stalled: false, bytes: 0 };
+        let server = Self {
+            child,
+            pidfd,
+            exited: false,
+            stdin,
+            unwritten: VecDeque::new(),
+            stdout: stdout.map(output),
+            stderr: stderr.map(output),
+        };
+        Ok((server, Event::Started { pid, pipes }))
+    }
+
+    fn output(&mut self, stream: Stream) -> Option<&mut Output> {
+        match stream {
+            Stream::Stdin => None,
+            Stream::Stdout => self.stdout.as_mut(),
+            Stream::Stderr => self.stderr.as_mut(),
+        }
+    }
+
+    fn close(&mut self, stream: Stream) {
+        match stream {
+            Stream::Stdin => {
+                self.stdin = None;
+                self.unwritten.clear();
+            }
+            Stream::Stdout => self.stdout = None,
+            Stream::Stderr => self.stderr = None,
+        }
+    }
+}
+
+/// Lines out of a byte stream, each bounded.
+struct Lines {
+    buffer: Vec<u8>,
+    /// Bytes of the current line that were read and not kept.
+    skipped: u64,
+    limit: usize,
+}
+
+impl Lines {
+    fn new(limit: usize) -> Self {
+        Self { buffer: Vec::new(), skipped: 0, limit }
+    }
+
+    /// Reads what is there, at most 1 MiB of it, and hands over whole lines with their full
+    /// lengths. Returns the number of bytes read.
+    fn read(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        ended: &mut bool,
+        mut each: impl FnMut(&[u8], u64),
+    ) -> u64 {
+        let mut chunk = vec![0_u8; 64 << 10];
+        let mut total = 0;
+        for _ in 0..16 {
+            match rustix::io::read(fd, &mut chunk) {
+                Ok(0) => {
+                    *ended = true;
+                    break;
+                }
+                Ok(count) => {
+                    total += count as u64;
+                    self.take(&chunk[..count], &mut each);
+                    if count < chunk.len() {
+                        break;
+                    }
+                }
+                Err(rustix::io::Errno::AGAIN) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => {
+                    *ended = true;
+                    break;
+                }
+            }
+        }
+        if *ended && (!self.buffer.is_empty() || self.skipped > 0) {
+            self.finish(&mut each);
+        }
+        total
+    }
+
+    fn take(&mut self, mut bytes: &[u8], each: &mut impl FnMut(&[u8], u64)) {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            self.keep(&bytes[..end]);
+            self.finish(each);
+            bytes = &bytes[end + 1..];
+        }
+        self.keep(bytes);
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = self.limit.saturating_sub(self.buffer.len()).min(bytes.len());
+        self.buffer.extend_from_slice(&bytes[..room]);
+        self.skipped += (bytes.len() - room) as u64;
+    }
+
+    fn finish(&mut self, each: &mut impl FnMut(&[u8], u64)) {
+        let length = self.buffer.len() as u64 + self.skipped;
+        // A cut line is no message any more; a mark in front makes sure that it is not read as one.
+        if self.skipped > 0 {
+            self.buffer.insert(0, b'~');
+        }
+        if length > 0 {
+            each(&self.buffer, length);
+        }
+        self.buffer.clear();
+        self.buffer.shrink_to(64 << 10);
+        self.skipped = 0;
+    }
+}
+
+/// Events on their way to the cell.
+#[derive(Default)]
+struct Outbox {
+    bytes: VecDeque<u8>,
+    dropped: u64,
+}
+
+impl Outbox {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// An event that the cell waits for.
+    fn push(&mut self, event: &Event) {
+        if self.dropped > 0 && self.bytes.len() < BACKLOG_LIMIT {
+            let dropped = Event::Dropped { events: std::mem::take(&mut self.dropped) };
+            self.append(&dropped);
+        }
+        self.append(event);
+    }
+
+    /// An event that may be left out when the cell cannot keep up.
+    fn offer(&mut self, event: &Event) {
+        self.offer_within(BACKLOG_LIMIT, event);
+    }
+
+    fn offer_within(&mut self, limit: usize, event: &Event) {
+        if self.bytes.len() < limit {
+            self.push(event);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    fn append(&mut self, event: &Event) {
+        if let Ok(mut line) = serde_json::to_vec(event) {
+            line.push(b'\n');
+            self.bytes.extend(line);
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        while !self.bytes.is_empty() {
+            let (front, _) = self.bytes.as_slices();
+            match rustix::io::write(&stdout, front) {
+                Ok(count) => drop(self.bytes.drain(..count)),
+                Err(rustix::io::Errno::AGAIN) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        stdout.flush()
+    }
+}
+
+fn text(line: &[u8]) -> String {
+    let cut = line.len().min(TEXT_LIMIT);
+    String::from_utf8_lossy(&line[..cut]).into_owned()
+}
+
+fn nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = fcntl_getfl(fd).map_err(|error| {
+        io::Error::other(format!("cannot read the flags of fd {}: {error}", fd.as_raw_fd()))
+    })?;
+    fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines_of(limit: usize, chunks: &[&[u8]]) -> Vec<(Vec<u8>, u64)> {
+        let mut lines = Lines::new(limit);
+        let mut seen = Vec::new();
+        for chunk in chunks {
+            lines.take(chunk, &mut |line: &[u8], length| seen.push((line.to_vec(), length)));
+        }
+        seen
+    }
+
+    #[test]
+    fn lines_are_the_same_however_they_are_split() {
+        let whole = lines_of(100, &[b"one\ntwo\nthree\n"]);
+        for cut in 0..14 {
+            let (left, right) = b"one\ntwo\nthree\n".split_at(cut);
+            assert_eq!(lines_of(100, &[left, right]), whole, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn an_endless_line_is_cut_and_its_length_is_told() {
+        assert_eq!(lines_of(4, &[b"0123456789", b"\n"]), vec![(b"~0123".to_vec(), 10)]);
+    }
+}

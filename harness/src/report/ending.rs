@@ -1,0 +1,157 @@
+//! How a run ends: its own proof, and what its exit code means in one sentence.
+
+use super::{
+    block::{Block, MAGENTA, Page},
+    event::{CanaryReport, RunInfo, RunSummary, codes},
+    text::count,
+};
+use crate::ledger::verdict::{CaseReport, Class, Tier, Verdict};
+
+/// What the exit code means, in the words of this run.
+pub(super) fn sentence(summary: &RunSummary) -> String {
+    let cases = &summary.cases;
+    match summary.exit_code {
+        codes::CLEAN => clean(cases),
+        codes::LEAK => leak(cases),
+        codes::NOT_JUDGED => not_judged(cases, summary.not_judged.len()),
+        codes::INVALID if summary.canary.is_none() => {
+            "there was no canary, so nothing proves that this run would have seen a leak".to_owned()
+        }
+        codes::INVALID => "the run is invalid, and nothing seen in it counts".to_owned(),
+        codes::INTERRUPTED => "interrupted; what was judged before stands".to_owned(),
+        _ => "usage or scenario error".to_owned(),
+    }
+}
+
+fn clean(cases: &[CaseReport]) -> String {
+    let tier = tier(cases);
+    match advisories(cases) {
+        _ if cases.iter().any(|case| case.expected.is_some()) => {
+            format!("every expectation is met{tier}")
+        }
+        0 => format!("nothing leaked{tier}"),
+        number => {
+            format!("nothing leaked{tier}; {} would count if strict", count(number, "advisory"))
+        }
+    }
+}
+
+fn leak(cases: &[CaseReport]) -> String {
+    let number = |is: fn(&CaseReport) -> bool| cases.iter().filter(|case| is(case)).count();
+    let counted: [(usize, &str); 3] = [
+        (number(|case| case.expected.is_some() && !case.met), "unmet"),
+        (number(|case| case.expected.is_none() && has_leak(case)), "with a leak"),
+        (number(|case| case.expected.is_none() && case.verdict == Verdict::Failed), "failed"),
+    ];
+    let counted: Vec<String> = counted
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| format!("{} {what}", count(*number, "case")))
+        .collect();
+    match advisories(cases) {
+        _ if !counted.is_empty() => counted.join(", "),
+        0 => "no case is to blame, but a baseline or a threshold is".to_owned(),
+        number => format!("{}, and this run is strict", count(number, "advisory")),
+    }
+}
+
+fn not_judged(cases: &[CaseReport], lost: usize) -> String {
+    let number = |verdict| cases.iter().filter(|case| case.verdict == verdict).count();
+    match (number(Verdict::Unknown), number(Verdict::Failed)) {
+        _ if cases.is_empty() => "nothing was judged".to_owned(),
+        (0, 0) => format!("{} planned but not judged", count(lost, "case")),
+        (0, failed) if failed == cases.len() => {
+            "the subject did not start, so there was nothing to judge".to_owned()
+        }
+        (0, failed) => format!("the subject did not start in {}", count(failed, "case")),
+        (unknown, _) => {
+            let cases = count(unknown, "case");
+            format!("could not look in {cases}, and what was not seen is not clean")
+        }
+    }
+}
+
+fn has_leak(case: &CaseReport) -> bool {
+    case.verdict == Verdict::Leak || case.findings.iter().any(|f| f.class == Class::Leak)
+}
+
+fn advisories(cases: &[CaseReport]) -> usize {
+    let findings = cases.iter().flat_map(|case| &case.findings);
+    findings.filter(|finding| finding.class == Class::Advisory).count()
+}
+
+/// How strong the evidence is that nothing escaped, by the weakest case.
+fn tier(cases: &[CaseReport]) -> &'static str {
+    match cases.iter().map(|case| case.tier).min() {
+        None => "",
+        Some(Tier::Cookie) => " (orphans were looked for by cookie)",
+        Some(Tier::Subreaper) => " (orphans would have come to the subreaper)",
+        Some(Tier::PidNamespace) => " (orphans were held in a pid namespace)",
+    }
+}
+
+/// What a canary that holds has proved.
+pub(super) fn canary_words(canary: &CanaryReport) -> String {
+    format!("caught {}; its clean twin stayed clean", canary.caught.join(", "))
+}
+
+/// The block of a canary that failed.
+pub(super) fn canary_block(page: Page, canary: &CanaryReport, info: Option<&RunInfo>) -> String {
+    let title = "the canary failed, so nothing seen in this run counts";
+    let mut block = Block::new(page, MAGENTA, "invalid", title);
+    block.gap();
+    let mut lines: Vec<String> = Vec::new();
+    lines.extend(canary.missed.iter().map(|kind| format!("missed the seeded leak of kind {kind}")));
+    lines
+        .extend(canary.false_alarms.iter().map(|what| format!("blamed in the clean twin: {what}")));
+    lines.extend(canary.failure.iter().map(|why| format!("could not be judged: {why}")));
+    block.seen(&lines, 8);
+    block.gap();
+    block.remark(
+        "help",
+        "this is the fault of scupper or of this host, not of the subject; `scupper doctor` says \
+         what the host can prove",
+    );
+    if let Some(info) = info {
+        block.repeat(&info.repeat);
+    }
+    block.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    fn ending(verdicts: &[Verdict], exit_code: u8) -> String {
+        let cases = verdicts.iter().map(|verdict| samples::case("stdio/close", *verdict)).collect();
+        sentence(&samples::summary(cases, exit_code))
+    }
+
+    #[test]
+    fn every_exit_code_says_why() {
+        use Verdict::{Clean, Failed, Leak, Unknown};
+        let endings = [
+            ending(&[Clean], codes::CLEAN),
+            ending(&[Clean, Leak, Leak, Failed], codes::LEAK),
+            ending(&[Clean], codes::LEAK),
+            ending(&[], codes::NOT_JUDGED),
+            ending(&[Failed, Failed], codes::NOT_JUDGED),
+            ending(&[Clean, Failed], codes::NOT_JUDGED),
+            ending(&[Clean, Unknown, Failed], codes::NOT_JUDGED),
+            ending(&[Clean], codes::INVALID),
+            ending(&[Clean], codes::INTERRUPTED),
+        ];
+        insta::assert_snapshot!(endings.join("\n"), @r"
+        nothing leaked (orphans would have come to the subreaper)
+        2 cases with a leak, 1 case failed
+        no case is to blame, but a baseline or a threshold is
+        nothing was judged
+        the subject did not start, so there was nothing to judge
+        the subject did not start in 1 case
+        could not look in 1 case, and what was not seen is not clean
+        the run is invalid, and nothing seen in it counts
+        interrupted; what was judged before stands
+        ");
+    }
+}

@@ -1,0 +1,84 @@
+//! Equal things over many cases are told once.
+
+use std::{collections::HashMap, hash::Hash};
+
+use crate::ledger::{
+    snapshot::Kind,
+    verdict::{CaseReport, Class, Culprit, Failure, Finding},
+};
+
+/// Items with equal keys together, in the order in which each key was first seen; no group is empty.
+pub(super) fn grouped<T, K: Hash + Eq>(
+    items: impl IntoIterator<Item = T>,
+    key: impl Fn(&T) -> K,
+) -> Vec<Vec<T>> {
+    let mut places = HashMap::new();
+    let mut groups: Vec<Vec<T>> = Vec::new();
+    for item in items {
+        let place = *places.entry(key(&item)).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(item),
+            None => groups.push(vec![item]),
+        }
+    }
+    groups
+}
+
+/// What makes two findings one and the same fault: everything but pids, numbers and the moment at
+/// which the end was due.
+pub(super) fn cause(finding: &Finding) -> (Class, Kind, String, &str, Culprit, Option<&str>) {
+    let Finding { class, kind, what, birth_step, culprit, rule, .. } = finding;
+    (*class, *kind, without_numbers(what), &birth_step.name, *culprit, rule.as_deref())
+}
+
+/// What makes two failures one and the same fault.
+pub(super) fn failure_cause(failure: &Failure) -> (String, &str, bool) {
+    (without_numbers(&failure.message), &failure.step.name, failure.not_started)
+}
+
+/// Every run of digits is one `#`.
+pub(super) fn without_numbers(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '0'..='9' if out.ends_with('#') => {}
+            '0'..='9' => out.push('#'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The ids of cases, each once.
+pub(super) fn ids<'a>(cases: impl IntoIterator<Item = &'a CaseReport>) -> Vec<&'a str> {
+    let mut ids: Vec<&str> = Vec::new();
+    for case in cases {
+        if !ids.contains(&case.id.as_str()) {
+            ids.push(&case.id);
+        }
+    }
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    #[test]
+    fn groups_stand_in_the_order_of_their_first_item() {
+        let groups = grouped(["pid 7", "fd 1", "pid 12", "fd 2"], |text| without_numbers(text));
+        assert_eq!(groups, [["pid 7", "pid 12"], ["fd 1", "fd 2"]]);
+    }
+
+    #[test]
+    fn another_pid_or_due_step_is_the_same_fault_but_another_birth_step_is_not() {
+        let one = samples::process_finding();
+        let mut other = samples::process_finding();
+        other.what = "process 5 (node dist/index.js)".into();
+        other.due_step = samples::step("3", "close");
+        assert_eq!(cause(&one), cause(&other));
+        other.birth_step = samples::step("3", "call echo");
+        assert_ne!(cause(&one), cause(&other));
+    }
+}

@@ -1,0 +1,493 @@
+//! A run for people: a line per case as it is judged, then a block per fault, then one sentence.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstream::{AutoStream, ColorChoice};
+
+use super::{
+    block::{BOLD, DIM, GREEN, MAGENTA, Page, RED},
+    ending::{canary_block, canary_words, sentence},
+    event::{CanaryReport, Event, RunInfo, RunSummary, SubjectInfo, codes},
+    group::{cause, failure_cause, grouped, ids, without_numbers},
+    json::Totals,
+    redact,
+    tell::{VERDICT_WIDTH, case_line, failure_block, finding_block, unknown_block, unmet_block},
+    text::{LONGEST_LINE, count, cut, duration, sanitise, wrap},
+};
+use crate::ledger::verdict::{CaseReport, Class, Verdict};
+
+/// Most blocks of one sort.
+const MOST_BLOCKS: usize = 20;
+/// Most notes.
+const MOST_NOTES: usize = 10;
+
+/// How to write.
+pub struct HumanOptions {
+    /// With colours.
+    pub color: bool,
+    /// Columns of the page, at least 40.
+    pub width: usize,
+    /// Where the one status line goes; a terminal, never the same one twice.
+    pub progress: Option<Box<dyn Write + Send>>,
+}
+
+impl HumanOptions {
+    /// What fits stdout and stderr as they are: NO_COLOR and its kin are obeyed, and there is
+    /// progress only on a terminal, and only if wanted.
+    pub fn detect(color: ColorChoice, progress: bool) -> Self {
+        let stdout = io::stdout();
+        let choice = match color {
+            ColorChoice::Auto => AutoStream::choice(&stdout),
+            choice => choice,
+        };
+        let columns = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| size.ws_col.into());
+        let progress = progress && io::stderr().is_terminal();
+        Self {
+            color: choice != ColorChoice::Never,
+            width: columns.filter(|columns| *columns > 0).unwrap_or(100).clamp(60, 120),
+            progress: progress.then(|| Box::new(io::stderr()) as Box<dyn Write + Send>),
+        }
+    }
+}
+
+/// The reporter for people.
+pub struct Human<W> {
+    out: W,
+    page: Page,
+    progress: Option<Box<dyn Write + Send>>,
+    info: Option<RunInfo>,
+    running: Vec<String>,
+    judged: usize,
+    /// The status line shows something.
+    has_status: bool,
+}
+
+impl<W: Write> Human<W> {
+    /// A reporter that writes its results to `out`.
+    pub fn new(out: W, options: HumanOptions) -> Self {
+        Self {
+            out,
+            page: Page { width: options.width.max(40), color: options.color },
+            progress: options.progress,
+            info: None,
+            running: Vec::new(),
+            judged: 0,
+            has_status: false,
+        }
+    }
+
+    /// Takes one event.
+    pub fn on(&mut self, event: &Event) -> io::Result<()> {
+        match event {
+            Event::CaseStarted { id } => self.running.push(id.clone()),
+            Event::CaseEnded(case) => {
+                self.running.retain(|id| *id != case.id);
+                self.judged += 1;
+                self.line(&case_line(self.page, &redact::case(case)))?;
+            }
+            Event::RunStarted(info) => {
+                let info = self.info.insert(redact::run(info)).clone();
+                self.headline(&info)?;
+            }
+            Event::SubjectSeen(subject) => {
+                self.paragraph(&introduction(&redact::subject(subject)), "  ")?;
+                self.line("")?;
+            }
+            Event::CanaryEnded(canary) => self.canary(canary)?,
+            Event::Note(note) => self.note(note, &[])?,
+            Event::RunEnded(summary) => {
+                self.running.clear();
+                self.summary(summary)?;
+                return self.out.flush();
+            }
+        }
+        self.status()
+    }
+
+    /// What was written to, for what comes after the run.
+    pub fn into_inner(mut self) -> W {
+        // A status line that stays behind is a blemish, not a failure.
+        let _ = self.clear_status();
+        self.out
+    }
+
+    /// `scupper 0.1.0 server: node dist/index.js (6 cases, seed 7)`
+    fn headline(&mut self, info: &RunInfo) -> io::Result<()> {
+        let cases = match info.cases {
+            0 => String::new(),
+            number => format!("{}, ", count(number, "case")),
+        };
+        let name = format!("scupper {} {}", info.version, info.mode);
+        let subject = sanitise(&info.subject, LONGEST_LINE);
+        let text = format!("{name}: {subject} ({cases}seed {})", info.seed);
+        wrap(&text, self.page.width).iter().enumerate().try_for_each(|(at, line)| {
+            match line.strip_prefix(&name).filter(|_| at == 0) {
+                Some(rest) => self.line(&format!("{}{rest}", self.page.paint(BOLD, &name))),
+                None => self.line(line),
+            }
+        })
+    }
+
+    /// In the columns of the cases.
+    fn canary(&mut self, canary: &CanaryReport) -> io::Result<()> {
+        let (style, word, text) = match canary.holds() {
+            true => (GREEN, "canary", canary_words(canary)),
+            false => (MAGENTA, "invalid", "the canary failed".to_owned()),
+        };
+        let mut start = self.page.paint(style, &format!("{word:<VERDICT_WIDTH$}"));
+        for line in wrap(&text, self.page.width - VERDICT_WIDTH - 2) {
+            self.line(&format!("{start}  {line}"))?;
+            start = " ".repeat(VERDICT_WIDTH);
+        }
+        Ok(())
+    }
+
+    /// Blocks, notes, and the end.
+    fn summary(&mut self, summary: &RunSummary) -> io::Result<()> {
+        self.clear_status()?;
+        let cases: Vec<CaseReport> = summary.cases.iter().map(redact::case).collect();
+        // What a scenario expects and gets is not news.
+        let news: Vec<&CaseReport> =
+            cases.iter().filter(|case| case.expected.is_none() || !case.met).collect();
+        self.line("")?;
+        let broken_canary = summary.canary.as_ref().filter(|canary| !canary.holds());
+        if let Some(canary) = broken_canary {
+            let block = canary_block(self.page, canary, self.info.as_ref());
+            self.out.write_all(block.as_bytes())?;
+        }
+        let blocks = blocks(self.page, &news);
+        for of_one_sort in &blocks {
+            self.blocks(of_one_sort)?;
+        }
+        self.notes(&cases, summary)?;
+        self.totals(summary)?;
+        let says_how_to_repeat =
+            broken_canary.is_some() || blocks.iter().any(|sort| !sort.is_empty());
+        if let Some(info) = self.info.clone()
+            && summary.exit_code != codes::CLEAN
+            && !says_how_to_repeat
+        {
+            self.line(&format!("repeat: {}", sanitise(&info.repeat, 2000)))?;
+        }
+        Ok(())
+    }
+
+    fn blocks(&mut self, blocks: &[String]) -> io::Result<()> {
+        for block in blocks.iter().take(MOST_BLOCKS) {
+            self.out.write_all(block.as_bytes())?;
+        }
+        if blocks.len() > MOST_BLOCKS {
+            let more = count(blocks.len() - MOST_BLOCKS, "more fault");
+            self.line(&format!("… and {more}; a JSON report has them all\n"))?;
+        }
+        Ok(())
+    }
+
+    fn notes(&mut self, cases: &[CaseReport], summary: &RunSummary) -> io::Result<()> {
+        let notes = cases.iter().flat_map(|case| case.notes.iter().map(move |note| (case, note)));
+        let notes = grouped(notes, |(_, note)| without_numbers(note));
+        for group in notes.iter().take(MOST_NOTES) {
+            self.note(group[0].1, &ids(group.iter().map(|(case, _)| *case)))?;
+        }
+        if notes.len() > MOST_NOTES {
+            self.line(&format!("… and {}", count(notes.len() - MOST_NOTES, "more note")))?;
+        }
+        let lost = grouped(&summary.not_judged, |(_, cause)| without_numbers(cause));
+        for group in lost.iter().take(MOST_NOTES) {
+            let ids: Vec<&str> = group.iter().map(|(id, _)| id.as_str()).collect();
+            let cause = redact::redact(&group[0].1).into_owned();
+            self.note(&format!("not judged, {cause}"), &ids)?;
+        }
+        if notes.is_empty() && summary.not_judged.is_empty() { Ok(()) } else { self.line("") }
+    }
+
+    fn totals(&mut self, summary: &RunSummary) -> io::Result<()> {
+        let totals = Totals::of(&summary.cases);
+        let page = self.page;
+        let parts: Vec<String> = [
+            (totals.clean, "clean", GREEN),
+            (totals.leak, "leak", RED),
+            (totals.failed, "failed", RED),
+            (totals.unknown, "unknown", MAGENTA),
+            (totals.invalid, "invalid", MAGENTA),
+            (totals.unmet, "unmet", RED),
+            (summary.not_judged.len(), "not judged", MAGENTA),
+        ]
+        .into_iter()
+        .filter(|(number, _, _)| *number > 0)
+        .map(|(number, word, style)| page.paint(style, &format!("{number} {word}")))
+        .collect();
+        let parts = if parts.is_empty() { "nothing judged".to_owned() } else { parts.join(", ") };
+        let took = duration(summary.took.as_secs_f64() * 1000.0);
+        self.line(&format!("{} in {took}: {parts}", count(summary.cases.len(), "case")))?;
+        let style = if summary.exit_code == codes::CLEAN { GREEN } else { RED };
+        let start = format!("exit {}", summary.exit_code);
+        let lines = wrap(&format!("{start}: {}", sentence(summary)), page.width);
+        let rest = lines[0].strip_prefix(&start).unwrap_or_default();
+        self.line(&format!("{}{rest}", page.paint(style, &start)))?;
+        lines[1..].iter().try_for_each(|line| self.line(&format!("  {line}")))
+    }
+
+    /// `note: text (these cases)`
+    fn note(&mut self, note: &str, cases: &[&str]) -> io::Result<()> {
+        let note = sanitise(&redact::redact(note), 2 * LONGEST_LINE);
+        let short = |case| sanitise(case, 80);
+        let cases = match cases {
+            [] => String::new(),
+            [one] => format!(" ({})", short(one)),
+            [one, two] => format!(" ({}, {})", short(one), short(two)),
+            [one, rest @ ..] => format!(" ({} and {} more)", short(one), rest.len()),
+        };
+        self.paragraph(&format!("note: {note}{cases}"), "      ")
+    }
+
+    fn paragraph(&mut self, text: &str, indent: &str) -> io::Result<()> {
+        for (at, line) in wrap(text, self.page.width - indent.len()).iter().enumerate() {
+            self.line(&if at == 0 { line.clone() } else { format!("{indent}{line}") })?;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &str) -> io::Result<()> {
+        self.clear_status()?;
+        writeln!(self.out, "{line}")?;
+        // On a terminal, a line is seen when its case is judged, not when a buffer is full.
+        self.out.flush()
+    }
+
+    /// Rewrites the status line.
+    fn status(&mut self) -> io::Result<()> {
+        let Some(progress) = &mut self.progress else { return Ok(()) };
+        let Some(id) = self.running.first() else { return Ok(()) };
+        let planned = self.info.as_ref().map_or(0, |info| info.cases);
+        let of = if planned > 0 { format!(" of {planned}") } else { String::new() };
+        let more = match self.running.len() {
+            1 => String::new(),
+            number => format!(" and {} more", number - 1),
+        };
+        let text = format!("{}{of} judged, now {}{more}", self.judged, sanitise(id, LONGEST_LINE));
+        let text = cut(&text, self.page.width - 1);
+        self.has_status = true;
+        write!(progress, "\r\x1b[2K{}", self.page.paint(DIM, &text))?;
+        progress.flush()
+    }
+
+    fn clear_status(&mut self) -> io::Result<()> {
+        match &mut self.progress {
+            Some(progress) if std::mem::take(&mut self.has_status) => {
+                write!(progress, "\r\x1b[2K")?;
+                progress.flush()
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the subject said of itself, in a sentence.
+fn introduction(subject: &SubjectInfo) -> String {
+    let SubjectInfo { name, version, eras, tools, callable, launchers, start_ms, exit_ms } =
+        subject;
+    let name = sanitise(&format!("{name} {version}"), 80);
+    let eras = if eras.is_empty() { "no known era".to_owned() } else { eras.join(" and ") };
+    let times = [*start_ms, *exit_ms].map(|ms| duration(ms as f64));
+    let tools = match (callable.len(), tools.len()) {
+        (_, 0) => "no tools".to_owned(),
+        (some, all) => format!("{some} of {} may be called unasked", count(all, "tool")),
+    };
+    let launchers = match launchers.as_slice() {
+        [] => String::new(),
+        some => format!("; started through {}", sanitise(&some.join(", "), 80)),
+    };
+    format!(
+        "{name} speaks {eras}; answers after {}, exits {} after end of stdin; {tools}{launchers}",
+        times[0], times[1],
+    )
+}
+
+/// Blocks by sort, what makes a run red first.
+fn blocks(page: Page, cases: &[&CaseReport]) -> [Vec<String>; 5] {
+    let findings = |class: Class| {
+        let all = cases.iter().flat_map(|case| case.findings.iter().map(move |f| (*case, f)));
+        grouped(all.filter(|(_, f)| f.class == class), |(_, f)| cause(f))
+            .iter()
+            .map(|group| finding_block(page, group))
+            .collect()
+    };
+    let failures = cases.iter().filter_map(|case| Some((*case, case.failure.as_ref()?)));
+    let failures = grouped(failures, |(_, failure)| failure_cause(failure));
+    let unknown = cases
+        .iter()
+        .copied()
+        .filter(|case| case.verdict == Verdict::Unknown || !case.unreadable.is_empty());
+    let unknown = grouped(unknown, |case| {
+        (case.verdict, case.unreadable.iter().map(|text| without_numbers(text)).collect::<Vec<_>>())
+    });
+    let unmet = cases.iter().filter(|case| case.expected.is_some() && !case.met);
+    [
+        findings(Class::Leak),
+        failures.iter().map(|group| failure_block(page, group)).collect(),
+        unmet.map(|case| unmet_block(page, case)).collect(),
+        unknown.iter().map(|group| unknown_block(page, group)).collect(),
+        findings(Class::Advisory),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::report::samples;
+
+    fn shown(width: usize, color: bool, events: &[Event]) -> String {
+        let mut human = Human::new(Vec::new(), HumanOptions { color, width, progress: None });
+        for event in events {
+            human.on(event).expect("a vector takes everything");
+        }
+        String::from_utf8(human.into_inner()).expect("only text is written")
+    }
+
+    #[test]
+    fn a_run_with_every_verdict() {
+        let summary = samples::summary(samples::cases(), codes::LEAK);
+        let events = samples::events(Some(samples::subject()), summary);
+        insta::assert_snapshot!(shown(100, false, &events));
+    }
+
+    #[test]
+    fn a_subject_that_does_not_start() {
+        let case = |id| CaseReport {
+            failure: Some(samples::not_started()),
+            era: None,
+            ..samples::case(id, Verdict::Failed)
+        };
+        let cases = vec![case("stdio/clean-close"), case("stdio/drop")];
+        let summary = samples::summary(cases, codes::NOT_JUDGED);
+        insta::assert_snapshot!(shown(80, false, &samples::events(None, summary)));
+    }
+
+    #[test]
+    fn a_run_whose_canary_failed() {
+        let mut summary = samples::summary(
+            vec![samples::case("stdio/clean-close", Verdict::Clean)],
+            codes::INVALID,
+        );
+        summary.canary = Some(CanaryReport {
+            missed: vec!["fd".into()],
+            false_alarms: vec!["process 99 (sleep 1)".into()],
+            ..samples::canary()
+        });
+        insta::assert_snapshot!(shown(80, false, &samples::events(None, summary)));
+    }
+
+    #[test]
+    fn scenarios_tell_only_what_was_not_expected() {
+        let expected = |mut case: CaseReport, expected, met| {
+            (case.expected, case.met) = (Some(expected), met);
+            case
+        };
+        let mut cases = samples::cases();
+        cases.truncate(2);
+        let leak = expected(cases.remove(1), Verdict::Leak, true);
+        let mut clean = expected(cases.remove(0), Verdict::Leak, false);
+        clean.unmet = vec!["no finding of kind process with culprit server".into()];
+        let summary = samples::summary(vec![leak, clean], codes::LEAK);
+        insta::assert_snapshot!(shown(80, false, &samples::events(None, summary)));
+    }
+
+    #[test]
+    fn no_line_but_a_command_is_wider_than_the_page() {
+        let summary = samples::summary(samples::cases(), codes::LEAK);
+        let events = samples::events(Some(samples::subject()), summary);
+        for width in [60, 80, 100, 120] {
+            for line in shown(width, false, &events).lines() {
+                let is_fine = line.chars().count() <= width || line.contains("= repeat: ");
+                assert!(is_fine, "wider than {width}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn colours_change_no_letter() {
+        let summary = samples::summary(samples::cases(), codes::LEAK);
+        let events = samples::events(Some(samples::subject()), summary);
+        let colored = shown(100, true, &events);
+        assert!(colored.contains('\u{1b}'));
+        assert_eq!(anstream::adapter::strip_str(&colored).to_string(), shown(100, false, &events));
+    }
+
+    #[test]
+    fn nothing_of_the_subject_steers_the_terminal_or_floods_it() {
+        let hostile = format!("\u{1b}]0;owned\u{7}{}", "x".repeat(5_000));
+        let mut case = samples::case(&hostile, Verdict::Leak);
+        let mut finding = samples::process_finding();
+        for text in [&mut finding.what, &mut finding.blame, &mut finding.hurts, &mut finding.remedy]
+        {
+            text.clone_from(&hostile);
+        }
+        finding.evidence = vec![hostile.clone(); 100];
+        finding.holders = vec![finding.holders[0].clone(); 100];
+        finding.holders[0].command.clone_from(&hostile);
+        finding.site = Some(hostile.clone());
+        case.findings = vec![finding];
+        case.failure = Some(samples::not_started());
+        case.unreadable = vec![hostile.clone(); 100];
+        case.notes = vec![hostile.clone()];
+        let mut summary = samples::summary(vec![case], codes::LEAK);
+        summary.not_judged = vec![(hostile.clone(), hostile.clone())];
+        let text = shown(80, false, &samples::events(Some(samples::subject()), summary));
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'));
+        assert!(text.len() < 20_000, "{} bytes", text.len());
+    }
+
+    #[test]
+    fn a_thousand_faults_are_cut_and_counted() {
+        let cases: Vec<CaseReport> = (0..1000)
+            .map(|n: u32| {
+                let mut finding = samples::process_finding();
+                let letters = n.to_string().replace(|c: char| c.is_ascii_digit(), "x");
+                finding.what = format!("process 1 ({letters}{})", "y".repeat(n as usize % 50));
+                CaseReport {
+                    findings: vec![finding],
+                    ..samples::case(&format!("stdio/{n}"), Verdict::Leak)
+                }
+            })
+            .collect();
+        let events = [Event::RunEnded(samples::summary(cases, codes::LEAK))];
+        let text = shown(80, false, &events);
+        assert!(text.contains("more faults; a JSON report has them all"), "{text}");
+        assert!(text.lines().count() < 600);
+    }
+
+    /// A status line that can be read back.
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("nobody panics with it").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_status_line_is_gone_before_a_result_is_written() {
+        let terminal = Shared::default();
+        let progress = Some(Box::new(terminal.clone()) as Box<dyn Write + Send>);
+        let mut human =
+            Human::new(terminal.clone(), HumanOptions { color: false, width: 80, progress });
+        let case = samples::case("stdio/clean-close", Verdict::Clean);
+        human.on(&Event::RunStarted(samples::info(2))).expect("it is written");
+        human.on(&Event::CaseStarted { id: case.id.clone() }).expect("it is written");
+        human.on(&Event::CaseEnded(Box::new(case))).expect("it is written");
+        let written = String::from_utf8(terminal.0.lock().expect("unpoisoned").clone());
+        let written = written.expect("only text is written");
+        assert!(
+            written.contains("0 of 2 judged, now stdio/clean-close\r\x1b[2Kclean"),
+            "{written:?}"
+        );
+    }
+}

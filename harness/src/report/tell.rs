@@ -1,0 +1,294 @@
+//! What a case has to say: a line when it is judged, and a block for each finding and failure.
+
+use anstyle::Style;
+
+use super::{
+    block::{Block, GREEN, MAGENTA, Page, RED, YELLOW},
+    group::ids,
+    text::{LONGEST_LINE, count, cut, duration, sanitise},
+};
+use crate::ledger::{
+    rules::rule,
+    snapshot::Kind,
+    verdict::{CaseReport, Class, Failure, Finding, StepRef, Verdict},
+};
+
+/// Most lines of evidence or output in a block.
+const MOST_LINES: usize = 8;
+/// Most holders in a block.
+const MOST_HOLDERS: usize = 5;
+/// Most further cases in a block.
+const MOST_CASES: usize = 8;
+
+/// The line of a judged case: verdict, id, time, what matters most.
+pub(super) fn case_line(page: Page, case: &CaseReport) -> String {
+    let took = case.steps.iter().map(|step| step.at_ms + step.took_ms).fold(0.0, f64::max);
+    let id_width = (page.width / 3).clamp(20, 32);
+    let id = sanitise(&case.id, LONGEST_LINE);
+    let start = format!("  {id:<id_width$}  {:>7}", duration(took));
+    let room = page.width.saturating_sub(VERDICT_WIDTH + start.chars().count() + 2).max(8);
+    let detail = cut(&sanitise(&detail(case), LONGEST_LINE), room);
+    format!("{}{start}  {detail}", verdict_cell(page, case)).trim_end().to_owned()
+}
+
+/// Width of the column of verdicts.
+pub(super) const VERDICT_WIDTH: usize = 7;
+
+fn verdict_cell(page: Page, case: &CaseReport) -> String {
+    let style = match case.verdict {
+        _ if case.expected.is_some() => {
+            if case.met {
+                GREEN
+            } else {
+                RED
+            }
+        }
+        Verdict::Clean => GREEN,
+        Verdict::Leak | Verdict::Failed => RED,
+        Verdict::Unknown | Verdict::Invalid => MAGENTA,
+    };
+    page.paint(style, &format!("{:<VERDICT_WIDTH$}", case.verdict.as_str()))
+}
+
+/// What matters most in a case, the worst first.
+fn detail(case: &CaseReport) -> String {
+    let mut parts = Vec::new();
+    match case.expected {
+        Some(_) if case.met && case.verdict != Verdict::Clean => parts.push("as expected".into()),
+        Some(expected) if !case.met => {
+            let unmet = case.unmet.first().cloned();
+            parts.push(format!("unmet: {}", unmet.unwrap_or_else(|| format!("{expected}"))));
+        }
+        _ => {}
+    }
+    for finding in &case.findings {
+        let kind = match finding.kind {
+            Kind::Memory => "memory".to_owned(),
+            kind => count(finding.count, kind.as_str()),
+        };
+        parts.push(match finding.class {
+            Class::Leak => kind,
+            Class::Advisory => format!("advisory: {kind}"),
+        });
+    }
+    if let Some(failure) = &case.failure {
+        parts.push(failure.message.clone());
+    }
+    if case.verdict == Verdict::Unknown {
+        parts.push(format!("could not read {}", count(case.unreadable.len(), "thing")));
+    }
+    if case.failure.is_none() && case.verdict != Verdict::Unknown {
+        parts.extend(slowest(case));
+    }
+    parts.join(", ")
+}
+
+/// The largest figure that is a time, or else the longest step.
+fn slowest(case: &CaseReport) -> Option<String> {
+    let figures = case.figures.iter().filter_map(|(name, ms)| {
+        name.strip_suffix("_ms").map(|name| (name.replace('_', " "), *ms))
+    });
+    let steps = case.steps.iter().map(|step| (step.step.name.clone(), step.took_ms));
+    let slower = |a: &(String, f64), b: &(String, f64)| a.1.total_cmp(&b.1);
+    let (name, ms) = figures.max_by(slower).or_else(|| steps.max_by(slower))?;
+    Some(format!("{name} {}", duration(ms)))
+}
+
+/// The block of one finding, and of its equals in other cases.
+pub(super) fn finding_block(page: Page, group: &[(&CaseReport, &Finding)]) -> String {
+    let (case, finding) = group[0];
+    let (style, tag) = match finding.class {
+        Class::Leak => (RED, "leak"),
+        Class::Advisory => (YELLOW, "advisory"),
+    };
+    let title = match finding.kind {
+        Kind::Memory => finding.what.clone(),
+        _ => format!("{} {}", finding.what, outlived(finding)),
+    };
+    let mut block = Block::new(page, style, &format!("{tag}[{}]", finding.kind), &title);
+    let (born, due) = (at(&finding.birth_step), at(&finding.due_step));
+    block.place(&match born == due {
+        true => format!("{}, born and due {due}", case.id),
+        false => format!("{}, born {born}; due {due}", case.id),
+    });
+    block.gap();
+    if !finding.evidence.is_empty() {
+        block.seen(&finding.evidence, MOST_LINES);
+        block.gap();
+    }
+    block.remark("culprit", &format!("{} — {}", finding.culprit, finding.blame));
+    match finding.rule.as_deref().map(|id| (id, rule(id))) {
+        Some((id, Some(rule))) => block.remark("rule", &format!("{id}: {}", rule.summary())),
+        Some((id, None)) => block.remark("rule", id),
+        None if finding.kind == Kind::Memory => {}
+        None => block.remark("rule", "none of the specification obliges anyone to end it"),
+    }
+    block.remark("harm", &finding.hurts);
+    if let Some(site) = &finding.site {
+        block.remark("created at", site);
+    }
+    holders(&mut block, finding);
+    block.remark("help", &finding.remedy);
+    others(&mut block, &also_in(group));
+    block.repeat(&case.repeat);
+    block.finish()
+}
+
+/// The end that the thing outlived, by the name of the step that made it due.
+fn outlived(finding: &Finding) -> String {
+    let step = finding.due_step.name.as_str();
+    let is_process = matches!(finding.kind, Kind::Process | Kind::Zombie) && finding.count == 1;
+    let (its, it) = if is_process { ("its", "it") } else { ("the", "them") };
+    match step.split_once(' ').unwrap_or((step, "")) {
+        ("half-close", stream) => format!("outlived the end of {its} {stream}"),
+        ("close", "") => format!("outlived the close of {its} connection"),
+        ("drop", "") => format!("outlived the drop of {its} connection"),
+        ("shutdown", "") => "outlived the shutdown".to_owned(),
+        ("kill", "client") => format!("outlived the death of {its} client"),
+        ("kill", whom) => format!("outlived SIGKILL to the {whom}"),
+        ("signal", what) => match what.split_once(' ') {
+            Some((signal, whom)) => format!("outlived SIG{signal} to the {whom}"),
+            None => format!("outlived the signal meant for {it}"),
+        },
+        ("repeat", times) => format!("left behind by {times} repetitions"),
+        _ => format!("outlived the step {step}"),
+    }
+}
+
+/// `at step 1, open`
+fn at(step: &StepRef) -> String {
+    if step.place == "0" { "before the first step".to_owned() } else { format!("at {step}") }
+}
+
+fn holders(block: &mut Block, finding: &Finding) {
+    let mut lines: Vec<String> = finding
+        .holders
+        .iter()
+        .take(MOST_HOLDERS)
+        .map(|holder| {
+            format!("pid {} ({}) has the {}", holder.pid, cut(&holder.command, 60), holder.holds)
+        })
+        .collect();
+    if finding.holders.len() > MOST_HOLDERS {
+        lines.push(format!("… and {} more", finding.holders.len() - MOST_HOLDERS));
+    }
+    let unread = count(finding.holders_unread, "process");
+    match (lines.is_empty(), finding.holders_unread) {
+        (true, 0) => return,
+        (false, 0) => {}
+        (true, _) => lines.push(format!("nobody seen, but {unread} could not be read")),
+        (false, _) => lines.push(format!("({unread} could not be read)")),
+    }
+    block.remarks("held by", &lines, lines.len());
+}
+
+/// `= also in: one, two and 3 more`
+fn others(block: &mut Block, cases: &[String]) {
+    if cases.is_empty() {
+        return;
+    }
+    let shown = Vec::from_iter(cases.iter().take(MOST_CASES).map(|case| cut(case, 80))).join(", ");
+    let text = match cases.len().saturating_sub(MOST_CASES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    };
+    block.remark("also in", &text);
+}
+
+/// The other cases of a group; the step at which the end was due where it is another one.
+fn also_in(group: &[(&CaseReport, &Finding)]) -> Vec<String> {
+    let (first, finding) = group[0];
+    let mut seen = vec![first.id.as_str()];
+    let mut items = Vec::new();
+    for (case, other) in &group[1..] {
+        if seen.contains(&case.id.as_str()) {
+            continue;
+        }
+        seen.push(&case.id);
+        items.push(if other.due_step.name == finding.due_step.name {
+            case.id.clone()
+        } else {
+            format!("{} (due {})", case.id, at(&other.due_step))
+        });
+    }
+    items
+}
+
+/// The block of one failure, and of its equals in other cases.
+pub(super) fn failure_block(page: Page, group: &[(&CaseReport, &Failure)]) -> String {
+    let (case, failure) = group[0];
+    let tag = if failure.not_started { "failed[not started]" } else { "failed" };
+    let mut block = Block::new(page, RED, tag, &failure.message);
+    block.place(&format!("{}, {}", case.id, at(&failure.step)));
+    block.gap();
+    if failure.output.is_empty() {
+        block.seen(&["it wrote nothing to stderr".to_owned()], 1);
+    } else {
+        let skipped = failure.output.len().saturating_sub(MOST_LINES);
+        let title = if skipped > 0 { "end of its output:" } else { "its output:" };
+        block.seen(&[title.to_owned()], 1);
+        let last: Vec<String> =
+            failure.output[skipped..].iter().map(|line| format!("  {line}")).collect();
+        block.seen(&last, MOST_LINES);
+    }
+    block.gap();
+    finish_others(block, group.iter().map(|(case, _)| *case).collect())
+}
+
+/// The block of what could not be looked at, in one case or several.
+pub(super) fn unknown_block(page: Page, group: &[&CaseReport]) -> String {
+    let case = group[0];
+    let things = count(case.unreadable.len(), "thing");
+    let (style, tag, title) = match case.verdict {
+        Verdict::Unknown => {
+            (MAGENTA, "unknown", format!("could not look at {things}, so nothing here is clean"))
+        }
+        verdict => (
+            YELLOW,
+            "note",
+            format!("could not look at {things}; the verdict, {verdict}, stands without"),
+        ),
+    };
+    told(page, style, tag, &title, &case.unreadable, group)
+}
+
+/// The block of an expectation that was not met.
+pub(super) fn unmet_block(page: Page, case: &CaseReport) -> String {
+    let expected = case.expected.map_or("something else", Verdict::as_str);
+    let title = match case.verdict.as_str() {
+        seen if seen == expected => format!("{seen}, but not as {} expects", case.lifecycle),
+        seen => format!("{} expects {expected}, but it was {seen}", case.lifecycle),
+    };
+    told(page, RED, "unmet", &title, &case.unmet, &[case])
+}
+
+fn told(
+    page: Page,
+    style: Style,
+    tag: &str,
+    title: &str,
+    lines: &[String],
+    group: &[&CaseReport],
+) -> String {
+    let mut block = Block::new(page, style, tag, title);
+    block.place(&group[0].id);
+    block.gap();
+    if !lines.is_empty() {
+        block.seen(lines, MOST_LINES);
+        block.gap();
+    }
+    if tag == "unknown" {
+        block.remark(
+            "help",
+            "`scupper doctor` says what this host can prove, and what is in the way",
+        );
+    }
+    finish_others(block, group.to_vec())
+}
+
+fn finish_others(mut block: Block, group: Vec<&CaseReport>) -> String {
+    let ids: Vec<String> = ids(group.iter().copied()).into_iter().map(String::from).collect();
+    others(&mut block, &ids[1..]);
+    block.repeat(&group[0].repeat);
+    block.finish()
+}

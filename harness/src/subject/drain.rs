@@ -1,0 +1,243 @@
+//! Waiting until a connection has drained, and judging what has not.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::server::{LOOK, Play, millis};
+use super::{finding, roles};
+use crate::cell::contain::{self, Handle};
+use crate::ledger::blame::{self, Ending, Roles, Scene};
+use crate::ledger::snapshot::{ProcessFacts, ProcessId};
+use crate::ledger::trend;
+use crate::ledger::verdict::{Finding, StepRef};
+use crate::peer::control::Event;
+use crate::settle::{Settled, load_per_core, settle};
+
+/// How long a look that a verdict rests on waits for two equal scans.
+const FIRM_LOOK: Duration = Duration::from_secs(2);
+/// Longest time that survivors may take to die of SIGKILL.
+const SWEEP: Duration = Duration::from_secs(5);
+/// How long a client may take to tell of an exit that was seen already.
+const EXIT_TOLD: Duration = Duration::from_millis(500);
+
+impl Play<'_> {
+    /// Waits until nothing of these connections lives, judges what does, ends it, and forgets them.
+    pub(super) fn drained(&mut self, names: &[String], at: &StepRef) {
+        let names: Vec<String> =
+            names.iter().filter(|name| self.connections.contains_key(*name)).cloned().collect();
+        for name in &names {
+            self.release(name, at);
+        }
+        let patience = self.order.patience.under_load(load_per_core());
+        let settled = settle(Instant::now() + patience, || self.alive(&names).is_empty());
+        for name in &names {
+            self.note_exit(name);
+        }
+        if settled == Settled::Bound {
+            self.look(at, FIRM_LOOK);
+            for name in &names {
+                self.judge_survivors(name, patience);
+            }
+        }
+        for name in &names {
+            self.forget(name, at);
+        }
+    }
+
+    /// Brings every connection that is still open to its end, gracefully.
+    pub(super) fn end_all(&mut self, end: &StepRef) {
+        let names: Vec<String> = self.connections.keys().cloned().collect();
+        for name in &names {
+            let due = self.connections.get(name).is_some_and(|connection| connection.due.is_some());
+            if !due {
+                self.end_stdin(name, end);
+            }
+        }
+        self.drained(&names, end);
+        self.look(end, LOOK);
+    }
+
+    /// Processes of these connections that still live; a zombie counts while its parent, one of the
+    /// subject's, lives.
+    pub(super) fn alive(&mut self, names: &[String]) -> BTreeMap<ProcessId, ProcessFacts> {
+        for connection in self.connections.values_mut() {
+            connection.link.catch_up();
+        }
+        contain::reap();
+        match self.scanner.processes(&self.sight) {
+            Ok(processes) => {
+                self.trace(&processes);
+                let ours = &self.sight.ours;
+                processes
+                    .into_iter()
+                    .filter(|(id, _)| {
+                        self.origins.get(id).is_none_or(|origin| names.contains(origin))
+                    })
+                    // A zombie of ours is reaped in the next look, or by the client.
+                    .filter(|(_, facts)| !(facts.is_zombie() && ours.contains(&facts.parent)))
+                    .collect()
+            }
+            Err(error) => {
+                self.played.unreadable.insert(format!("processes: {error}"));
+                BTreeMap::new()
+            }
+        }
+    }
+
+    /// Notes to which connection each new process belongs.
+    pub(super) fn trace(&mut self, processes: &BTreeMap<ProcessId, ProcessFacts>) {
+        let by_pid: BTreeMap<i32, ProcessId> = processes.keys().map(|id| (id.pid, *id)).collect();
+        let mut new: Vec<(&ProcessId, &ProcessFacts)> =
+            processes.iter().filter(|(id, _)| !self.origins.contains_key(id)).collect();
+        new.sort_by_key(|(id, _)| (id.start_time, id.pid));
+        for (id, facts) in new {
+            let inherited =
+                by_pid.get(&facts.parent).and_then(|parent| self.origins.get(parent)).cloned();
+            let started = || {
+                self.connections
+                    .iter()
+                    .find(|(_, connection)| connection.link.pid == facts.parent)
+                    .map(|(name, _)| name.clone())
+            };
+            let only = || match self.connections.keys().collect::<Vec<_>>().as_slice() {
+                [one] => Some((*one).clone()),
+                _ => None,
+            };
+            let origin = inherited.or_else(started).or_else(|| facts.cookie.clone()).or_else(only);
+            if let Some(origin) = origin {
+                self.origins.insert(*id, origin);
+            }
+        }
+    }
+
+    pub(super) fn note_exit(&mut self, name: &str) {
+        let Some(connection) = self.connections.get_mut(name) else { return };
+        let Some(due) = &connection.due else { return };
+        if due.ending != Ending::ClientKilled && connection.link.heard.exited.is_none() {
+            // The client tells of the exit; it is only a matter of its line being read.
+            let told = |heard: &crate::peer::link::Heard, _: &Event| heard.exited;
+            let _ = connection.link.wait(Instant::now() + EXIT_TOLD, told);
+        }
+        let heard = &connection.link.heard;
+        if let Some(at) = heard.exited_at {
+            let took = millis(at.saturating_duration_since(due.at));
+            let figure = self.played.figures.entry("exit_after_due_ms".into()).or_insert(0.0);
+            *figure = figure.max(took);
+            self.learned.exit_ms = self.learned.exit_ms.max(took as u64);
+        }
+        let drained = millis(due.at.elapsed());
+        let figure = self.played.figures.entry("drained_after_due_ms".into()).or_insert(0.0);
+        *figure = figure.max(drained);
+        if due.ending == Ending::StdinClosed
+            && let Some(exit) = heard.exited
+            && exit != (Some(0), None)
+            && self.played.notes.len() < 20
+        {
+            self.played.notes.push(format!(
+                "at the end of its stdin the server {}",
+                finding::exit_words(exit.0, exit.1)
+            ));
+        }
+    }
+
+    pub(super) fn judge_survivors(&mut self, name: &str, patience: Duration) {
+        self.tell_roles(name);
+        let alive = self.alive(&[name.to_owned()]);
+        let living: BTreeMap<ProcessId, ProcessFacts> =
+            alive.into_iter().filter(|(_, facts)| !facts.is_zombie()).collect();
+        let Some(connection) = self.connections.get(name) else { return };
+        let Some(due) = &connection.due else { return };
+        let writers = finding::writers(connection.pipes[0], &self.sight.ours);
+        let scene = Scene {
+            roles: &connection.roles,
+            ending: &due.ending,
+            era: connection.era,
+            survivors: &living,
+            stdin_writers: &writers.holders,
+            ledger: &self.ledger,
+        };
+        let findings: Vec<Finding> = blame::survivors(&scene)
+            .into_iter()
+            .map(|blamed| finding::of_survivor(&blamed, &scene, due, patience, &writers))
+            .collect();
+        self.played.findings.extend(findings);
+    }
+
+    /// Ends what is left of a connection and takes it out of the books.
+    pub(super) fn forget(&mut self, name: &str, at: &StepRef) {
+        let Some(mut connection) = self.connections.remove(name) else { return };
+        connection.link.leave();
+        let names = [name.to_owned()];
+        let client = contain::identify(connection.link.pid);
+        let swept = settle(Instant::now() + SWEEP, || {
+            let alive = self.alive(&names);
+            for id in alive.keys() {
+                if let Some(handle) = Handle::open(*id) {
+                    let _ = handle.signal(rustix::process::Signal::KILL);
+                }
+            }
+            let client_gone =
+                client.is_none_or(|client| contain::identify(client.pid) != Some(client));
+            alive.is_empty() && client_gone
+        });
+        if swept == Settled::Bound {
+            if let Some(handle) = client.and_then(Handle::open) {
+                let _ = handle.signal(rustix::process::Signal::KILL);
+            }
+            self.played
+                .unreadable
+                .insert(format!("processes of connection {name} survived SIGKILL at {at}"));
+        }
+        self.sight.ours.remove(&connection.link.pid);
+        self.origins.retain(|_, origin| origin != name);
+    }
+
+    /// Growth over the cycles of a repeat, given time to go away.
+    pub(super) fn judge_growth(&mut self, at: &StepRef, cycles: u32) {
+        if cycles < trend::LEAST_CYCLES + 1 || !self.played.findings.is_empty() {
+            return;
+        }
+        let patience = self.order.patience.under_load(load_per_core());
+        let mut found = Vec::new();
+        settle(Instant::now() + patience, || {
+            self.look(at, FIRM_LOOK);
+            found = trend::growth(&self.ledger, &at.place, cycles);
+            found.is_empty()
+        });
+        let judged = &self.order.kinds;
+        found.retain(|growth| judged.contains(&growth.kind));
+        if !self.ledger.last().stable {
+            self.played
+                .unreadable
+                .insert("no two scans in a row agreed, so growth could not be judged".into());
+            return;
+        }
+        let roles = self.connections.values().next().map(|connection| connection.roles.clone());
+        for growth in found {
+            let one = finding::of_growth(
+                &growth,
+                at,
+                cycles,
+                patience,
+                &self.ledger,
+                roles.as_ref().unwrap_or(&Roles::default()),
+            );
+            self.played.findings.push(one);
+        }
+    }
+
+    pub(super) fn tell_roles(&mut self, name: &str) {
+        let Some(connection) = self.connections.get_mut(name) else { return };
+        let Some(root) = connection.roles.root else { return };
+        if connection.roles.server.is_some() {
+            return;
+        }
+        connection.roles = if connection.answered {
+            let read = connection.link.heard.answer_bytes;
+            roles::by_answer(root, &self.ledger, connection.pipes[1], read)
+        } else {
+            let launchers = self.order.launchers.unwrap_or(0);
+            roles::by_depth(root, &self.ledger, connection.pipes[1], launchers)
+        };
+    }
+}

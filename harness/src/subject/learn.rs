@@ -1,0 +1,182 @@
+//! What the first look asks a server about itself: who it is, and which tools may be called.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::server::Play;
+use super::waits::CALL_TIMEOUT;
+use crate::cell::protocol::Tool;
+use crate::ledger::verdict::StepRef;
+use crate::lifecycle::step::{Action, Era, Step};
+
+/// How long the first look waits for an answer in the other era.
+const OTHER_ERA: Duration = Duration::from_secs(5);
+/// Most pages of `tools/list` that are read.
+const PAGES: usize = 20;
+
+/// Most tools that are taken in.
+const TOOLS_LIMIT: usize = 500;
+/// Deepest nesting of a schema that arguments are made for.
+const DEPTH_LIMIT: usize = 6;
+
+impl Play<'_> {
+    pub(super) fn learn(&mut self, name: &str, era: Era, result: &Value) {
+        let Some(connection) = self.connections.get(name) else { return };
+        let info = match era {
+            Era::Legacy => &result["serverInfo"],
+            Era::Modern => result
+                .get("serverInfo")
+                .unwrap_or(&result["_meta"]["io.modelcontextprotocol/serverInfo"]),
+        };
+        let text = |value: &Value| value.as_str().unwrap_or_default().chars().take(200).collect();
+        self.learned.name = text(&info["name"]);
+        self.learned.version = text(&info["version"]);
+        self.learned.eras = vec![era];
+        self.learned.start_ms = connection.started.elapsed().as_millis() as u64;
+        self.learned.launchers = connection
+            .roles
+            .launchers
+            .iter()
+            .map(|id| self.ledger.command(*id).unwrap_or_default().join(" "))
+            .collect();
+    }
+
+    pub(super) fn more_tools(&mut self, name: &str, first: &Value) {
+        let mut cursor = first["nextCursor"].clone();
+        for _ in 1..PAGES {
+            let Some(connection) = self.connections.get_mut(name) else { return };
+            if !cursor.is_string() {
+                return;
+            }
+            let id = connection.request("tools/list", json!({ "cursor": cursor }));
+            let Ok(Ok(page)) = connection.answer(id, Instant::now() + CALL_TIMEOUT) else { return };
+            self.learned.tools.extend(tools(&page));
+            cursor = page["nextCursor"].clone();
+        }
+    }
+
+    /// A life of its own, not judged: does the server speak the stateless era, too?
+    pub(super) fn answers_discover(&mut self) -> bool {
+        let at = StepRef { place: "0".into(), name: "the other era".into(), cycle: None };
+        let step = Step::new(Action::Open).on("other-era");
+        if self.open(&step, &at).is_err() {
+            return false;
+        }
+        let deadline = Instant::now() + OTHER_ERA;
+        let mut answered = false;
+        if self.await_start(&step.connection, &at, deadline).is_ok()
+            && let Some(connection) = self.connections.get_mut(&step.connection)
+        {
+            connection.era = Era::Modern;
+            let (id, bytes) = connection.first_request(true);
+            connection.send(bytes);
+            answered = matches!(connection.answer(id, deadline), Ok(Ok(_)));
+        }
+        self.forget(&step.connection, &at);
+        answered
+    }
+}
+
+/// Tools from the result of `tools/list`, at most [`TOOLS_LIMIT`].
+pub fn tools(result: &Value) -> Vec<Tool> {
+    let listed = result["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
+    listed.iter().take(TOOLS_LIMIT).filter_map(tool).collect()
+}
+
+fn tool(tool: &Value) -> Option<Tool> {
+    let hints = &tool["annotations"];
+    Some(Tool {
+        name: tool["name"].as_str()?.to_owned(),
+        // Nobody's destructive tools are called unasked, nor any that reach out of this host.
+        callable: hints["readOnlyHint"] == json!(true) && hints["openWorldHint"] == json!(false),
+        arguments: smallest(&tool["inputSchema"], 0),
+    })
+}
+
+/// The smallest value that a JSON Schema allows, as far as its common words tell. A tool that wants
+/// more answers with an error, which is an answer too.
+fn smallest(schema: &Value, depth: usize) -> Value {
+    if depth > DEPTH_LIMIT {
+        return Value::Null;
+    }
+    if let Some(value) = schema.get("const").or_else(|| schema.get("default")) {
+        return value.clone();
+    }
+    if let Some(first) = schema["enum"].as_array().and_then(|values| values.first()) {
+        return first.clone();
+    }
+    if let Some(example) = schema["examples"].as_array().and_then(|values| values.first()) {
+        return example.clone();
+    }
+    for choice in ["anyOf", "oneOf", "allOf"] {
+        if let Some(first) = schema[choice].as_array().and_then(|schemas| schemas.first()) {
+            return smallest(first, depth + 1);
+        }
+    }
+    let kind = match &schema["type"] {
+        Value::Array(kinds) => kinds.first().and_then(Value::as_str).unwrap_or_default(),
+        kind => kind.as_str().unwrap_or_default(),
+    };
+    match kind {
+        "string" => json!("scupper"),
+        "integer" | "number" => schema.get("minimum").cloned().unwrap_or(json!(1)),
+        "boolean" => json!(false),
+        "array" => {
+            let least = schema["minItems"].as_u64().unwrap_or(0).min(8) as usize;
+            Value::Array(vec![smallest(&schema["items"], depth + 1); least])
+        }
+        "null" => Value::Null,
+        // A tool without a schema takes an object, too.
+        _ => {
+            let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let member = |name: &Value| {
+                let name = name.as_str()?;
+                Some((name.to_owned(), smallest(&schema["properties"][name], depth + 1)))
+            };
+            Value::Object(required.iter().filter_map(member).collect())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_read_only_closed_world_tools_are_callable() {
+        let result = json!({ "tools": [
+            { "name": "a", "annotations": { "readOnlyHint": true, "openWorldHint": false } },
+            { "name": "b", "annotations": { "readOnlyHint": true } },
+            { "name": "c" },
+        ]});
+        let callable: Vec<bool> = tools(&result).iter().map(|tool| tool.callable).collect();
+        assert_eq!(callable, [true, false, false]);
+    }
+
+    #[test]
+    fn arguments_are_the_smallest_that_the_schema_allows() {
+        let schema = json!({
+            "type": "object",
+            "required": ["text", "count", "mode", "items"],
+            "properties": {
+                "text": { "type": "string" },
+                "count": { "type": "integer", "minimum": 3 },
+                "mode": { "enum": ["fast", "slow"] },
+                "items": { "type": "array", "minItems": 1, "items": { "type": "boolean" } },
+                "left_out": { "type": "string" },
+            },
+        });
+        let expected = json!({ "text": "scupper", "count": 3, "mode": "fast", "items": [false] });
+        assert_eq!(smallest(&schema, 0), expected);
+    }
+
+    #[test]
+    fn a_schema_that_nests_for_ever_ends() {
+        let mut schema = json!({ "type": "string" });
+        for _ in 0..100 {
+            schema = json!({ "anyOf": [schema] });
+        }
+        assert_eq!(smallest(&schema, 0), Value::Null);
+    }
+}

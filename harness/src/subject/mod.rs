@@ -1,0 +1,19 @@
+//! Who is judged.
+//!
+//! - [`server`]: a lifecycle played on any stdio server: steps in order, a look after each.
+//! - [`steps`]: the effect of each step.
+//! - [`waits`]: what each step waits for.
+//! - [`drain`]: waiting until a connection has drained, and judging what has not.
+//! - [`learn`]: what the first look asks a server about itself.
+//! - [`connection`]: one client process and the server behind it.
+//! - [`roles`]: which process is the server and which are launchers.
+//! - [`finding`]: what was seen, in the words of a finding or a failure.
+
+pub mod connection;
+pub mod drain;
+pub mod finding;
+pub mod learn;
+pub mod roles;
+pub mod server;
+pub mod steps;
+pub mod waits;

@@ -1,0 +1,118 @@
+//! Which process is the server and which are launchers.
+//!
+//! `npx`, `sh -c` and `uv` hand their three streams on to the process that really answers. All of
+//! them hold our pipes, but only one writes: the server is the deepest process that has our stdout
+//! and has written at least as much as we have read.
+
+use std::fs;
+
+use crate::ledger::blame::Roles;
+use crate::ledger::diff::Ledger;
+use crate::ledger::snapshot::{Identity, ProcessId, Snapshot};
+
+/// Tells roles from who wrote the answer. `stdout` is the inode of the pipe, `read` the bytes that
+/// came through it.
+pub fn by_answer(root: ProcessId, ledger: &Ledger, stdout: u64, read: u64) -> Roles {
+    let mut chain = chain(root, ledger, stdout);
+    while let Some(last) = chain.pop() {
+        if chain.is_empty() || written(last).is_none_or(|bytes| bytes >= read) {
+            return Roles { root: Some(root), server: Some(last), launchers: chain };
+        }
+    }
+    Roles { root: Some(root), server: Some(root), launchers: Vec::new() }
+}
+
+/// Tells roles by position, for a life that ended before an answer: so many launchers were seen in
+/// the first look.
+pub fn by_depth(root: ProcessId, ledger: &Ledger, stdout: u64, launchers: usize) -> Roles {
+    let mut chain = chain(root, ledger, stdout);
+    chain.truncate(launchers + 1);
+    let server = if chain.len() == launchers + 1 { chain.pop() } else { None };
+    Roles { root: Some(root), server, launchers: chain }
+}
+
+/// From the root down, each the only child that has our stdout.
+fn chain(root: ProcessId, ledger: &Ledger, stdout: u64) -> Vec<ProcessId> {
+    let holders = holders(ledger.last(), stdout);
+    let mut chain = vec![root];
+    let mut at = root;
+    loop {
+        let mut next = holders
+            .iter()
+            .copied()
+            .filter(|holder| !chain.contains(holder) && ledger.parent(*holder) == Some(at));
+        match (next.next(), next.next()) {
+            (Some(one), None) => {
+                chain.push(one);
+                at = one;
+            }
+            _ => return chain,
+        }
+    }
+}
+
+fn holders(snapshot: &Snapshot, pipe: u64) -> Vec<ProcessId> {
+    let mut holders: Vec<ProcessId> = snapshot
+        .things
+        .keys()
+        .filter_map(|identity| match identity {
+            Identity::Fd { owner, inode, target, .. }
+                if *inode == pipe && target.starts_with("pipe:") =>
+            {
+                Some(*owner)
+            }
+            _ => None,
+        })
+        .collect();
+    holders.dedup();
+    holders
+}
+
+/// Bytes that a process has passed to write(2) and its kin so far (proc_pid_io(5), wchar).
+fn written(id: ProcessId) -> Option<u64> {
+    let io = fs::read_to_string(format!("/proc/{}/io", id.pid)).ok()?;
+    io.lines().find_map(|line| line.strip_prefix("wchar: "))?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::diff::tests::{pipe, process, snapshot, step};
+
+    fn id(pid: i32) -> ProcessId {
+        ProcessId { pid, start_time: u64::from(pid.cast_unsigned()) }
+    }
+
+    #[test]
+    fn launchers_are_the_chain_above_the_depth_that_the_first_look_saw() {
+        // Pids that no host gives out, so that the test reads no stranger's /proc.
+        let (root, shell, server) = (900_000_001, 900_000_002, 900_000_003);
+        let mut ledger = Ledger::default();
+        ledger.record(
+            &step("1", None),
+            snapshot([
+                process(root, 0),
+                process(shell, root),
+                process(server, shell),
+                pipe(root, 1, 7),
+                pipe(shell, 1, 7),
+                pipe(server, 1, 7),
+            ]),
+        );
+        let roles = by_depth(id(root), &ledger, 7, 2);
+        assert_eq!(roles.server, Some(id(server)));
+        assert_eq!(roles.launchers, [id(root), id(shell)]);
+        // Killed while it still started: the server is not there yet, and nobody is taken for it.
+        assert_eq!(by_depth(id(root), &ledger, 7, 3).server, None);
+    }
+
+    #[test]
+    fn a_lone_process_is_the_server() {
+        let mut ledger = Ledger::default();
+        ledger
+            .record(&step("1", None), snapshot([process(900_000_001, 0), pipe(900_000_001, 1, 7)]));
+        let roles = by_answer(id(900_000_001), &ledger, 7, 100);
+        assert_eq!(roles.server, Some(id(900_000_001)));
+        assert!(roles.launchers.is_empty());
+    }
+}

@@ -1,0 +1,243 @@
+//! Plays a lifecycle on a stdio server, looks after every step, and judges what survives.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::finding;
+use crate::cell::contain;
+use crate::cell::protocol::{CaseOrder, CellEvent, Learned};
+use crate::ledger::diff::Ledger;
+use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId, Snapshot};
+use crate::ledger::verdict::{Failure, Finding, StepRef, StepTiming};
+use crate::lifecycle::step::{Action, Era, Step};
+use crate::probe::{Root, Scanner, Sight};
+
+/// How long a look after a step waits for two equal scans.
+pub(super) const LOOK: Duration = Duration::from_millis(20);
+
+/// Everything that playing a lifecycle brought to light.
+#[derive(Debug, Default)]
+pub struct Played {
+    /// What leaked.
+    pub findings: Vec<Finding>,
+    /// What went wrong with the lifecycle itself.
+    pub failure: Option<Failure>,
+    /// What could not be looked at, for kinds that are judged.
+    pub unreadable: BTreeSet<String>,
+    /// How long each step took; repeated steps once, summed.
+    pub steps: Vec<StepTiming>,
+    /// Named figures.
+    pub figures: BTreeMap<String, f64>,
+    /// Worth knowing.
+    pub notes: Vec<String>,
+    /// Repetitions judged, the warm-up not counted.
+    pub cycles: u32,
+    /// An answer came in this era.
+    pub era: Option<Era>,
+}
+
+/// A lifecycle being played on a server.
+pub struct Play<'a> {
+    pub(super) order: &'a CaseOrder,
+    pub(super) tell: &'a mut dyn FnMut(CellEvent),
+    pub(super) scanner: Scanner,
+    pub(super) sight: Sight,
+    pub(super) ledger: Ledger,
+    pub(super) connections: BTreeMap<String, Connection>,
+    pub(super) origins: BTreeMap<ProcessId, String>,
+    pub(super) left_out: BTreeSet<String>,
+    pub(super) learned: Learned,
+    pub(super) begun: Instant,
+    pub(super) played: Played,
+}
+
+
+impl<'a> Play<'a> {
+    /// Ready to play, in a cell whose processes are seen from `root`.
+    pub fn new(order: &'a CaseOrder, root: Root, tell: &'a mut dyn FnMut(CellEvent)) -> Self {
+        let mut ours = BTreeSet::from([contain::own_pid()]);
+        // In a pid namespace the sentinel is in sight, too.
+        if let Some(parent) = rustix::process::getppid() {
+            ours.insert(parent.as_raw_nonzero().get());
+        }
+        let temp_dir = std::env::var_os("TMPDIR").map(Into::into);
+        Self {
+            order,
+            tell,
+            scanner: Scanner::new(),
+            sight: Sight { root, ours, temp_dir, kinds: order.kinds.clone() },
+            ledger: Ledger::default(),
+            connections: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            left_out: BTreeSet::new(),
+            learned: Learned::default(),
+            begun: Instant::now(),
+            played: Played::default(),
+        }
+    }
+
+    /// Plays all steps, brings what is still open to its end, and gives back what came of it.
+    pub fn run(&mut self) -> Played {
+        let before =
+            StepRef { place: "0".into(), name: "before the first step".into(), cycle: None };
+        self.look(&before, LOOK);
+        let steps = self.order.lifecycle.steps.clone();
+        let failed = self.play_all(&steps, "", None).err();
+        let end = StepRef { place: "end".into(), name: "end of the lifecycle".into(), cycle: None };
+        if let Some(failure) = failed {
+            self.played.failure = Some(*failure);
+        }
+        self.end_all(&end);
+        std::mem::take(&mut self.played)
+    }
+
+    /// What the first look learned, and in a further life whether the server speaks the other era.
+    pub fn learned(&mut self) -> Learned {
+        if self.learned.eras.contains(&Era::Legacy) && self.answers_discover() {
+            self.learned.eras.push(Era::Modern);
+        }
+        std::mem::take(&mut self.learned)
+    }
+
+    fn play_all(
+        &mut self,
+        steps: &[Step],
+        above: &str,
+        cycle: Option<u32>,
+    ) -> Result<(), Box<Failure>> {
+        for (index, step) in steps.iter().enumerate() {
+            let at =
+                StepRef { place: format!("{above}{}", index + 1), name: step.action.name(), cycle };
+            let began = Instant::now();
+            let played = self.play(step, &at);
+            self.time(&at, began);
+            self.look(&at, LOOK);
+            played?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn play(&mut self, step: &Step, at: &StepRef) -> Result<(), Box<Failure>> {
+        match &step.action {
+            Action::Repeat { times, steps } => self.repeat(*times, steps, step.within, at),
+            Action::Concurrently { branches } => self.concurrently(branches, at),
+            _ => {
+                let doing = self.begin(step, at)?;
+                self.finish(step, at, doing)
+            }
+        }
+    }
+
+    fn repeat(
+        &mut self,
+        times: u32,
+        steps: &[Step],
+        within: Option<Duration>,
+        at: &StepRef,
+    ) -> Result<(), Box<Failure>> {
+        let deadline = within.map(|within| Instant::now() + within);
+        let mut cycles = 0;
+        for cycle in 1..=times {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                self.played.notes.push(format!(
+                    "{}: stopped after {cycles} of {times} cycles by its time limit",
+                    at.place
+                ));
+                break;
+            }
+            self.play_all(steps, &format!("{}.", at.place), Some(cycle))?;
+            cycles = cycle;
+            if !self.played.findings.is_empty() {
+                // What leaked once leaks in every cycle; it is not waited for again.
+                break;
+            }
+        }
+        self.played.cycles = self.played.cycles.max(cycles.saturating_sub(1));
+        self.judge_growth(at, cycles);
+        Ok(())
+    }
+
+    /// All branches advance together: the n-th steps of all are done before any is waited for.
+    fn concurrently(&mut self, branches: &[Vec<Step>], at: &StepRef) -> Result<(), Box<Failure>> {
+        let longest = branches.iter().map(Vec::len).max().unwrap_or(0);
+        for index in 0..longest {
+            let mut doings = Vec::new();
+            for (number, branch) in branches.iter().enumerate() {
+                let Some(step) = branch.get(index) else { continue };
+                let inner = StepRef {
+                    place: format!("{}.{}.{}", at.place, number + 1, index + 1),
+                    name: step.action.name(),
+                    cycle: at.cycle,
+                };
+                if matches!(step.action, Action::Repeat { .. } | Action::Concurrently { .. }) {
+                    self.play(step, &inner)?;
+                    continue;
+                }
+                let doing = self.begin(step, &inner)?;
+                doings.push((step, inner, doing));
+            }
+            for (step, inner, doing) in doings {
+                let began = Instant::now();
+                self.finish(step, &inner, doing)?;
+                self.time(&inner, began);
+                self.look(&inner, LOOK);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at everything and writes it into the ledger.
+    pub(super) fn look(&mut self, at: &StepRef, budget: Duration) {
+        contain::reap();
+        let snapshot = self.scanner.snapshot(&self.sight, budget);
+        self.note_unreadable(&snapshot);
+        let processes: BTreeMap<ProcessId, ProcessFacts> =
+            snapshot.processes().map(|(id, facts)| (id, facts.clone())).collect();
+        self.trace(&processes);
+        self.ledger.record(at, snapshot);
+    }
+
+    pub(super) fn note_unreadable(&mut self, snapshot: &Snapshot) {
+        for unreadable in &snapshot.unreadable {
+            if self.order.kinds.contains(&unreadable.kind) && unreadable.kind != Kind::Memory {
+                let said = format!("{}: {}", unreadable.what, unreadable.cause);
+                if self.played.unreadable.len() < 20 {
+                    self.played.unreadable.insert(said);
+                }
+            }
+        }
+    }
+
+    pub(super) fn failure(&mut self, name: &str, at: &StepRef, message: String) -> Box<Failure> {
+        let connection = self.connections.get_mut(name);
+        let answered = connection.as_ref().is_some_and(|connection| connection.answered);
+        let output = connection.map(|connection| {
+            connection.link.catch_up();
+            finding::last_output(&connection.link.heard)
+        });
+        Box::new(Failure {
+            step: at.clone(),
+            message,
+            output: output.unwrap_or_default(),
+            not_started: !answered && self.played.era.is_none(),
+        })
+    }
+
+    pub(super) fn time(&mut self, at: &StepRef, began: Instant) {
+        let took_ms = millis(began.elapsed());
+        let known = self.played.steps.iter_mut().find(|timing| timing.step.place == at.place);
+        match known {
+            Some(timing) => timing.took_ms += took_ms,
+            None => self.played.steps.push(StepTiming {
+                step: StepRef { cycle: None, ..at.clone() },
+                at_ms: millis(began.saturating_duration_since(self.begun)),
+                took_ms,
+            }),
+        }
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 100_000.0).round() / 100.0
+}

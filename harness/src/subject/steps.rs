@@ -1,0 +1,254 @@
+//! The effect of each step.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::connection::{Connection, Due};
+use super::server::Play;
+use crate::cell::contain::{self, Handle};
+use crate::cell::protocol::SubjectOrder;
+use crate::ledger::blame::Ending;
+use crate::ledger::verdict::{Failure, StepRef};
+use crate::lifecycle::step::{Action, HandshakePoint, Payload, Signal, Step, Stream, Whom};
+use crate::peer::control::{Command, Event};
+use crate::peer::link::Link;
+
+/// Longest time that making a holder of stdin may take.
+const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a step still waits for once its effect is done.
+pub(super) enum Doing {
+    Nothing,
+    Start,
+    Handshake(u64, HandshakePoint),
+    Answer(u64, String),
+    Written,
+    Drained(Vec<String>),
+}
+
+impl Play<'_> {
+    /// The effect of a step.
+    pub(super) fn begin(&mut self, step: &Step, at: &StepRef) -> Result<Doing, Box<Failure>> {
+        if matches!(step.action, Action::Open) {
+            return self.open(step, at);
+        }
+        if matches!(step.action, Action::Shutdown) {
+            let names: Vec<String> = self.connections.keys().cloned().collect();
+            for name in &names {
+                self.end_stdin(name, at);
+            }
+            return Ok(Doing::Drained(names));
+        }
+        if !self.connections.contains_key(&step.connection) {
+            let message = format!("connection {} is not open", step.connection);
+            return Err(self.failure(&step.connection, at, message));
+        }
+        let name = step.connection.clone();
+        let Some(connection) = self.connections.get_mut(&name) else { return Ok(Doing::Nothing) };
+        match &step.action {
+            Action::Handshake { until } => {
+                let (id, bytes) = connection.first_request(true);
+                connection.send(bytes);
+                Ok(Doing::Handshake(id, *until))
+            }
+            Action::Call { tool, arguments, wait } => {
+                if self.left_out.contains(tool) {
+                    return Ok(Doing::Nothing);
+                }
+                let params = json!({ "name": tool, "arguments": arguments });
+                let id = connection.request("tools/call", params);
+                Ok(if *wait { Doing::Answer(id, tool.clone()) } else { Doing::Written })
+            }
+            Action::Request { method, params, wait } => {
+                let id = connection.request(method, params.clone());
+                Ok(if *wait { Doing::Answer(id, method.clone()) } else { Doing::Written })
+            }
+            Action::Notify { method, params } => {
+                connection.notify(method, params.clone());
+                Ok(Doing::Written)
+            }
+            Action::Cancel => {
+                if let Some(id) = connection.pending.keys().next_back().copied() {
+                    connection.pending.remove(&id);
+                    connection.notify("notifications/cancelled", json!({ "requestId": id }));
+                }
+                Ok(Doing::Written)
+            }
+            Action::Send { payload, upto } => {
+                let mut bytes = match payload {
+                    Payload::Text(text) => text.clone().into_bytes(),
+                    Payload::Handshake => connection.first_request(upto.is_none()).1,
+                };
+                bytes.truncate(upto.unwrap_or(usize::MAX));
+                connection.send(bytes);
+                Ok(Doing::Written)
+            }
+            Action::HalfClose { stream: Stream::Stdin } => {
+                self.end_stdin(&name, at);
+                Ok(Doing::Nothing)
+            }
+            Action::HalfClose { stream } => {
+                connection.link.send(&Command::Close { stream: *stream });
+                Ok(Doing::Nothing)
+            }
+            Action::Close => {
+                self.end_stdin(&name, at);
+                Ok(Doing::Drained(vec![name]))
+            }
+            Action::Drop => {
+                for stream in [Stream::Stdout, Stream::Stderr] {
+                    connection.link.send(&Command::Close { stream });
+                }
+                self.end_stdin(&name, at);
+                Ok(Doing::Nothing)
+            }
+            Action::Kill { whom } => {
+                self.signal(&name, *whom, Signal::Kill, at);
+                Ok(Doing::Nothing)
+            }
+            Action::Signal { signal, whom } => {
+                self.signal(&name, *whom, *signal, at);
+                Ok(Doing::Nothing)
+            }
+            Action::Stall { stream } => {
+                connection.link.send(&Command::Stall { stream: *stream });
+                Ok(Doing::Nothing)
+            }
+            Action::Resume { stream } => {
+                connection.link.send(&Command::Resume { stream: *stream });
+                Ok(Doing::Nothing)
+            }
+            Action::HoldStdin => self.hold(&name, at),
+            Action::ReleaseStdin => {
+                self.release(&name, at);
+                Ok(Doing::Nothing)
+            }
+            Action::Read { .. } | Action::WaitFor { .. } => Ok(Doing::Nothing),
+            Action::Open
+            | Action::Shutdown
+            | Action::Repeat { .. }
+            | Action::Concurrently { .. } => Ok(Doing::Nothing),
+        }
+    }
+
+    pub(super) fn open(&mut self, step: &Step, at: &StepRef) -> Result<Doing, Box<Failure>> {
+        let SubjectOrder::Server { command } = &self.order.subject else {
+            return Err(self.failure(&step.connection, at, "this subject is no server".into()));
+        };
+        // A connection of that name that was brought to its end makes room for the next life.
+        if self.connections.contains_key(&step.connection) {
+            self.drained(std::slice::from_ref(&step.connection), at);
+        }
+        let link = match Link::start() {
+            Ok(link) => link,
+            Err(error) => {
+                let message = format!("scupper could not start a client process: {error}");
+                return Err(self.failure(&step.connection, at, message));
+            }
+        };
+        self.sight.ours.insert(link.pid);
+        let mut connection = Connection::new(link, self.order.era);
+        let cookie = (crate::cell::CONNECTION_COOKIE.to_owned(), step.connection.clone());
+        connection
+            .link
+            .send(&Command::Start { command: command.clone(), environment: vec![cookie] });
+        self.connections.insert(step.connection.clone(), connection);
+        Ok(Doing::Start)
+    }
+
+    pub(super) fn end_stdin(&mut self, name: &str, at: &StepRef) {
+        let Some(connection) = self.connections.get_mut(name) else { return };
+        connection.link.send(&Command::Close { stream: Stream::Stdin });
+        connection.due.get_or_insert(Due {
+            step: at.clone(),
+            ending: Ending::StdinClosed,
+            at: Instant::now(),
+        });
+    }
+
+    pub(super) fn signal(&mut self, name: &str, whom: Whom, signal: Signal, at: &StepRef) {
+        // Roles need a look at a tree that is still whole.
+        self.tell_roles(name);
+        let Some(connection) = self.connections.get_mut(name) else { return };
+        let raw = raw_signal(signal);
+        let sent_to = match whom {
+            Whom::Client => contain::identify(connection.link.pid),
+            Whom::Server | Whom::Group => connection.roles.root,
+        };
+        if let Some(id) = sent_to
+            && let Some(handle) = Handle::open(id)
+        {
+            // The group is signalled while its leader is known to be the one meant.
+            let sent = match (whom, rustix::process::Pid::from_raw(id.pid)) {
+                (Whom::Group, Some(group)) => {
+                    rustix::process::kill_process_group(group, raw).map_err(Into::into)
+                }
+                _ => handle.signal(raw),
+            };
+            if let Err(error) = sent {
+                self.played.notes.push(format!("{at}: could not send {signal}: {error}"));
+            }
+        }
+        let ending = match (whom, signal) {
+            (_, Signal::Stop | Signal::Cont) => return,
+            (Whom::Client, _) => Ending::ClientKilled,
+            (_, Signal::Kill) => Ending::ServerKilled,
+            (_, Signal::Term) => Ending::Signalled("SIGTERM"),
+            (_, Signal::Int) => Ending::Signalled("SIGINT"),
+            (_, Signal::Hup) => Ending::Signalled("SIGHUP"),
+        };
+        connection.due.get_or_insert(Due { step: at.clone(), ending, at: Instant::now() });
+    }
+
+    pub(super) fn hold(&mut self, name: &str, at: &StepRef) -> Result<Doing, Box<Failure>> {
+        let Some(connection) = self.connections.get_mut(name) else { return Ok(Doing::Nothing) };
+        connection.link.send(&Command::Hold);
+        let held = connection.link.wait(Instant::now() + HOLD_TIMEOUT, |_, event| match event {
+            Event::Held { pid } => Some(*pid),
+            _ => None,
+        });
+        match held {
+            Ok(pid) => {
+                connection.holder = contain::identify(pid);
+                self.sight.ours.insert(pid);
+                Ok(Doing::Nothing)
+            }
+            Err(_) => Err(self.failure(name, at, "no process could be made to hold stdin".into())),
+        }
+    }
+
+    pub(super) fn release(&mut self, name: &str, at: &StepRef) {
+        let Some(connection) = self.connections.get_mut(name) else { return };
+        let Some(holder) = connection.holder.take() else { return };
+        let alive = connection.roles.server.or(connection.roles.root).is_some_and(|server| {
+            contain::identify(server.pid) == Some(server) && connection.link.heard.exited.is_none()
+        });
+        if alive && connection.due.is_some() {
+            self.played.notes.push(format!(
+                "while pid {} held the write end of its stdin the server lived on, as it must: the \
+                 end came with {at}",
+                holder.pid
+            ));
+        }
+        if let Some(handle) = Handle::open(holder) {
+            let _ = handle.signal(rustix::process::Signal::KILL);
+        }
+        if let Some(due) = connection.due.as_mut() {
+            // Nothing could be due before the last holder let go.
+            due.step = at.clone();
+            due.at = Instant::now();
+        }
+    }
+}
+
+fn raw_signal(signal: Signal) -> rustix::process::Signal {
+    match signal {
+        Signal::Term => rustix::process::Signal::TERM,
+        Signal::Int => rustix::process::Signal::INT,
+        Signal::Hup => rustix::process::Signal::HUP,
+        Signal::Kill => rustix::process::Signal::KILL,
+        Signal::Stop => rustix::process::Signal::STOP,
+        Signal::Cont => rustix::process::Signal::CONT,
+    }
+}

@@ -1,0 +1,257 @@
+//! What each step waits for.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::connection::NoAnswer;
+use super::server::{LOOK, Play, millis};
+use super::steps::Doing;
+use super::{finding, learn};
+use crate::cell::contain;
+use crate::cell::protocol::CellEvent;
+use crate::ledger::verdict::{Failure, StepRef};
+use crate::lifecycle::step::{Action, Condition, Era, HandshakePoint, Read, Step};
+use crate::peer::control::Event;
+use crate::settle::{Settled, settle};
+
+/// Longest time for a step that names none, starting and handshake apart.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time for a call of the churn; a slower tool is left out.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Play<'_> {
+    /// What a step waits for.
+    pub(super) fn finish(&mut self, step: &Step, at: &StepRef, doing: Doing) -> Result<(), Box<Failure>> {
+        let name = &step.connection;
+        let deadline = Instant::now() + step.within.unwrap_or_else(|| self.default_time(step));
+        match doing {
+            Doing::Start => self.await_start(name, at, deadline)?,
+            Doing::Handshake(_, HandshakePoint::Sent) => self.await_written(name, at, deadline)?,
+            Doing::Handshake(id, until) => self.await_handshake(name, id, until, at, deadline)?,
+            Doing::Answer(id, what) => self.await_answer(name, id, &what, step, at, deadline)?,
+            Doing::Written => self.await_written(name, at, deadline)?,
+            Doing::Drained(names) => self.drained(&names, at),
+            Doing::Nothing => {}
+        }
+        match &step.action {
+            Action::Read { what } => self.read(name, *what, at, deadline),
+            Action::WaitFor { condition } => self.wait_for(name, condition, at, deadline),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn default_time(&self, step: &Step) -> Duration {
+        match step.action {
+            Action::Open | Action::Handshake { .. } => {
+                Duration::from_millis(self.order.start_timeout_ms)
+            }
+            Action::Call { .. } if self.order.lenient_calls => CALL_TIMEOUT,
+            _ => STEP_TIMEOUT,
+        }
+    }
+
+    pub(super) fn await_start(
+        &mut self,
+        name: &str,
+        at: &StepRef,
+        deadline: Instant,
+    ) -> Result<(), Box<Failure>> {
+        let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
+        match connection.await_start(deadline) {
+            Ok(pid) => {
+                connection.roles.root = contain::identify(pid);
+                connection.started = Instant::now();
+                if let Some(root) = connection.roles.root {
+                    self.origins.insert(root, name.to_owned());
+                }
+                (self.tell)(CellEvent::SubjectStarted { pid });
+                Ok(())
+            }
+            Err(cause) => {
+                let message = finding::not_started(&self.order.subject_words, &cause);
+                Err(self.failure(name, at, message))
+            }
+        }
+    }
+
+    pub(super) fn await_written(
+        &mut self,
+        name: &str,
+        at: &StepRef,
+        deadline: Instant,
+    ) -> Result<(), Box<Failure>> {
+        let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
+        let written = connection.link.wait(deadline, |heard, event| match event {
+            Event::Wrote => Some(Ok(())),
+            _ => heard.write_failed.clone().map(Err),
+        });
+        match written {
+            Ok(Ok(())) => Ok(()),
+            // A server may refuse what is sent to it, or be gone; what comes of it is judged at its
+            // end. Only a lifecycle that waits for an answer fails by it.
+            Ok(Err(cause)) => {
+                self.played.notes.push(format!("{at}: the server's stdin took no more: {cause}"));
+                Ok(())
+            }
+            Err(_) => {
+                self.played.notes.push(format!("{at}: the server did not read what was sent"));
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn await_handshake(
+        &mut self,
+        name: &str,
+        id: u64,
+        until: HandshakePoint,
+        at: &StepRef,
+        deadline: Instant,
+    ) -> Result<(), Box<Failure>> {
+        let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
+        let answer = connection.answer(id, deadline);
+        let started = connection.started;
+        let result = match answer {
+            Ok(Ok(result)) if connection.link.heard.noise_lines == 0 => result,
+            other => {
+                let message = finding::no_handshake(self.order.era, &other, &connection.link.heard);
+                return Err(self.failure(name, at, message));
+            }
+        };
+        connection.answered = true;
+        self.played.era = Some(connection.era);
+        let era = connection.era;
+        self.played
+            .figures
+            .entry("handshake_ms".into())
+            .or_insert_with(|| millis(started.elapsed()));
+        if until == HandshakePoint::Ready && era == Era::Legacy {
+            connection.notify("notifications/initialized", Value::Null);
+            self.await_written(name, at, deadline)?;
+        }
+        self.look(at, LOOK);
+        self.tell_roles(name);
+        if self.order.first_look && self.learned.eras.is_empty() {
+            self.learn(name, era, &result);
+        }
+        Ok(())
+    }
+
+    pub(super) fn await_answer(
+        &mut self,
+        name: &str,
+        id: u64,
+        what: &str,
+        step: &Step,
+        at: &StepRef,
+        deadline: Instant,
+    ) -> Result<(), Box<Failure>> {
+        let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
+        let lenient = self.order.lenient_calls && matches!(step.action, Action::Call { .. });
+        match connection.answer(id, deadline) {
+            Ok(Ok(result)) => {
+                if self.order.first_look && what == "tools/list" {
+                    self.learned.tools.extend(learn::tools(&result));
+                    self.more_tools(name, &result);
+                }
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                // An error is an answer; a lifecycle is about resources, not about content.
+                let note = format!("{}: answered with an error: {error}", at.name);
+                if !self.played.notes.contains(&note) && self.played.notes.len() < 20 {
+                    self.played.notes.push(note);
+                }
+                Ok(())
+            }
+            Err(NoAnswer::Late) if lenient => {
+                connection.pending.remove(&id);
+                connection.notify("notifications/cancelled", json!({ "requestId": id }));
+                self.left_out.insert(what.to_owned());
+                self.played.notes.push(format!(
+                    "tool {what} left out: no answer within {} s",
+                    CALL_TIMEOUT.as_secs()
+                ));
+                Ok(())
+            }
+            Err(cause) => {
+                let heard = &connection.link.heard;
+                let message = finding::no_answer(what, &cause, heard);
+                Err(self.failure(name, at, message))
+            }
+        }
+    }
+
+    pub(super) fn read(
+        &mut self,
+        name: &str,
+        what: Read,
+        at: &StepRef,
+        deadline: Instant,
+    ) -> Result<(), Box<Failure>> {
+        let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
+        let (heard_it, what) = match what {
+            Read::Answers => (connection.all_answers(deadline).is_ok(), "all answers".to_owned()),
+            Read::Messages(count) => {
+                let before = connection.link.heard.messages;
+                let enough = connection.link.wait(deadline, |heard, _| {
+                    (heard.messages - before >= u64::from(count)).then_some(())
+                });
+                (enough.is_ok(), format!("{count} messages"))
+            }
+            Read::End => {
+                let ended = connection.link.heard.stdout_ended
+                    || connection
+                        .link
+                        .wait(deadline, |heard, _| heard.stdout_ended.then_some(()))
+                        .is_ok();
+                (ended, "the end of stdout".to_owned())
+            }
+        };
+        if heard_it {
+            return Ok(());
+        }
+        Err(self.failure(name, at, format!("{what} did not come in time")))
+    }
+
+    pub(super) fn wait_for(
+        &mut self,
+        name: &str,
+        condition: &Condition,
+        at: &StepRef,
+        deadline: Instant,
+    ) -> Result<(), Box<Failure>> {
+        let due = self.connections.get(name).is_some_and(|connection| connection.due.is_some());
+        match condition {
+            Condition::Exited | Condition::Gone if due => {
+                self.drained(&[name.to_owned()], at);
+                Ok(())
+            }
+            Condition::Exited | Condition::Gone => {
+                let exited = settle(deadline, || self.alive(&[name.to_owned()]).is_empty());
+                match exited {
+                    Settled::Quiet => Ok(()),
+                    Settled::Bound => {
+                        Err(self.failure(name, at, "the server did not exit in time".into()))
+                    }
+                }
+            }
+            Condition::Stderr(text) => {
+                let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
+                let there = |lines: &std::collections::VecDeque<String>| {
+                    lines.iter().any(|line| line.contains(text))
+                };
+                let heard = there(&connection.link.heard.stderr)
+                    || connection
+                        .link
+                        .wait(deadline, |heard, _| there(&heard.stderr).then_some(()))
+                        .is_ok();
+                if heard {
+                    return Ok(());
+                }
+                Err(self.failure(name, at, format!("{text:?} did not appear on stderr in time")))
+            }
+        }
+    }
+}
