@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, PipeReader, PipeWriter, Read},
     ops::ControlFlow::Break,
     os::fd::AsFd,
     process::{Child, Command, Stdio},
@@ -42,26 +42,45 @@ pub(super) enum Session {
     Servers,
 }
 
+/// A pipe whose ends only the server holds. Helpers get a copy of its reading end as stdin, which
+/// ends when the server does, in whatever way that happens.
+pub(super) struct Lifeline {
+    reader: PipeReader,
+    _writer: PipeWriter,
+}
+
+impl Lifeline {
+    pub(super) fn new() -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        Ok(Self { reader, _writer: writer })
+    }
+}
+
 /// When a helper ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Until {
+pub(super) enum Until<'a> {
     /// When somebody kills it, or at last after [`LIFE`].
     Killed,
-    /// When its stdin ends, whose other end the server alone holds: however the server ends, the
-    /// helper does.
-    StdinEnds,
+    /// When the server ends.
+    ServerEnds(&'a Lifeline),
     /// At once.
     Started,
 }
 
+/// [`Until`] as the helper's option spells it, in the same order.
+const UNTIL: [&str; 3] = ["killed", "stdin-ends", "started"];
+
 /// Starts a helper and returns when it is where it should be, so that a signal to the server's
 /// group right after cannot catch it half-way. It shares none of the server's three streams.
 pub(super) fn spawn(session: Session, until: Until) -> io::Result<Child> {
-    let stdin = if until == Until::StdinEnds { Stdio::piped() } else { Stdio::null() };
+    let (until, stdin) = match until {
+        Until::Killed => (UNTIL[0], Stdio::null()),
+        Until::ServerEnds(lifeline) => (UNTIL[1], lifeline.reader.try_clone()?.into()),
+        Until::Started => (UNTIL[2], Stdio::null()),
+    };
     let mut child = ourselves()?
         .arg("helper")
         .arg(format!("setsid={}", session == Session::Own))
-        .arg(format!("until={}", until.as_str()))
+        .arg(format!("until={until}"))
         .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -89,29 +108,18 @@ pub(super) fn ourselves() -> io::Result<Command> {
     Ok(command)
 }
 
-impl Until {
-    const ALL: [Until; 3] = [Until::Killed, Until::StdinEnds, Until::Started];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Until::Killed => "killed",
-            Until::StdinEnds => "stdin-ends",
-            Until::Started => "started",
-        }
-    }
-}
-
 /// The helper itself; its whole life is its start.
 pub(super) struct Helper {
     setsid: bool,
-    until: Until,
+    until: &'static str,
 }
 
 impl Helper {
     pub(super) fn build(settings: &Settings) -> Result<Box<dyn Fault>, FakeError> {
-        let until = settings.one_of("until", &Until::ALL.map(Until::as_str))?;
-        let until = Until::ALL[until];
-        Ok(Box::new(Self { setsid: settings.parsed("setsid", "true or false")?, until }))
+        Ok(Box::new(Self {
+            setsid: settings.parsed("setsid", "true or false")?,
+            until: UNTIL[settings.one_of("until", &UNTIL)?],
+        }))
     }
 }
 
@@ -124,15 +132,19 @@ impl Fault for Helper {
         // The server reads to the end of this pipe; a helper that kept it would hold it up.
         rustix::stdio::dup2_stdout(File::options().write(true).open("/dev/null")?)?;
         match self.until {
-            Until::Started => {}
-            Until::Killed => linger(),
-            Until::StdinEnds => {
-                let stdin = io::stdin();
-                let mut fds = [PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN)];
-                let life = Timespec { tv_sec: LIFE.as_secs() as i64, tv_nsec: 0 };
-                rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(&life)))?;
-            }
+            "killed" => linger(),
+            "stdin-ends" => wait_for_end_of_stdin()?,
+            _ => {}
         }
         Ok(Break(0))
     }
+}
+
+/// Waits for the end of stdin, into which nobody writes, but no longer than [`LIFE`].
+fn wait_for_end_of_stdin() -> io::Result<()> {
+    let stdin = io::stdin();
+    let mut fds = [PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN)];
+    let life = Timespec { tv_sec: LIFE.as_secs() as i64, tv_nsec: 0 };
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(&life)))?;
+    Ok(())
 }

@@ -1,10 +1,10 @@
 //! Misbehaving servers, `scupper fake NAME`: real stdio servers of both eras, well-behaved but for
 //! one fault each, and with `--fixed` the twin that does the same work in the right way.
 //!
-//! Start with [`registry`], the list of them. [`server`] is the good server below them all and
-//! says where a fault may interfere; [`message`] and [`sleep`] are its words and its slow tool.
-//! The faults: [`ending`], [`growth`], [`process`], [`launcher`], [`wire`]; [`helper`] is what they
-//! start, [`options`] how they are set.
+//! Start with `registry`, the list of them. `server` is the good server below them all and
+//! says where a fault may interfere; `message` and `sleep` are its words and its slow tool.
+//! The faults: `ending`, `growth`, `process`, `launcher`, `wire`; `helper` is what they
+//! start, `options` how they are set.
 
 mod ending;
 mod growth;

@@ -5,7 +5,7 @@ use std::{io, ops::ControlFlow::Continue, process::Child};
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 use super::{
-    helper::{self, Session, Until},
+    helper::{self, Lifeline, Session, Until},
     options::{FakeError, Settings},
     server::{Fault, Flow, Output},
     sleep::Sleeps,
@@ -17,7 +17,7 @@ pub(super) struct LeavesHelper {
     fixed: bool,
     session: Session,
     at_start: bool,
-    helper: Option<Child>,
+    helper: Option<(Child, Option<Lifeline>)>,
 }
 
 impl LeavesHelper {
@@ -35,8 +35,9 @@ impl LeavesHelper {
 
     fn ensure_helper(&mut self) -> io::Result<()> {
         if self.helper.is_none() {
-            let until = if self.fixed { Until::StdinEnds } else { Until::Killed };
-            self.helper = Some(helper::spawn(self.session, until)?);
+            let lifeline = self.fixed.then(Lifeline::new).transpose()?;
+            let until = lifeline.as_ref().map_or(Until::Killed, Until::ServerEnds);
+            self.helper = Some((helper::spawn(self.session, until)?, lifeline));
         }
         Ok(())
     }
@@ -56,7 +57,7 @@ impl Fault for LeavesHelper {
 
     fn on_eof(&mut self, _sleeps: &Sleeps) -> u8 {
         match self.helper.take() {
-            Some(child) if self.fixed => u8::from(helper::end(child).is_err()),
+            Some((child, Some(_))) => u8::from(helper::end(child).is_err()),
             _ => 0,
         }
     }
@@ -66,23 +67,27 @@ impl Fault for LeavesHelper {
 /// server lives. The twin ends and reaps it.
 pub(super) struct ChildPerCall {
     fixed: bool,
-    /// Holds the pipes whose ends the children wait for.
-    leaked: Vec<Child>,
+    /// One for all of them, so that no descriptors grow along with the children.
+    lifeline: Option<Lifeline>,
 }
 
 impl ChildPerCall {
     pub(super) fn new(fixed: bool) -> Self {
-        Self { fixed, leaked: Vec::new() }
+        Self { fixed, lifeline: None }
     }
 }
 
 impl Fault for ChildPerCall {
+    fn on_start(&mut self, _out: &Output) -> io::Result<Flow> {
+        self.lifeline = Some(Lifeline::new()?);
+        Ok(Continue(()))
+    }
+
     fn on_call(&mut self, _nth: u64) -> io::Result<()> {
-        let child = helper::spawn(Session::Servers, Until::StdinEnds)?;
+        let lifeline = self.lifeline.as_ref().expect("a server starts before it is called");
+        let child = helper::spawn(Session::Servers, Until::ServerEnds(lifeline))?;
         if self.fixed {
             helper::end(child)?;
-        } else {
-            self.leaked.push(child);
         }
         Ok(())
     }
