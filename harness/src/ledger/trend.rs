@@ -37,6 +37,14 @@ pub fn growth(ledger: &Ledger, place: &str, cycles: u32) -> Vec<Growth> {
         if cycle < 2 || !step.place.starts_with(&below) {
             continue;
         }
+        // What a new process brings along is part of that process.
+        let owner = identity.owner().map(Identity::Process).filter(|owner| owner != identity);
+        let with_owner = owner.and_then(|owner| ledger.birth(&owner)).is_some_and(|birth| {
+            birth.place.starts_with(&below) && birth.cycle.is_some_and(|cycle| cycle >= 2)
+        });
+        if with_owner {
+            continue;
+        }
         let kind = Snapshot::kind_of(identity, facts);
         groups.entry((kind, step.place.clone())).or_default().push((cycle, step, identity));
     }
@@ -57,7 +65,7 @@ pub fn growth(ledger: &Ledger, place: &str, cycles: u32) -> Vec<Growth> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::diff::tests::{pipe, snapshot, step};
+    use super::super::diff::tests::{pipe, process, snapshot, step};
     use super::*;
 
     /// Plays cycles of one step; `alive` says which inodes are open after each.
@@ -98,6 +106,17 @@ mod tests {
     #[test]
     fn a_pool_that_fills_up_is_not_growth() {
         assert_eq!(played(20, |cycle| (1..=u64::from(cycle.min(8))).collect()), []);
+    }
+
+    #[test]
+    fn descriptors_of_a_new_process_are_part_of_that_process() {
+        let mut ledger = Ledger::default();
+        for cycle in 1..=10 {
+            let things = (1..=cycle as i32).flat_map(|n| [process(n, 0), pipe(n, 0, 7)]);
+            ledger.record(&step("3.1", Some(cycle)), snapshot(things));
+        }
+        let kinds: Vec<Kind> = growth(&ledger, "3", 10).iter().map(|found| found.kind).collect();
+        assert_eq!(kinds, [Kind::Process]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::connection::{Due, NoAnswer};
 use crate::ledger::blame::{Blamed, Ending, Role, Roles, Scene};
 use crate::ledger::diff::Ledger;
-use crate::ledger::snapshot::{FdKind, Identity, Kind, ProcessId};
+use crate::ledger::snapshot::{Facts, FdKind, Identity, Kind, ProcessId};
 use crate::ledger::trend::Growth;
 use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
 use crate::lifecycle::step::Era;
@@ -247,7 +247,14 @@ fn thing(identity: &Identity, ledger: &Ledger) -> String {
 
 fn command(ledger: &Ledger, id: ProcessId) -> String {
     let words = ledger.command(id).unwrap_or_default().join(" ");
-    if words.is_empty() { "command unknown".into() } else { words.chars().take(COMMAND).collect() }
+    if !words.is_empty() {
+        return words.chars().take(COMMAND).collect();
+    }
+    // A zombie has no command line any more, only its name.
+    match ledger.last().things.get(&Identity::Process(id)) {
+        Some(Facts::Process(facts)) => facts.name.clone(),
+        _ => "command unknown".into(),
+    }
 }
 
 /// Who else can write to a server's stdin, our own processes not counted.

@@ -52,7 +52,6 @@ pub struct Play<'a> {
     pub(super) played: Played,
 }
 
-
 impl<'a> Play<'a> {
     /// Ready to play, in a cell whose processes are seen from `root`.
     pub fn new(order: &'a CaseOrder, root: Root, tell: &'a mut dyn FnMut(CellEvent)) -> Self {

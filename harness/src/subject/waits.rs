@@ -22,7 +22,12 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Play<'_> {
     /// What a step waits for.
-    pub(super) fn finish(&mut self, step: &Step, at: &StepRef, doing: Doing) -> Result<(), Box<Failure>> {
+    pub(super) fn finish(
+        &mut self,
+        step: &Step,
+        at: &StepRef,
+        doing: Doing,
+    ) -> Result<(), Box<Failure>> {
         let name = &step.connection;
         let deadline = Instant::now() + step.within.unwrap_or_else(|| self.default_time(step));
         match doing {
