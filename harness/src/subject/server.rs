@@ -61,11 +61,14 @@ impl<'a> Play<'a> {
             ours.insert(parent.as_raw_nonzero().get());
         }
         let temp_dir = std::env::var_os("TMPDIR").map(Into::into);
+        // Whatever is judged, blame needs to see who is who, and who has our pipes.
+        let mut kinds = order.kinds.clone();
+        kinds.extend([Kind::Process, Kind::Zombie, Kind::Fd]);
         Self {
             order,
             tell,
             scanner: Scanner::new(),
-            sight: Sight { root, ours, temp_dir, kinds: order.kinds.clone() },
+            sight: Sight { root, ours, temp_dir, kinds },
             ledger: Ledger::default(),
             connections: BTreeMap::new(),
             origins: BTreeMap::new(),
@@ -88,6 +91,8 @@ impl<'a> Play<'a> {
             self.played.failure = Some(*failure);
         }
         self.end_all(&end);
+        let judged = &self.order.kinds;
+        self.played.findings.retain(|finding| judged.contains(&finding.kind));
         std::mem::take(&mut self.played)
     }
 
