@@ -1,6 +1,7 @@
 //! A supervised child process as a transport for rmcp's client.
 //!
-//! [`StdioServer::spawn`] gives two things: a [`StdioTransport`], which goes to rmcp, and a
+//! [`StdioServer::connect`] does everything and gives one thing to call and to close. For hosts that
+//! run rmcp's service themselves, [`StdioServer::spawn`] gives two things: a [`StdioTransport`], which goes to rmcp, and a
 //! [`StdioHandle`], which stays with the host. The handle starts the shutdown ladder and reads its
 //! outcome, the [`Teardown`], whether or not rmcp gets around to its own close; both may close, at
 //! the same time too, and both see the same end.
@@ -13,13 +14,14 @@
 //! Framing: one message a line, UTF-8 JSON (MCP 2025-11-25, "Transports", stdio). Lines of stdout
 //! that are no message are skipped, counted and traced, because servers print banners.
 
+mod client;
 mod connection;
 mod ladder;
 mod lines;
 mod outbox;
 mod settings;
 
-use std::{borrow::Cow, fmt, io, path::Path, sync::Arc};
+use std::{borrow::Cow, fmt, io, panic::Location, path::Path, sync::Arc};
 
 use rmcp::{
     RoleClient,
@@ -35,6 +37,7 @@ use crate::{
 use connection::{Connection, Read};
 use lines::LineBuffer;
 
+pub use client::{ConnectError, EndedEarly, StdioClient};
 pub use ladder::{EndCause, Rung, Teardown};
 pub use lines::StderrTail;
 pub use settings::Settings;
@@ -84,7 +87,14 @@ impl StdioServer {
     /// [`SpawnError`]; nothing is left behind then.
     #[track_caller]
     pub fn spawn(&self, census: &Census) -> Result<(StdioTransport, StdioHandle), SpawnError> {
-        let opened_at = std::panic::Location::caller();
+        self.spawn_at(census, Location::caller())
+    }
+
+    fn spawn_at(
+        &self,
+        census: &Census,
+        opened_at: &'static Location<'static>,
+    ) -> Result<(StdioTransport, StdioHandle), SpawnError> {
         let spawned = self.command.spawn()?;
         let connection = Connection::open(
             Arc::clone(&self.name),
@@ -252,7 +262,7 @@ impl Transport<RoleClient> for StdioTransport {
 
 impl Drop for StdioTransport {
     fn drop(&mut self) {
-        self.connection.transport_dropped();
+        self.connection.owner_dropped();
     }
 }
 
@@ -293,6 +303,10 @@ impl StdioHandle {
     /// that cannot be written. The second and every concurrent close tell the same.
     ///
     /// Cancelled at any await while no other close is under way, the group is killed on the spot.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time; the group is killed all the same. [`kill`](Self::kill)
+    /// works anywhere.
     pub async fn close(&self) -> Teardown {
         self.connection.close().await
     }

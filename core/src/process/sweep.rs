@@ -92,11 +92,8 @@ pub(super) fn living_members(leader: Pid) -> io::Result<Vec<Member>> {
                 command: command_line(pid).unwrap_or_else(|| format!("[{}]", stat.short_name)),
             });
         } else if stat.parent == own.as_raw_nonzero().get() {
-            let reaped = waitid(
-                WaitId::Pid(pid),
-                WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-            );
-            tracing::debug!(%pid, ?reaped, "reaped an adopted member of a server's group");
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            waitid(WaitId::Pid(pid), options).ok();
         }
     }
     Ok(members)

@@ -26,7 +26,7 @@ use tracing::Instrument;
 
 use super::{
     Settings, StderrTail, StdioError,
-    ladder::{EndCause, Ladder, Next, Pace, Teardown},
+    ladder::{EndCause, Ladder, Next, Pace, Teardown, after},
     lines::LineRing,
     outbox::Outbox,
 };
@@ -323,7 +323,7 @@ impl Connection {
                 },
             }
         };
-        closer.finished = true;
+        closer.finish();
         self.finish(&teardown);
         self.scope.close(ATTENDANT_WAIT).await;
         (*teardown).clone()
@@ -333,14 +333,13 @@ impl Connection {
     /// back. Needs no runtime; spawns nothing.
     pub(super) fn end_now(&self, cause: EndCause) -> Teardown {
         self.end(Event::CloseRequested, cause);
-        let deadline = Instant::now() + self.settings.drop_wait;
+        let deadline = after(Instant::now(), self.settings.drop_wait);
         let mut pause = Duration::from_micros(100);
         let teardown = loop {
-            let now = Instant::now();
-            let next = match now < deadline {
-                true => lock(&self.ladder).step(now, Pace::Now),
-                false => lock(&self.ladder).give_up(now),
-            };
+            let mut next = lock(&self.ladder).step(Instant::now(), Pace::Now);
+            if Instant::now() >= deadline {
+                next = lock(&self.ladder).give_up(Instant::now());
+            }
             match next {
                 Next::Done(teardown) => break teardown,
                 Next::Pause(duration) => std::thread::sleep(duration),
@@ -354,8 +353,8 @@ impl Connection {
         (*teardown).clone()
     }
 
-    /// The transport is gone. If nobody closed it, this is the close.
-    pub(super) fn transport_dropped(&self) {
+    /// The owner is gone. If nobody closed the connection, this is the close.
+    pub(super) fn owner_dropped(&self) {
         let closed = lock(&self.ladder).outcome().is_some();
         if closed || self.closers.load(Ordering::SeqCst) > 0 {
             return;
@@ -434,19 +433,24 @@ impl Connection {
     }
 }
 
-/// Counts one close that is under way; the last one to be dropped unfinished does the rest.
-struct Closer<'a> {
+/// Counts one who sees to the end; the last one to be dropped unfinished brings it about.
+pub(super) struct Closer<'a> {
     connection: &'a Connection,
     finished: bool,
 }
 
 impl<'a> Closer<'a> {
-    fn new(connection: &'a Connection) -> Self {
+    pub(super) fn new(connection: &'a Connection) -> Self {
         connection.closers.fetch_add(1, Ordering::SeqCst);
         Self {
             connection,
             finished: false,
         }
+    }
+
+    /// Its work is done, or somebody else's now.
+    pub(super) fn finish(&mut self) {
+        self.finished = true;
     }
 }
 
@@ -477,6 +481,7 @@ async fn attend(connection: Arc<Connection>) -> Result<(), TaskError> {
                 if let Err(error) = result {
                     return Poll::Ready(Err(error.into()));
                 }
+                lock(&connection.ladder).show_exit();
                 connection.exited.cancel();
             }
         }

@@ -266,6 +266,13 @@ impl Ladder {
         }
     }
 
+    /// Lets the census tell that the leader is a zombie, until somebody closes.
+    pub(super) fn show_exit(&self) {
+        if self.began.is_none() {
+            self.show("exited, not closed");
+        }
+    }
+
     /// Does what is due at `now`. [`begin`](Self::begin) comes first.
     pub(super) fn step(&mut self, now: Instant, pace: Pace) -> Next {
         if let Some(outcome) = &self.outcome {
@@ -312,7 +319,7 @@ impl Ladder {
     fn step_before_exit(&mut self, now: Instant, pace: Pace) -> Next {
         let began = self.began.unwrap_or(now);
         if let Some(killed) = self.killed {
-            let until = killed + self.settings.kill_wait;
+            let until = after(killed, self.settings.kill_wait);
             if now < until {
                 return Next::ExitOr(until);
             }
@@ -322,10 +329,10 @@ impl Ladder {
             ));
             return self.give_up(now);
         }
-        let term_due = began + self.settings.first_grace;
+        let term_due = after(began, self.settings.first_grace);
         let kill_due = self
             .terminated
-            .map(|terminated| terminated + self.settings.second_grace);
+            .map(|terminated| after(terminated, self.settings.second_grace));
         match kill_due {
             _ if pace == Pace::Now => self.kill(now),
             Some(due) if now >= due => self.kill(now),
@@ -335,7 +342,7 @@ impl Ladder {
                 self.reached(Rung::Terminated, now);
                 self.show("closing: SIGTERM sent");
                 self.signal(Signal::TERM);
-                Next::ExitOr(now + self.settings.second_grace)
+                Next::ExitOr(after(now, self.settings.second_grace))
             }
             None => Next::ExitOr(term_due),
         }
@@ -350,7 +357,7 @@ impl Ladder {
         self.reached(Rung::Killed, now);
         self.show("closing: SIGKILL sent");
         self.signal(Signal::KILL);
-        Next::ExitOr(now + self.settings.kill_wait)
+        Next::ExitOr(after(now, self.settings.kill_wait))
     }
 
     fn step_after_exit(&mut self, now: Instant) -> Next {
@@ -390,7 +397,7 @@ impl Ladder {
             sweep.quiet = 0;
             let pause = sweep.pause;
             sweep.pause = (pause * 2).min(LONGEST_PAUSE);
-            let overdue = now >= sweep.began + self.settings.kill_wait;
+            let overdue = now >= after(sweep.began, self.settings.kill_wait);
             self.signal(Signal::KILL);
             if overdue {
                 for member in members {
@@ -472,4 +479,10 @@ impl Ladder {
             row.set_state(format!("{} {state}", self.so_far.process));
         }
     }
+}
+
+/// A wait may be `Duration::MAX`, which no instant can be moved by; a century is as good.
+pub(super) fn after(start: Instant, wait: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    start + wait.min(CENTURY)
 }

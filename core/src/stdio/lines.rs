@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 
+/// A buffer that one long line made larger than this is given back.
+pub(super) const KEPT_CAPACITY_BYTES: usize = 1024 * 1024;
+
 /// A line was longer than its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
@@ -32,6 +35,9 @@ impl LineBuffer {
             self.bytes.drain(..self.start);
             self.searched -= self.start;
             self.start = 0;
+            if self.bytes.is_empty() && self.bytes.capacity() > KEPT_CAPACITY_BYTES {
+                self.bytes = Vec::new();
+            }
         }
         self.bytes.extend_from_slice(bytes);
     }

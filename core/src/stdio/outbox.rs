@@ -13,6 +13,8 @@ use std::{
 
 use tokio::{io::AsyncWrite, net::unix::pipe};
 
+use super::lines::KEPT_CAPACITY_BYTES;
+
 #[derive(Debug)]
 pub(super) struct Outbox {
     pipe: Option<pipe::Sender>,
@@ -72,6 +74,9 @@ impl Outbox {
         if self.start == self.bytes.len() {
             self.bytes.clear();
             self.start = 0;
+            if self.bytes.capacity() > KEPT_CAPACITY_BYTES {
+                self.bytes = Vec::new();
+            }
         }
         Poll::Ready(Ok(()))
     }

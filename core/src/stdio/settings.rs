@@ -5,6 +5,8 @@ use std::time::Duration;
 /// Waits and limits of one stdio connection. Make one with [`Default`] and change what differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// How long [`connect`](super::StdioServer::connect) waits for the handshake. Default 30 s.
+    pub connect_wait: Duration,
     /// From the end of stdin to SIGTERM. Default 2 s.
     pub first_grace: Duration,
     /// From SIGTERM to SIGKILL. Default 2 s.
@@ -29,6 +31,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            connect_wait: Duration::from_secs(30),
             first_grace: Duration::from_secs(2),
             second_grace: Duration::from_secs(2),
             kill_wait: Duration::from_secs(5),

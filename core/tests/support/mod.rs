@@ -108,6 +108,19 @@ pub(crate) async fn said(handle: &StdioHandle, line: &str) {
     .await;
 }
 
+/// Waits until so many helpers of the group have become `sleep`: before, they are still the shell.
+pub(crate) async fn helpers_sleep(handle: &StdioHandle, count: usize) {
+    settle("helpers asleep", || {
+        let members = group_members(handle.process().pid);
+        let asleep = members
+            .iter()
+            .filter(|stat| stat.contains("(sleep)"))
+            .count();
+        (asleep == count, members)
+    })
+    .await;
+}
+
 #[track_caller]
 pub(crate) fn assert_empty(census: &Census) {
     assert!(census.is_empty(), "{census}");
