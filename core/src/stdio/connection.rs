@@ -4,23 +4,22 @@
 //! across an await. So the end can take them all at once, from any thread, with or without a runtime.
 //! Who waited on one is woken by a token.
 
+mod attendant;
+
 use std::{
     io,
     panic::Location,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use rustix::io::Errno;
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    net::unix::pipe,
-};
+use tokio::net::unix::pipe;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -30,11 +29,13 @@ use super::{
     lines::LineRing,
     outbox::Outbox,
 };
+use attendant::{attend, poll_read};
+
 use crate::{
     census::{Census, DroppedWithoutClose, Kind, Row},
     lifecycle::{Event, State},
     process::{ProcessId, Spawned},
-    scope::{TaskError, TaskScope},
+    scope::TaskScope,
 };
 
 /// The longest wait between two looks where no pidfd can be awaited any more.
@@ -464,59 +465,6 @@ impl Drop for Closer<'_> {
     }
 }
 
-/// Drains stderr as long as there is any, awaits the pidfd, and once the connection has ended reads
-/// stdout and throws it away, so that a server that wants to say goodbye does not hang on a full pipe.
-async fn attend(connection: Arc<Connection>) -> Result<(), TaskError> {
-    let _unattended = connection.unattended.clone().drop_guard();
-    let mut torn = pin!(connection.torn.cancelled());
-    let mut ended = pin!(connection.ended.cancelled());
-    let mut chunk = vec![0; 8192];
-    std::future::poll_fn(|cx| {
-        if torn.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Ok(()));
-        }
-        if !connection.exited.is_cancelled() {
-            let exit = lock(&connection.ladder).poll_exited(cx);
-            if let Poll::Ready(result) = exit {
-                if let Err(error) = result {
-                    return Poll::Ready(Err(error.into()));
-                }
-                lock(&connection.ladder).show_exit();
-                connection.exited.cancel();
-            }
-        }
-        drain_stderr(&connection, cx, &mut chunk);
-        if ended.as_mut().poll(cx).is_ready() {
-            discard_stdout(&connection, cx, &mut chunk);
-        }
-        Poll::Pending
-    })
-    .await
-}
-
-fn drain_stderr(connection: &Connection, cx: &mut Context<'_>, chunk: &mut [u8]) {
-    let mut stderr = lock(&connection.stderr);
-    let stderr = &mut *stderr;
-    while let Some(pipe) = &mut stderr.pipe {
-        match poll_read(pipe, cx, chunk) {
-            Poll::Pending => return,
-            Poll::Ready(Ok(bytes)) if bytes > 0 => stderr.ring.push(&chunk[..bytes]),
-            Poll::Ready(_) => stderr.pipe = None,
-        }
-    }
-}
-
-fn discard_stdout(connection: &Connection, cx: &mut Context<'_>, chunk: &mut [u8]) {
-    let mut slot = lock(&connection.stdout);
-    while let Some(pipe) = slot.as_mut() {
-        match poll_read(pipe, cx, chunk) {
-            Poll::Pending => return,
-            Poll::Ready(Ok(bytes)) if bytes > 0 => {}
-            Poll::Ready(_) => *slot = None,
-        }
-    }
-}
-
 /// What is still in the pipe, read past tokio, which may not have been told of it yet.
 fn read_last_words(pipe: &pipe::Receiver, ring: &mut LineRing) {
     let mut chunk = [0; 4096];
@@ -528,17 +476,6 @@ fn read_last_words(pipe: &pipe::Receiver, ring: &mut LineRing) {
         }
         total += chunk.len();
     }
-}
-
-fn poll_read(
-    pipe: &mut pipe::Receiver,
-    cx: &mut Context<'_>,
-    chunk: &mut [u8],
-) -> Poll<io::Result<usize>> {
-    let mut buffer = ReadBuf::new(chunk);
-    Pin::new(pipe)
-        .poll_read(cx, &mut buffer)
-        .map_ok(|()| buffer.filled().len())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
