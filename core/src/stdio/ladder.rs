@@ -1,0 +1,488 @@
+//! The shutdown ladder as a machine that never waits.
+//!
+//! [`Ladder::step`] does what is due now and says what to wait for. Who waits is somebody else's
+//! business: a close does it with timers, a drop by blocking, several closers at once; all step the
+//! same machine, so all end the same way and a cancelled one can be taken over by the next.
+//!
+//! End of stdin, first grace, SIGTERM to the group, second grace, SIGKILL to the group; then, once
+//! the leader is a zombie, however it got there, the rest of the group is swept; the leader is reaped
+//! last, so that the number of the group stays ours as long as it is signalled.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use super::Settings;
+use crate::{
+    census::Row,
+    process::{Exit, Member, ProcessGroup, ProcessId},
+};
+
+/// The first wait between two looks at a group that is dying; doubled up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_micros(200);
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// Why a connection ended: the first cause counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndCause {
+    /// The owner closed it.
+    Closed,
+    /// The owner asked for SIGKILL at once.
+    Killed,
+    /// The server exited by itself.
+    ServerExited,
+    /// The stdout of the server ended: it closed it, or it is exiting.
+    StdoutEnded,
+    /// The server closed its stdin: a write found a broken pipe.
+    BrokenPipe,
+    /// The server sent a line longer than the limit, in bytes.
+    LineTooLong(usize),
+    /// Reading or writing failed in another way; the details are traced.
+    PipeError,
+    /// The transport was dropped and nobody had closed it.
+    DroppedWithoutClose,
+}
+
+impl fmt::Display for EndCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EndCause::Closed => f.write_str("closed"),
+            EndCause::Killed => f.write_str("killed on request"),
+            EndCause::ServerExited => f.write_str("the server exited"),
+            EndCause::StdoutEnded => f.write_str("the stdout of the server ended"),
+            EndCause::BrokenPipe => f.write_str("the server closed its stdin"),
+            EndCause::LineTooLong(limit) => {
+                write!(f, "the server sent a line of more than {limit} bytes")
+            }
+            EndCause::PipeError => f.write_str("a pipe failed"),
+            EndCause::DroppedWithoutClose => f.write_str("dropped without close"),
+        }
+    }
+}
+
+/// One thing the ladder did or saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rung {
+    /// The host's end of stdin was closed.
+    StdinClosed,
+    /// SIGTERM went to the group.
+    Terminated,
+    /// SIGKILL went to the group because the leader overstayed, or because nobody may wait.
+    Killed,
+    /// The leader was seen to have exited.
+    Exited,
+    /// Nobody was left in the group.
+    Swept,
+    /// The leader's status was taken: it is gone from the process table.
+    Reaped,
+    /// Something would not end and was left behind; [`Teardown::problems`] names it.
+    GaveUp,
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rung::StdinClosed => "stdin closed",
+            Rung::Terminated => "SIGTERM",
+            Rung::Killed => "SIGKILL",
+            Rung::Exited => "exited",
+            Rung::Swept => "swept",
+            Rung::Reaped => "reaped",
+            Rung::GaveUp => "gave up",
+        })
+    }
+}
+
+/// How a server ended.
+#[derive(Clone, Debug)]
+#[must_use = "it tells whether the server had to be killed and what it left behind"]
+pub struct Teardown {
+    /// The server's name.
+    pub name: Arc<str>,
+    /// Its process.
+    pub process: ProcessId,
+    /// Why the connection ended.
+    pub cause: EndCause,
+    /// Each rung with its time since the end began, in order.
+    pub rungs: Vec<(Rung, Duration)>,
+    /// How the leader ended; `None` if it could not be ended.
+    pub exit: Option<Exit>,
+    /// Who else was in the group when it was killed or swept: helpers the server left behind.
+    pub swept: Vec<Member>,
+    /// Steps that failed; the others were done all the same.
+    pub problems: Vec<String>,
+    /// From the beginning of the end to the last rung.
+    pub took: Duration,
+}
+
+impl Teardown {
+    /// When `rung` was reached, since the end began.
+    pub fn at(&self, rung: Rung) -> Option<Duration> {
+        self.rungs
+            .iter()
+            .find(|(reached, _)| *reached == rung)
+            .map(|(_, at)| *at)
+    }
+
+    /// Did the leader have to be killed?
+    pub fn was_forced(&self) -> bool {
+        self.at(Rung::Killed).is_some()
+    }
+
+    /// Is the leader reaped and its group empty, as far as could be seen?
+    pub fn is_complete(&self) -> bool {
+        self.exit.is_some() && self.problems.is_empty()
+    }
+}
+
+impl fmt::Display for Teardown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "server `{}` ({}), {}:",
+            self.name, self.process, self.cause
+        )?;
+        for (rung, at) in &self.rungs {
+            write!(f, " {rung} {:.1} ms,", at.as_secs_f64() * 1000.0)?;
+        }
+        match self.exit {
+            Some(exit) => write!(f, " {exit}")?,
+            None => write!(f, " still there")?,
+        }
+        for member in &self.swept {
+            write!(f, "\n  left in its group and killed: {member}")?;
+        }
+        for problem in &self.problems {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// May a step grant the server its graces?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    Patient,
+    /// SIGKILL at once.
+    Now,
+}
+
+/// What to wait for before the next step.
+#[derive(Clone, Debug)]
+pub(super) enum Next {
+    /// The exit of the leader, or this instant.
+    ExitOr(Instant),
+    /// This long.
+    Pause(Duration),
+    Done(Arc<Teardown>),
+}
+
+#[derive(Debug)]
+pub(super) struct Ladder {
+    /// Absent once reaped; then no signal can be sent any more.
+    group: Option<ProcessGroup>,
+    row: Option<Row>,
+    settings: Settings,
+    began: Option<Instant>,
+    terminated: Option<Instant>,
+    killed: Option<Instant>,
+    sweep: Option<Sweep>,
+    /// Filled as the rungs are climbed; handed out when done.
+    so_far: Teardown,
+    outcome: Option<Arc<Teardown>>,
+}
+
+#[derive(Debug)]
+struct Sweep {
+    began: Instant,
+    /// Consecutive looks that found nobody.
+    quiet: u8,
+    pause: Duration,
+}
+
+impl Ladder {
+    pub(super) fn new(name: Arc<str>, group: ProcessGroup, row: Row, settings: Settings) -> Self {
+        let so_far = Teardown {
+            name,
+            process: group.id(),
+            cause: EndCause::Closed,
+            rungs: Vec::new(),
+            exit: None,
+            swept: Vec::new(),
+            problems: Vec::new(),
+            took: Duration::ZERO,
+        };
+        Self {
+            group: Some(group),
+            row: Some(row),
+            settings,
+            began: None,
+            terminated: None,
+            killed: None,
+            sweep: None,
+            so_far,
+            outcome: None,
+        }
+    }
+
+    /// The end begins: stdin has just been closed. Only the first call counts.
+    pub(super) fn begin(&mut self, cause: EndCause, now: Instant) {
+        if self.began.is_some() {
+            return;
+        }
+        self.began = Some(now);
+        self.so_far.cause = cause;
+        self.reached(Rung::StdinClosed, now);
+        self.show("closing");
+    }
+
+    pub(super) fn outcome(&self) -> Option<&Arc<Teardown>> {
+        self.outcome.as_ref()
+    }
+
+    /// Why the connection ended, once it has.
+    pub(super) fn cause(&self) -> Option<EndCause> {
+        self.began.map(|_| self.so_far.cause)
+    }
+
+    /// Has the leader exited, or is it unknown because the kernel would not say?
+    pub(super) fn has_exited(&self) -> bool {
+        match &self.group {
+            Some(group) => group.has_exited().unwrap_or(false),
+            None => true,
+        }
+    }
+
+    pub(super) fn poll_exited(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        match &self.group {
+            Some(group) => group.poll_exited(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Lets the census tell that the leader is a zombie, until somebody closes.
+    pub(super) fn show_exit(&self) {
+        if self.began.is_none() {
+            self.show("exited, not closed");
+        }
+    }
+
+    /// Does what is due at `now`. [`begin`](Self::begin) comes first.
+    pub(super) fn step(&mut self, now: Instant, pace: Pace) -> Next {
+        if let Some(outcome) = &self.outcome {
+            return Next::Done(Arc::clone(outcome));
+        }
+        let Some(group) = &self.group else {
+            return self.finish(now);
+        };
+        match group.has_exited() {
+            Ok(true) => self.step_after_exit(now),
+            Ok(false) => self.step_before_exit(now, pace),
+            Err(error) => {
+                self.problem(format!("asking whether the leader has exited: {error}"));
+                self.give_up(now)
+            }
+        }
+    }
+
+    /// Ends the ladder although something is still alive: the last word of a bounded wait.
+    pub(super) fn give_up(&mut self, now: Instant) -> Next {
+        if let Some(outcome) = &self.outcome {
+            return Next::Done(Arc::clone(outcome));
+        }
+        self.reached(Rung::GaveUp, now);
+        if self.so_far.problems.is_empty() {
+            self.problem("the time to wait for the killed group ran out".to_owned());
+        }
+        // Dropping the group would block once more; a leader that cannot be reaped now is left to
+        // the host's end, and its row stays in the census.
+        if let Some(mut group) = self.group.take() {
+            match group.reap() {
+                Ok(Some(exit)) => self.so_far.exit = Some(exit),
+                _ => {
+                    group.disown();
+                    if let Some(row) = self.row.take() {
+                        row.abandon(format!("{} will not end", self.so_far.process));
+                    }
+                }
+            }
+        }
+        self.finish(now)
+    }
+
+    fn step_before_exit(&mut self, now: Instant, pace: Pace) -> Next {
+        let began = self.began.unwrap_or(now);
+        if let Some(killed) = self.killed {
+            let until = after(killed, self.settings.kill_wait);
+            if now < until {
+                return Next::ExitOr(until);
+            }
+            self.problem(format!(
+                "the leader did not die within {:?} of SIGKILL; uninterruptible I/O is the usual cause",
+                self.settings.kill_wait
+            ));
+            return self.give_up(now);
+        }
+        let term_due = after(began, self.settings.first_grace);
+        let kill_due = self
+            .terminated
+            .map(|terminated| after(terminated, self.settings.second_grace));
+        match kill_due {
+            _ if pace == Pace::Now => self.kill(now),
+            Some(due) if now >= due => self.kill(now),
+            Some(due) => Next::ExitOr(due),
+            None if now >= term_due => {
+                self.terminated = Some(now);
+                self.reached(Rung::Terminated, now);
+                self.show("closing: SIGTERM sent");
+                self.signal(Signal::TERM);
+                Next::ExitOr(after(now, self.settings.second_grace))
+            }
+            None => Next::ExitOr(term_due),
+        }
+    }
+
+    fn kill(&mut self, now: Instant) -> Next {
+        // Looked up before, because afterwards they are dying and it is chance who is still seen.
+        if let Some(Ok(members)) = self.group.as_ref().map(ProcessGroup::members) {
+            self.note(&members);
+        }
+        self.killed = Some(now);
+        self.reached(Rung::Killed, now);
+        self.show("closing: SIGKILL sent");
+        self.signal(Signal::KILL);
+        Next::ExitOr(after(now, self.settings.kill_wait))
+    }
+
+    fn step_after_exit(&mut self, now: Instant) -> Next {
+        if self.sweep.is_none() {
+            self.reached(Rung::Exited, now);
+            self.show("closing: sweeping the group");
+        }
+        loop {
+            let members = match self.group.as_ref().map(ProcessGroup::members) {
+                Some(Ok(members)) => members,
+                Some(Err(error)) => {
+                    self.problem(format!(
+                        "listing /proc to find what is left of the group: {error}"
+                    ));
+                    self.signal(Signal::KILL);
+                    return self.reap(now);
+                }
+                None => return self.finish(now),
+            };
+            self.note(&members);
+            let sweep = self.sweep.get_or_insert(Sweep {
+                began: now,
+                quiet: 0,
+                pause: FIRST_PAUSE,
+            });
+            if members.is_empty() {
+                sweep.quiet += 1;
+                if sweep.quiet == 2 {
+                    self.reached(Rung::Swept, now);
+                    return self.reap(now);
+                }
+                // A member born between two entries of one listing is hit by this, and seen in the
+                // next look.
+                self.signal(Signal::KILL);
+                continue;
+            }
+            sweep.quiet = 0;
+            let pause = sweep.pause;
+            sweep.pause = (pause * 2).min(LONGEST_PAUSE);
+            let overdue = now >= after(sweep.began, self.settings.kill_wait);
+            self.signal(Signal::KILL);
+            if overdue {
+                for member in members {
+                    self.problem(format!("still in the group after SIGKILL: {member}"));
+                }
+                return self.reap(now);
+            }
+            return Next::Pause(pause);
+        }
+    }
+
+    fn reap(&mut self, now: Instant) -> Next {
+        match self.group.as_mut().map(ProcessGroup::reap) {
+            Some(Ok(Some(exit))) => {
+                self.so_far.exit = Some(exit);
+                self.reached(Rung::Reaped, now);
+                self.group = None;
+                self.finish(now)
+            }
+            Some(Ok(None)) | None => {
+                self.problem("the leader's exit was seen, but its status is not there".to_owned());
+                self.give_up(now)
+            }
+            Some(Err(error)) => {
+                self.problem(format!("reaping the leader: {error}"));
+                self.give_up(now)
+            }
+        }
+    }
+
+    fn finish(&mut self, now: Instant) -> Next {
+        self.so_far.took = self.since_began(now);
+        self.row = None;
+        let outcome = Arc::new(self.so_far.clone());
+        self.outcome = Some(Arc::clone(&outcome));
+        Next::Done(outcome)
+    }
+
+    fn note(&mut self, members: &[Member]) {
+        for member in members {
+            if !self
+                .so_far
+                .swept
+                .iter()
+                .any(|known| known.process == member.process)
+            {
+                self.so_far.swept.push(member.clone());
+            }
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        if let Some(Err(error)) = self.group.as_ref().map(|group| group.signal(signal)) {
+            self.problem(format!(
+                "sending signal {} to the group: {error}",
+                signal.as_raw()
+            ));
+        }
+    }
+
+    fn reached(&mut self, rung: Rung, now: Instant) {
+        let at = self.since_began(now);
+        self.so_far.rungs.push((rung, at));
+    }
+
+    fn problem(&mut self, problem: String) {
+        if !self.so_far.problems.contains(&problem) {
+            self.so_far.problems.push(problem);
+        }
+    }
+
+    fn since_began(&self, now: Instant) -> Duration {
+        self.began
+            .map_or(Duration::ZERO, |began| now.saturating_duration_since(began))
+    }
+
+    fn show(&self, state: &str) {
+        if let Some(row) = &self.row {
+            row.set_state(format!("{} {state}", self.so_far.process));
+        }
+    }
+}
+
+/// A wait may be `Duration::MAX`, which no instant can be moved by; a century is as good.
+pub(super) fn after(start: Instant, wait: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    start + wait.min(CENTURY)
+}

@@ -1,0 +1,45 @@
+//! Waits and limits, with their defaults.
+
+use std::time::Duration;
+
+/// Waits and limits of one stdio connection. Make one with [`Default`] and change what differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long [`connect`](super::StdioServer::connect) waits for the handshake. Default 30 s.
+    pub connect_wait: Duration,
+    /// From the end of stdin to SIGTERM. Default 2 s.
+    pub first_grace: Duration,
+    /// From SIGTERM to SIGKILL. Default 2 s.
+    pub second_grace: Duration,
+    /// How long a killed process may take to be gone, and again a killed helper, before it is given
+    /// up and reported. Default 5 s; longer than an instant only under uninterruptible I/O.
+    pub kill_wait: Duration,
+    /// How long a drop may block for a killed server to be gone. Default 1 s.
+    pub drop_wait: Duration,
+    /// The longest line accepted from stdout, in bytes. A longer one ends the connection. Default
+    /// 16 MiB, as rmcp's own transports.
+    pub stdout_line_limit_bytes: usize,
+    /// How many bytes may wait for a server that is slow to read its stdin; beyond, a send fails.
+    /// Default 64 MiB.
+    pub stdin_backlog_limit_bytes: usize,
+    /// How many lines of stderr are kept, the latest ones. Default 256.
+    pub stderr_lines: usize,
+    /// How much of each is kept, in bytes. Default 4096.
+    pub stderr_line_limit_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connect_wait: Duration::from_secs(30),
+            first_grace: Duration::from_secs(2),
+            second_grace: Duration::from_secs(2),
+            kill_wait: Duration::from_secs(5),
+            drop_wait: Duration::from_secs(1),
+            stdout_line_limit_bytes: 16 * 1024 * 1024,
+            stdin_backlog_limit_bytes: 64 * 1024 * 1024,
+            stderr_lines: 256,
+            stderr_line_limit_bytes: 4096,
+        }
+    }
+}
