@@ -191,8 +191,7 @@ impl Info {
             let value = value.trim();
             match name {
                 "flags" => info.flags = u32::from_str_radix(value, 8).unwrap_or(0),
-                // Also the start of an inotify or epoll line, where more follows.
-                "ino" => info.inode = info.inode.or(value.parse().ok()),
+                "ino" => info.inode = value.parse().ok(),
                 "eventfd-id" => info.eventfd_id = value.parse().ok(),
                 "Pid" => info.pid = value.parse().ok(),
                 _ => {}

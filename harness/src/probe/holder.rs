@@ -99,7 +99,6 @@ impl Wanted {
 fn search(wanted: &[Wanted], except: Option<(i32, i32)>, deadline: Instant) -> Holders {
     let mut buffers = Buffers::default();
     let mut found = Holders { holders: Vec::new(), unread: usize::from(host::proc_hides()) };
-    // Their end is all this function can say of itself, too.
     let Ok(pids) = process::all_pids(&mut buffers) else {
         found.unread += 1;
         return found;

@@ -69,7 +69,7 @@ fn proc_readable() -> Ability {
 fn hidepid() -> Ability {
     Ability {
         name: "whole /proc",
-        available: !proc_hides(),
+        available: hidepid_option().is_none() || has_capability(CAP_SYS_PTRACE),
         detail: match hidepid_option() {
             Some(level) => format!("mounted with hidepid={level}"),
             None => "mounted without hidepid".to_owned(),

@@ -104,13 +104,13 @@ pub(super) fn select(
     let (mut chosen, unreadable) = match root {
         Root::Namespace => (table.users(), table.refused_in_namespace(hidden)),
         Root::Descendants(root) => {
-            let chosen = table.below(root, buffers).ok_or(ProbeError::RootGone(root))?;
+            let chosen = table.below(root, buffers).ok_or_else(|| table.no_root(root, hidden))?;
             let unreadable = table.refused_below(root, &chosen, hidden, buffers);
             (chosen, unreadable)
         }
         Root::Itself => {
             let own = own_pid.map_err(|errno| ProbeError::read("/proc/self", errno))?;
-            let mut chosen = table.below(own, buffers).ok_or(ProbeError::RootGone(own))?;
+            let mut chosen = table.below(own, buffers).ok_or_else(|| table.no_root(own, hidden))?;
             let unreadable = table.refused_below(own, &chosen, hidden, buffers);
             chosen.insert(own);
             (chosen, unreadable)
@@ -273,6 +273,15 @@ impl Table {
             }
         }
         self.rows.contains_key(&root).then(|| below(root, &self.rows))
+    }
+
+    fn no_root(&self, root: i32, hidden: bool) -> ProbeError {
+        let cause = match self.refused.get(&root) {
+            Some(&errno) => cause(errno),
+            None if hidden => "gone, or hidden by the hidepid option of /proc".to_owned(),
+            None => return ProbeError::RootGone(root),
+        };
+        ProbeError::Hidden(refusal(format!("descendants of pid {root}"), &cause), 0)
     }
 
     fn orphans(&self) -> impl Iterator<Item = i32> {
