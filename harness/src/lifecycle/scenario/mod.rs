@@ -8,6 +8,7 @@
 //! Start with [`Scenario`], then `parse.rs`.
 
 mod check;
+mod flow;
 mod mistake;
 mod nesting;
 mod parse;
@@ -17,6 +18,7 @@ mod render;
 mod strategy;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::collections::BTreeMap;
 

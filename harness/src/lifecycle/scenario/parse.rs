@@ -15,6 +15,7 @@ use super::{
     mistake::{Mistake, list, nearest},
     nesting::too_deep,
     read::{FILE, Reader, TOP, Table, shortened},
+    words::{COMMON, STEPS},
 };
 use crate::{
     ledger::{
@@ -78,37 +79,6 @@ pub fn parse(path: &str, text: &str) -> Result<Scenario, ScenarioError> {
     }
     if reader.mistakes.is_empty() { Ok(scenario) } else { fail(reader.mistakes) }
 }
-
-/// A kind of step: its name in `do`, and its own keys.
-type Shape = (&'static str, &'static [&'static str]);
-
-/// Keys of every step.
-const COMMON: &[&str] = &["do", "connection", "within"];
-
-/// Every kind of step.
-pub(super) const STEPS: &[Shape] = &[
-    ("open", &[]),
-    ("handshake", &["until"]),
-    ("call", &["tool", "arguments", "wait"]),
-    ("request", &["method", "params", "wait"]),
-    ("notify", &["method", "params"]),
-    ("send", &["text", "payload", "upto"]),
-    ("read", &["what", "messages"]),
-    ("half-close", &["stream"]),
-    ("close", &[]),
-    ("drop", &[]),
-    ("cancel", &[]),
-    ("kill", &["whom"]),
-    ("signal", &["signal", "whom"]),
-    ("stall", &["stream"]),
-    ("resume", &["stream"]),
-    ("hold-stdin", &[]),
-    ("release-stdin", &[]),
-    ("wait-for", &["condition", "stderr"]),
-    ("concurrently", &["branch"]),
-    ("repeat", &["times", "step"]),
-    ("shutdown", &[]),
-];
 
 macro_rules! words {
     ($type:ty) => {

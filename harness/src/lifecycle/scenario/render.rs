@@ -4,7 +4,7 @@ use std::{fmt::Write, time::Duration};
 
 use serde_json::Value;
 
-use super::{ExpectedFinding, FakeSpec, Scenario, Subject, check::verb};
+use super::{ExpectedFinding, FakeSpec, Scenario, Subject, words::verb};
 use crate::{
     ledger::verdict::Class,
     lifecycle::step::{Action, Condition, EraChoice, HandshakePoint, MAIN, Payload, Read, Step},

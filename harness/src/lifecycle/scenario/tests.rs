@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Expectation, Mistake, Part, Place, Scenario, ScenarioError, Subject, check, limits, parse,
-    parse::STEPS, render, strategy,
+    render, strategy, words::STEPS,
 };
 use crate::{
     ledger::verdict::{Class, Verdict},
@@ -377,6 +377,21 @@ mod bounds {
         assert_eq!(check(&scenario_of(steps.clone())), []);
         steps.push(Step::new(Action::Cancel));
         assert!(check(&scenario_of(steps))[0].message.contains("too many"));
+    }
+
+    #[test]
+    fn the_longest_scenario_round_trips() {
+        let mut steps = vec![Step::new(Action::Open)];
+        steps.resize(limits::STEPS, Step::new(Action::Cancel));
+        let scenario = scenario_of(steps);
+        assert_eq!(parse("x.toml", &render(&scenario)).unwrap(), scenario);
+    }
+
+    #[test]
+    fn branches() {
+        let branches = vec![vec![Step::new(Action::Cancel)]; limits::BRANCHES + 1];
+        let steps = vec![Step::new(Action::Open), Step::new(Action::Concurrently { branches })];
+        assert!(check(&scenario_of(steps))[0].message.contains("branches are too many"));
     }
 
     #[test]
