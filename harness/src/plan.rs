@@ -122,7 +122,9 @@ pub fn scenario(scenario: &Scenario, path: &str, choices: &Choices) -> Case {
         }
         Subject::Core(peer) => {
             let command = fake_command(&choices.program, peer);
-            (SubjectOrder::Core { command }, format!("core, facing {}", fake_words(peer)))
+            let plain = FakeSpec { name: "plain".into(), ..FakeSpec::default() };
+            let warm_up = fake_command(&choices.program, &plain);
+            (SubjectOrder::Core { command, warm_up }, format!("core, facing {}", fake_words(peer)))
         }
     };
     let era = match (choices.era, scenario.lifecycle.era) {

@@ -59,6 +59,12 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
                 tell(&CellEvent::Learned(learned))?;
             }
         }
+        #[cfg(feature = "core")]
+        SubjectOrder::Core { command, warm_up } => {
+            let played = crate::subject::core::play(order, command, warm_up)?;
+            tell(&CellEvent::Judged(Box::new(report(order, tier, played))))?;
+        }
+        #[cfg(not(feature = "core"))]
         SubjectOrder::Core { .. } => {
             let cause = "this build has no core to judge".to_owned();
             tell(&CellEvent::Broken { cause })?;

@@ -51,6 +51,8 @@ pub enum SubjectOrder {
     Core {
         /// Program and arguments of the server it faces.
         command: Vec<String>,
+        /// Program and arguments of a well-behaved server, for the warm-up.
+        warm_up: Vec<String>,
     },
 }
 

@@ -232,7 +232,8 @@ fn words_of(kind: Kind) -> (&'static str, &'static str) {
     }
 }
 
-fn thing(identity: &Identity, ledger: &Ledger) -> String {
+/// A thing in words.
+pub(super) fn thing(identity: &Identity, ledger: &Ledger) -> String {
     match identity {
         Identity::Process(id) => format!("pid {} ({})", id.pid, command(ledger, *id)),
         Identity::Fd { owner, number, target, extra, .. } => {

@@ -242,7 +242,7 @@ impl Play<'_> {
     }
 }
 
-fn raw_signal(signal: Signal) -> rustix::process::Signal {
+pub(super) fn raw_signal(signal: Signal) -> rustix::process::Signal {
     match signal {
         Signal::Term => rustix::process::Signal::TERM,
         Signal::Int => rustix::process::Signal::INT,
