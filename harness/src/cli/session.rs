@@ -1,13 +1,14 @@
 //! What judging subcommands share: the runner, the canary, the reporters, the exit code.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::Refusal;
 use super::arguments::{Color, Common};
+use super::keep::keep;
 use crate::cell::protocol::Learned;
 use crate::gate::exit::{self, Mode, Strictness};
 use crate::ledger::snapshot::Kind;
@@ -30,7 +31,8 @@ pub struct Session {
     subject: Option<SubjectInfo>,
     notes: Vec<String>,
     begun: Instant,
-    json: Option<std::path::PathBuf>,
+    json: Option<PathBuf>,
+    keep: Option<PathBuf>,
     mode: Mode,
     strictness: Strictness,
     cases: Vec<(usize, CaseReport)>,
@@ -69,6 +71,7 @@ impl Session {
             notes: Vec::new(),
             begun: Instant::now(),
             json: common.json.clone(),
+            keep: common.keep.clone(),
             mode,
             strictness: Strictness { advisories: common.strict, memory: common.strict_memory },
             cases: Vec::new(),
@@ -98,6 +101,15 @@ impl Session {
                     report.unmet = crate::gate::expectation::unmet(expect, &report);
                     report.met = report.unmet.is_empty();
                     report.expected = Some(expect.verdict);
+                }
+                if let (Some(folder), false) = (&self.keep, report.met) {
+                    match keep(folder, case, &report) {
+                        Ok(Some(path)) => {
+                            report.repeat = format!("scupper replay {}", path.display());
+                        }
+                        Ok(None) => {}
+                        Err(refusal) => report.notes.push(refusal.message),
+                    }
                 }
                 self.on(Event::CaseEnded(report.clone()));
                 self.cases.push((place, *report));

@@ -202,6 +202,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_lifecycle_survives_the_way_through_a_file() {
+        use super::super::scenario::{Expectation, Scenario, Subject, parse, render};
+        use crate::ledger::verdict::Verdict;
+        let call = Call { tool: "echo".into(), arguments: json!({ "text": "hello" }) };
+        let known = Knowledge { calls: vec![call.clone()], in_flight: Some(call), cycles: 20 };
+        for lifecycle in stdio(&known) {
+            let scenario = Scenario {
+                lifecycle,
+                subject: Subject::Command(vec!["server".into()]),
+                expect: Expectation { verdict: Verdict::Clean, findings: vec![] },
+            };
+            let text = render(&scenario);
+            assert_eq!(parse("kept.toml", &text).ok().as_ref(), Some(&scenario), "{text}");
+        }
+    }
+
+    #[test]
     fn ids_are_unique_and_the_first_look_comes_first() {
         let all = stdio(&Knowledge { cycles: 20, ..Knowledge::default() });
         let ids: std::collections::BTreeSet<&str> =

@@ -265,9 +265,7 @@ impl<'a> Play<'a> {
             Action::Close => self.close(name),
             Action::Drop => self.drop_without_close(name),
             Action::Shutdown => self.shutdown(),
-            Action::Kill { whom: Whom::Server } => {
-                self.signal(name, rustix::process::Signal::KILL)
-            }
+            Action::Kill { whom: Whom::Server } => self.signal(name, rustix::process::Signal::KILL),
             Action::Signal { signal, whom: Whom::Server } => self.signal(name, raw(*signal)),
             Action::WaitFor { condition: Condition::Exited | Condition::Gone } => {
                 let handle = self.connection(name)?.handle.clone();
@@ -311,9 +309,9 @@ impl<'a> Play<'a> {
     fn handshake(&mut self, name: &str) -> Step1 {
         let transport = self.connection(name)?.transport.take();
         let transport = transport.ok_or("the handshake was made already")?;
-        let client = self.runtime.block_on(async {
-            tokio::time::timeout(STEP_TIMEOUT, ().serve(transport)).await
-        });
+        let client = self
+            .runtime
+            .block_on(async { tokio::time::timeout(STEP_TIMEOUT, ().serve(transport)).await });
         let client = client
             .map_err(|_| "the handshake took too long".to_owned())?
             .map_err(|error| error.to_string())?;
@@ -322,12 +320,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    fn ask<A>(
-        &mut self,
-        name: &str,
-        wait: bool,
-        ask: impl FnOnce(Peer<RoleClient>) -> A,
-    ) -> Step1
+    fn ask<A>(&mut self, name: &str, wait: bool, ask: impl FnOnce(Peer<RoleClient>) -> A) -> Step1
     where
         A: Future<Output = Result<(), String>> + Send + 'static,
     {
@@ -359,8 +352,7 @@ impl<'a> Play<'a> {
     }
 
     fn shutdown(&mut self) -> Step1 {
-        let all: Vec<Connection> =
-            std::mem::take(&mut self.connections).into_values().collect();
+        let all: Vec<Connection> = std::mem::take(&mut self.connections).into_values().collect();
         let teardowns = self.runtime.block_on(async {
             let closing: Vec<_> = all.into_iter().map(|one| tokio::spawn(close(one))).collect();
             let mut teardowns = Vec::new();
@@ -578,7 +570,9 @@ impl<'a> Play<'a> {
     fn last_end(&self) -> Option<StepRef> {
         let ends = ["close", "drop", "shutdown", "kill server"];
         let mut steps = self.played.steps.iter().rev();
-        steps.find(|timing| ends.contains(&timing.step.name.as_str())).map(|timing| timing.step.clone())
+        steps
+            .find(|timing| ends.contains(&timing.step.name.as_str()))
+            .map(|timing| timing.step.clone())
     }
 
     fn time(&mut self, at: &StepRef, began: Instant) {
