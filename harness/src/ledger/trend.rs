@@ -63,6 +63,24 @@ pub fn growth(ledger: &Ledger, place: &str, cycles: u32) -> Vec<Growth> {
         .collect()
 }
 
+/// Median of the slopes between all pairs of equally spaced samples (Theil-Sen): per sample, and
+/// not moved by a few that stand out. None for fewer than two samples.
+pub fn slope(samples: &[f64]) -> Option<f64> {
+    let mut slopes: Vec<f64> = Vec::new();
+    for (left, from) in samples.iter().enumerate() {
+        for (apart, to) in samples.iter().skip(left + 1).enumerate() {
+            slopes.push((to - from) / (apart + 1) as f64);
+        }
+    }
+    slopes.sort_by(f64::total_cmp);
+    let middle = slopes.len() / 2;
+    match slopes.len() {
+        0 => None,
+        odd if odd % 2 == 1 => Some(slopes[middle]),
+        _ => Some(slopes[middle - 1].midpoint(slopes[middle])),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::diff::tests::{pipe, process, snapshot, step};
@@ -117,6 +135,13 @@ mod tests {
         }
         let kinds: Vec<Kind> = growth(&ledger, "3", 10).iter().map(|found| found.kind).collect();
         assert_eq!(kinds, [Kind::Process]);
+    }
+
+    #[test]
+    fn the_slope_is_not_moved_by_one_that_stands_out() {
+        assert_eq!(slope(&[10.0, 12.0, 14.0, 900.0, 18.0, 20.0]), Some(2.0));
+        assert_eq!(slope(&[7.0, 7.0, 7.0]), Some(0.0));
+        assert_eq!(slope(&[7.0]), None);
     }
 
     #[test]

@@ -7,10 +7,11 @@ use super::server::{LOOK, Play, millis};
 use super::{finding, roles};
 use crate::cell::contain::{self, Handle};
 use crate::ledger::blame::{self, Ending, Roles, Scene};
-use crate::ledger::snapshot::{ProcessFacts, ProcessId};
+use crate::ledger::snapshot::{Kind, Memory, ProcessFacts, ProcessId};
 use crate::ledger::trend;
 use crate::ledger::verdict::{Finding, StepRef};
 use crate::peer::control::Event;
+use crate::probe::memory;
 use crate::settle::{Settled, load_per_core, settle};
 
 /// How long a look that a verdict rests on waits for two equal scans.
@@ -41,6 +42,31 @@ impl Play<'_> {
         }
         for name in &names {
             self.forget(name, at);
+        }
+    }
+
+    /// Takes the memory of the one server that is alive, for the trend.
+    pub(super) fn weigh(&mut self, weights: &mut Vec<Memory>) {
+        let [connection] = self.connections.values().collect::<Vec<_>>()[..] else { return };
+        let Some(server) = connection.roles.server.or(connection.roles.root) else { return };
+        if self.order.kinds.contains(&Kind::Memory)
+            && let Some(memory) = memory::of(server.pid)
+        {
+            weights.push(memory);
+        }
+    }
+
+    /// Memory is a figure of a case; it is never judged by one difference.
+    pub(super) fn note_weights(&mut self, weights: &[Memory]) {
+        let kinds: [(&str, fn(&Memory) -> Option<u64>); 2] =
+            [("rss", |memory| Some(memory.rss_kib)), ("pss", |memory| memory.pss_kib)];
+        for (name, weight) in kinds {
+            let samples: Vec<f64> =
+                weights.iter().filter_map(weight).map(|kib| kib as f64).collect();
+            if let (Some(slope), Some(last)) = (trend::slope(&samples), samples.last()) {
+                self.played.figures.insert(format!("{name}_kib"), *last);
+                self.played.figures.insert(format!("{name}_kib_per_cycle"), slope);
+            }
         }
     }
 

@@ -64,6 +64,8 @@ impl<'a> Play<'a> {
         // Whatever is judged, blame needs to see who is who, and who has our pipes.
         let mut kinds = order.kinds.clone();
         kinds.extend([Kind::Process, Kind::Zombie, Kind::Fd]);
+        // Memory is weighed once a cycle, not looked at after every step.
+        kinds.remove(&Kind::Memory);
         Self {
             order,
             tell,
@@ -142,6 +144,7 @@ impl<'a> Play<'a> {
     ) -> Result<(), Box<Failure>> {
         let deadline = within.map(|within| Instant::now() + within);
         let mut cycles = 0;
+        let mut weights = Vec::new();
         for cycle in 1..=times {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 self.played.notes.push(format!(
@@ -152,6 +155,9 @@ impl<'a> Play<'a> {
             }
             self.play_all(steps, &format!("{}.", at.place), Some(cycle))?;
             cycles = cycle;
+            if cycle > 1 {
+                self.weigh(&mut weights);
+            }
             if !self.played.findings.is_empty() {
                 // What leaked once leaks in every cycle; it is not waited for again.
                 break;
@@ -159,6 +165,7 @@ impl<'a> Play<'a> {
         }
         self.played.cycles = self.played.cycles.max(cycles.saturating_sub(1));
         self.judge_growth(at, cycles);
+        self.note_weights(&weights);
         Ok(())
     }
 
