@@ -85,7 +85,12 @@ pub fn battery(command: &[String], choices: &Choices, learned: &Learned, era: Er
             calls.push(call);
         }
     }
-    let in_flight = calls.first().cloned();
+    // The user's own call first, then one that surely lasts, then any.
+    let mut lasting = learned.tools.iter().filter(|tool| tool.callable).filter_map(|tool| {
+        Some(Call { tool: tool.name.clone(), arguments: tool.lasting.clone()? })
+    });
+    let in_flight =
+        choices.calls.first().cloned().or_else(|| lasting.next()).or(calls.first().cloned());
     let known = Knowledge { calls, in_flight, cycles: choices.cycles };
     battery::stdio(&known)
         .into_iter()
