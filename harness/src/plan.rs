@@ -8,6 +8,11 @@ use crate::lifecycle::battery::{self, Call, Knowledge};
 use crate::lifecycle::scenario::{Expectation, FakeSpec, Scenario, Subject};
 use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
 
+/// Cycles of reconnecting and of calling where the user names none.
+pub const CYCLES: u32 = 20;
+/// How long a server may take to answer the handshake where the user says nothing.
+pub const START_TIMEOUT_MS: u64 = 30_000;
+
 /// The unit that is judged and repeated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
@@ -80,7 +85,12 @@ pub fn battery(command: &[String], choices: &Choices, learned: &Learned, era: Er
             calls.push(call);
         }
     }
-    let in_flight = calls.first().cloned();
+    // The user's own call first, then one that surely lasts, then any.
+    let mut lasting = learned.tools.iter().filter(|tool| tool.callable).filter_map(|tool| {
+        Some(Call { tool: tool.name.clone(), arguments: tool.lasting.clone()? })
+    });
+    let in_flight =
+        choices.calls.first().cloned().or_else(|| lasting.next()).or(calls.first().cloned());
     let known = Knowledge { calls, in_flight, cycles: choices.cycles };
     battery::stdio(&known)
         .into_iter()
@@ -98,16 +108,52 @@ pub fn battery(command: &[String], choices: &Choices, learned: &Learned, era: Er
 
 /// Ids of the whole battery, for messages and lists.
 pub fn battery_ids() -> Vec<Lifecycle> {
-    battery::stdio(&Knowledge { cycles: 20, ..Knowledge::default() })
+    battery::stdio(&Knowledge { cycles: CYCLES, ..Knowledge::default() })
 }
 
 fn server_case(lifecycle: Lifecycle, command: &[String], choices: &Choices, era: Era) -> Case {
     let words = shell_words(command);
-    let repeat = format!("scupper server --only {} -- {words}", lifecycle.id);
+    let repeat = server_command(Some(&lifecycle.id), command, choices);
     let subject = SubjectOrder::Server { command: command.to_vec() };
     let mut case = case(lifecycle, subject, words, choices, era, repeat);
     case.order.lenient_calls = true;
     case
+}
+
+/// The command that judges a server the same way again, of one lifecycle or all that were chosen.
+pub fn server_command(only: Option<&str>, command: &[String], choices: &Choices) -> String {
+    let mut words: Vec<String> = vec!["scupper".into(), "server".into()];
+    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+    match only {
+        Some(id) => option("--only", id.to_owned()),
+        None => {
+            choices.only.iter().for_each(|id| option("--only", id.clone()));
+            choices.skip.iter().for_each(|id| option("--skip", id.clone()));
+        }
+    }
+    if choices.kinds.len() < Kind::ALL.len() {
+        let kinds: Vec<&str> = choices.kinds.iter().map(|kind| kind.as_str()).collect();
+        option("--probe", kinds.join(","));
+    }
+    if choices.cycles != CYCLES {
+        option("--cycles", choices.cycles.to_string());
+    }
+    if choices.era != EraChoice::Auto {
+        option("--era", choices.era.as_str().to_owned());
+    }
+    if let Some(bound) = choices.leak_timeout_ms {
+        option("--leak-timeout", format!("{bound}ms"));
+    }
+    if choices.start_timeout_ms != START_TIMEOUT_MS {
+        option("--start-timeout", format!("{}ms", choices.start_timeout_ms));
+    }
+    for Call { tool, arguments } in &choices.calls {
+        let plain = arguments.as_object().is_some_and(serde_json::Map::is_empty);
+        option("--call", if plain { tool.clone() } else { format!("{tool}={arguments}") });
+    }
+    words.push("--".into());
+    words.extend(command.iter().cloned());
+    shell_words(&words)
 }
 
 /// A scenario from a file as a case.

@@ -138,6 +138,8 @@ pub struct Tool {
     pub callable: bool,
     /// The smallest arguments its input schema allows.
     pub arguments: Value,
+    /// Arguments with which a call lasts some seconds, where its input schema has a word for that.
+    pub lasting: Option<Value>,
 }
 
 /// What a sentinel tells about the ground it stands on, the first line on its stdout.

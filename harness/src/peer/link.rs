@@ -34,6 +34,8 @@ pub struct Heard {
     pub noise: VecDeque<String>,
     /// How many such lines there were.
     pub noise_lines: u64,
+    /// Answers of any kind.
+    pub answers: u64,
     /// Bytes of answers.
     pub answer_bytes: u64,
     /// Exit of the server: code and signal.
@@ -149,6 +151,7 @@ impl Heard {
             }
             Event::Answer { bytes, .. } => {
                 self.messages += 1;
+                self.answers += 1;
                 self.answer_bytes += bytes;
             }
             Event::Asked { .. } | Event::Notified { .. } => self.messages += 1,

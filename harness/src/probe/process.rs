@@ -383,9 +383,14 @@ fn below(root: i32, rows: &BTreeMap<i32, Stat>) -> BTreeSet<i32> {
 }
 
 fn parse_command(text: &[u8]) -> Vec<String> {
-    let text = text.strip_suffix(b"\0").unwrap_or(text);
+    let mut text = text.strip_suffix(b"\0").unwrap_or(text);
     if text.is_empty() {
         return Vec::new();
+    }
+    // A program that writes its own title over its arguments, such as npm, leaves zeros behind it.
+    let title = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
+    if text[title..].iter().all(|&byte| byte == 0) {
+        text = text[..title].trim_ascii_end();
     }
     text.split(|&byte| byte == 0)
         .take(COMMAND_ARGUMENTS)

@@ -9,6 +9,7 @@ use crate::cell::contain;
 use crate::cell::protocol::{CaseOrder, CellEvent, Learned};
 use crate::ledger::diff::Ledger;
 use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId, Snapshot};
+use crate::ledger::trend;
 use crate::ledger::verdict::{Failure, Finding, StepRef, StepTiming};
 use crate::lifecycle::step::{Action, Era, Step};
 use crate::probe::{Root, Scanner, Sight};
@@ -92,9 +93,11 @@ impl<'a> Play<'a> {
         if let Some(failure) = failed {
             self.played.failure = Some(*failure);
         }
+        let began = Instant::now();
         self.end_all(&end);
         let judged = &self.order.kinds;
         self.played.findings.retain(|finding| judged.contains(&finding.kind));
+        self.time(&end, began);
         std::mem::take(&mut self.played)
     }
 
@@ -147,9 +150,10 @@ impl<'a> Play<'a> {
         let mut weights = Vec::new();
         for cycle in 1..=times {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                let few = cycles < trend::LEAST_CYCLES + 1;
+                let few = if few { ", too few for growth to be judged" } else { "" };
                 self.played.notes.push(format!(
-                    "{}: stopped after {cycles} of {times} cycles by its time limit",
-                    at.place
+                    "{at}: stopped after {cycles} of {times} cycles by its time limit{few}"
                 ));
                 break;
             }
