@@ -61,11 +61,14 @@ impl<'a> Play<'a> {
             ours.insert(parent.as_raw_nonzero().get());
         }
         let temp_dir = std::env::var_os("TMPDIR").map(Into::into);
+        // Whatever is judged, blame rests on who is whose child and who has which pipe.
+        let mut kinds = order.kinds.clone();
+        kinds.extend([Kind::Process, Kind::Zombie, Kind::Fd]);
         Self {
             order,
             tell,
             scanner: Scanner::new(),
-            sight: Sight { root, ours, temp_dir, kinds: order.kinds.clone() },
+            sight: Sight { root, ours, temp_dir, kinds },
             ledger: Ledger::default(),
             connections: BTreeMap::new(),
             origins: BTreeMap::new(),
