@@ -51,7 +51,8 @@ pub fn run(arguments: &[String]) -> io::Result<u8> {
     drain(DRAIN_BOUND);
     // Whoever asked to keep it has moved it away by now, or has named another place.
     let _ = std::fs::remove_dir_all(&directory);
-    if code == ORPHANED
+    // When both neighbours die at once, the end of the cell may be the first to be seen.
+    if runner_is_gone()?
         && let Some(home) = directory.parent()
     {
         // The runner cannot do it any more; the last sentinel succeeds.
@@ -77,6 +78,15 @@ fn start_cell(directory: &Path, tier: Tier) -> io::Result<Child> {
         .stdin(Stdio::inherit())
         .stdout(Stdio::inherit())
         .spawn()
+}
+
+/// Whether the lifeline has ended.
+fn runner_is_gone() -> io::Result<bool> {
+    let lifeline = io::stdin();
+    let mut polled = [PollFd::from_borrowed_fd(lifeline.as_fd(), PollFlags::empty())];
+    let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::io::retry_on_intr(|| poll(&mut polled, Some(&at_once)))?;
+    Ok(!polled[0].revents().is_empty())
 }
 
 /// Waits for the end of the cell, or of the runner.

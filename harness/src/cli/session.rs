@@ -237,6 +237,15 @@ fn canary_report(outcomes: Vec<Option<Outcome>>, judged: &BTreeSet<Kind>) -> Can
         let list = if caught { &mut report.caught } else { &mut report.missed };
         list.push(kind.as_str().to_owned());
     }
+    if report.caught.is_empty() && report.missed.is_empty() {
+        let known: Vec<&str> = CANARY_KINDS.iter().map(|kind| kind.as_str()).collect();
+        report.failure = Some(format!(
+            "there is no seeded leak of any kind that this run judges, so nothing proves that it \
+             would have seen one; add a --probe of: {}",
+            known.join(", ")
+        ));
+        return report;
+    }
     report.false_alarms.extend(clean.findings.iter().map(|finding| finding.what.clone()));
     for case in [leaky, clean] {
         if let Some(failure) = &case.failure {

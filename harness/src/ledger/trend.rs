@@ -24,6 +24,9 @@ pub struct Growth {
     pub identities: Vec<Identity>,
 }
 
+/// A thing that is alive, with the cycle and the step of its birth.
+type Birth<'a> = (u32, &'a StepRef, &'a Identity);
+
 /// Judges the steps below one place of a lifecycle after so many cycles of it, the first of which
 /// was the warm-up.
 pub fn growth(ledger: &Ledger, place: &str, cycles: u32) -> Vec<Growth> {
@@ -31,7 +34,7 @@ pub fn growth(ledger: &Ledger, place: &str, cycles: u32) -> Vec<Growth> {
         return Vec::new();
     }
     let below = format!("{place}.");
-    let mut groups: BTreeMap<(Kind, String), Vec<(u32, &StepRef, &Identity)>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Kind, String), Vec<Birth<'_>>> = BTreeMap::new();
     for (identity, facts, step) in ledger.alive() {
         let Some(cycle) = step.cycle else { continue };
         if cycle < 2 || !step.place.starts_with(&below) {

@@ -185,6 +185,7 @@ impl Play<'_> {
         let findings: Vec<Finding> = blame::survivors(&scene)
             .into_iter()
             .map(|blamed| finding::of_survivor(&blamed, &scene, due, patience, &writers))
+            .filter(|finding| self.order.kinds.contains(&finding.kind))
             .collect();
         self.played.findings.extend(findings);
     }
@@ -224,14 +225,14 @@ impl Play<'_> {
             return;
         }
         let patience = self.order.patience.under_load(load_per_core());
+        let judged = self.order.kinds.clone();
         let mut found = Vec::new();
         settle(Instant::now() + patience, || {
             self.look(at, FIRM_LOOK);
             found = trend::growth(&self.ledger, &at.place, cycles);
+            found.retain(|growth| judged.contains(&growth.kind));
             found.is_empty()
         });
-        let judged = &self.order.kinds;
-        found.retain(|growth| judged.contains(&growth.kind));
         if !self.ledger.last().stable {
             self.played
                 .unreadable
