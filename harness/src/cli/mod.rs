@@ -4,9 +4,11 @@
 //! - [`server`]: `scupper server`.
 //! - [`run`]: `scupper run` and `scupper replay`.
 //! - [`session`]: what both share: runner, canary, reporters, exit code.
+//! - [`keep`]: what `--keep` writes.
 //! - [`show`]: `scupper list` and `scupper doctor`.
 
 pub mod arguments;
+pub mod keep;
 pub mod run;
 pub mod server;
 pub mod session;

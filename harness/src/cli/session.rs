@@ -1,13 +1,13 @@
 //! What judging subcommands share: the runner, the canary, the reporters, the exit code.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::Refusal;
 use super::arguments::{Color, Common};
+use super::{Refusal, keep};
 use crate::cell::protocol::Learned;
 use crate::gate::exit::{self, Mode, Strictness};
 use crate::ledger::snapshot::Kind;
@@ -30,7 +30,9 @@ pub struct Session {
     subject: Option<SubjectInfo>,
     notes: Vec<String>,
     begun: Instant,
-    json: Option<std::path::PathBuf>,
+    json: Option<PathBuf>,
+    keep: Option<PathBuf>,
+    kept: Vec<PathBuf>,
     mode: Mode,
     strictness: Strictness,
     cases: Vec<(usize, CaseReport)>,
@@ -52,7 +54,12 @@ impl Session {
                 Refusal::usage(format!("--json {}: cannot write there: {error}", path.display()))
             })?;
         }
-        let runner = Runner::new(common.jobs(), interrupted)
+        if let Some(folder) = &common.keep {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                Refusal::usage(format!("--keep {}: cannot write there: {error}", folder.display()))
+            })?;
+        }
+        let runner = Runner::new(common.jobs(mode), interrupted)
             .map_err(|error| Refusal::ours(format!("cannot set up cells: {error}")))?;
         let choice = match common.color {
             Color::Auto => anstream::ColorChoice::Auto,
@@ -69,6 +76,8 @@ impl Session {
             notes: Vec::new(),
             begun: Instant::now(),
             json: common.json.clone(),
+            keep: common.keep.clone(),
+            kept: Vec::new(),
             mode,
             strictness: Strictness { advisories: common.strict, memory: common.strict_memory },
             cases: Vec::new(),
@@ -100,9 +109,28 @@ impl Session {
                     report.expected = Some(expect.verdict);
                 }
                 self.on(Event::CaseEnded(report.clone()));
+                if !report.met {
+                    self.keep(case);
+                }
                 self.cases.push((place, *report));
             }
             Outcome::NotJudged(cause) => self.not_judged.push((case.order.id.clone(), cause)),
+        }
+    }
+
+    /// Writes a case to the folder of `--keep`.
+    fn keep(&mut self, case: &Case) {
+        let Some(folder) = &self.keep else { return };
+        match keep::keep(folder, case) {
+            Ok(Some(path)) => self.kept.push(path),
+            Ok(None) => {
+                let note = format!("{}: no scenario file can tell this case", case.order.id);
+                self.on(Event::Note(note));
+            }
+            Err(error) => {
+                let note = format!("{}: could not be kept: {error}", case.order.id);
+                self.on(Event::Note(note));
+            }
         }
     }
 
@@ -159,6 +187,15 @@ impl Session {
 
     /// Ends the run: the summary, the report file, the exit code.
     pub fn end(mut self) -> Result<u8, Refusal> {
+        if let (Some(folder), Some(first)) = (&self.keep, self.kept.first()) {
+            let number = match self.kept.len() {
+                1 => "a scenario file".to_owned(),
+                number => format!("{number} scenario files"),
+            };
+            let (folder, first) = (folder.display(), first.display());
+            let note = format!("kept {number} in {folder}; play it again: scupper replay {first}");
+            self.on(Event::Note(note));
+        }
         self.cases.sort_by_key(|(place, _)| *place);
         let cases: Vec<CaseReport> = self.cases.drain(..).map(|(_, report)| report).collect();
         let interrupted = self.runner.interrupted();
