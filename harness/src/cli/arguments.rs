@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use super::Refusal;
+use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
 use crate::lifecycle::battery::Call;
 use crate::lifecycle::step::EraChoice;
@@ -131,7 +132,8 @@ pub struct Common {
     /// Cycles of reconnecting and of calling, the warm-up not counted
     #[arg(long, value_name = "N", default_value_t = CYCLES, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub cycles: u32,
-    /// Cases at once; as many as there are cores, but at least 2, when not given
+    /// Cases at once; when not given, one for each core and at least 2, for scenarios four for each
+    /// core: they mostly wait
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
     /// Seed of every random choice
@@ -198,10 +200,15 @@ impl Common {
         })
     }
 
-    /// Cases at once.
-    pub fn jobs(&self) -> usize {
+    /// Cases at once. Servers from elsewhere may be heavy; scenarios are mostly played on fakes, and
+    /// a leak takes time and no work.
+    pub fn jobs(&self, mode: Mode) -> usize {
         let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get());
-        self.jobs.map_or(cores.max(2), usize::from)
+        let default = match mode {
+            Mode::Verdicts => cores.max(2),
+            Mode::Expectations => 4 * cores,
+        };
+        self.jobs.map_or(default, usize::from)
     }
 }
 

@@ -1,39 +1,75 @@
-//! `--keep`: a scenario file of every case that was not as it should be, for `scupper replay`.
+//! `--keep DIR`: a case as a scenario file, for `scupper replay` and for `scenarios/`.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Refusal;
 use crate::cell::protocol::SubjectOrder;
-use crate::ledger::verdict::CaseReport;
-use crate::lifecycle::scenario::{Expectation, ExpectedFinding, Scenario, Subject, render};
+use crate::ledger::verdict::Verdict;
+use crate::lifecycle::scenario::{self, Expectation, Scenario, Subject};
+use crate::lifecycle::step::{Era, EraChoice};
 use crate::plan::Case;
 
-/// Writes the case as a scenario that expects just what was seen. Returns the file.
-pub fn keep(folder: &Path, case: &Case, report: &CaseReport) -> Result<Option<PathBuf>, Refusal> {
-    let SubjectOrder::Server { command } = &case.order.subject else { return Ok(None) };
-    let findings = report.findings.iter().map(|finding| ExpectedFinding {
-        class: finding.class,
-        kind: finding.kind,
-        culprit: Some(finding.culprit),
-        birth_step: Some(finding.birth_step.name.clone()),
-        due_step: Some(finding.due_step.name.clone()),
-    });
-    let mut expected: Vec<ExpectedFinding> = Vec::new();
-    for finding in findings {
-        if !expected.contains(&finding) {
-            expected.push(finding);
+/// Writes a case below a folder and says where. A case without an expectation of its own expects to
+/// be clean: its replay is red as long as the fault is there, and green once it is gone. A case that
+/// no file can tell is not written.
+pub fn keep(folder: &Path, case: &Case) -> io::Result<Option<PathBuf>> {
+    let Some(scenario) = scenario_of(case) else { return Ok(None) };
+    let path = folder.join(format!("{}.toml", scenario.lifecycle.id));
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::fs::write(&path, scenario::render(&scenario))?;
+    Ok(Some(path))
+}
+
+fn scenario_of(case: &Case) -> Option<Scenario> {
+    let SubjectOrder::Server { command } = &case.order.subject else { return None };
+    let mut lifecycle = case.order.lifecycle.clone();
+    // The one that was spoken: a replay must not guess anew.
+    lifecycle.era = match case.order.era {
+        Era::Legacy => EraChoice::Legacy,
+        Era::Modern => EraChoice::Modern,
+    };
+    let clean = Expectation { verdict: Verdict::Clean, findings: Vec::new() };
+    let scenario = Scenario {
+        lifecycle,
+        subject: Subject::Command(command.clone()),
+        expect: case.expect.clone().unwrap_or(clean),
+    };
+    scenario::check(&scenario).is_empty().then_some(scenario)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::cell::protocol::Learned;
+    use crate::plan::{self, Choices};
+
+    #[test]
+    fn every_case_of_the_battery_can_be_kept_and_read_again() {
+        let choices = Choices {
+            only: Vec::new(),
+            skip: Vec::new(),
+            kinds: BTreeSet::new(),
+            cycles: 20,
+            era: EraChoice::Auto,
+            leak_timeout_ms: None,
+            start_timeout_ms: 30_000,
+            calls: Vec::new(),
+            program: "scupper".into(),
+        };
+        let command = ["sh", "-c", "exec 'my server'"].map(str::to_owned);
+        let folder = tempfile::tempdir().unwrap();
+        let mut cases = plan::battery(&command, &choices, &Learned::default(), Era::Modern);
+        cases.push(plan::first_look(&command, &choices, Era::Modern));
+        for case in &cases {
+            let path = keep(folder.path(), case).unwrap().unwrap();
+            assert_eq!(path, folder.path().join(format!("{}.toml", case.order.id)));
+            let text = std::fs::read_to_string(&path).unwrap();
+            let read = scenario::parse(&path.display().to_string(), &text).unwrap();
+            assert_eq!(Some(read), scenario_of(case));
         }
     }
-    let scenario = Scenario {
-        lifecycle: case.order.lifecycle.clone(),
-        subject: Subject::Command(command.clone()),
-        expect: Expectation { verdict: report.verdict, findings: expected },
-    };
-    let path = folder.join(format!("{}.toml", report.id.replace(['/', '#'], "-")));
-    let cannot = |error: std::io::Error| {
-        Refusal::ours(format!("--keep: cannot write {}: {error}", path.display()))
-    };
-    std::fs::create_dir_all(folder).map_err(cannot)?;
-    std::fs::write(&path, render(&scenario)).map_err(cannot)?;
-    Ok(Some(path))
 }

@@ -4,7 +4,7 @@
 //! - [`server`]: `scupper server`.
 //! - [`run`]: `scupper run` and `scupper replay`.
 //! - [`session`]: what both share: runner, canary, reporters, exit code.
-//! - [`keep`]: cases saved as scenario files.
+//! - [`keep`]: what `--keep` writes.
 //! - [`show`]: `scupper list` and `scupper doctor`.
 
 pub mod arguments;

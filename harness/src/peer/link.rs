@@ -1,11 +1,13 @@
 //! The cell's end of a client process: commands out, events in, every wait with a deadline.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, Command as Process, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Instant;
+
+use serde_json::Value;
 
 use super::control::{Command, Event};
 
@@ -13,6 +15,8 @@ use super::control::{Command, Event};
 const QUEUE: usize = 1024;
 /// Lines of stderr and of noise that are kept for messages.
 const TAIL: usize = 30;
+/// Answers that are kept for a step that asks for them later; the oldest goes first.
+const ANSWERS: usize = 256;
 
 /// A client process.
 #[derive(Debug)]
@@ -34,8 +38,10 @@ pub struct Heard {
     pub noise: VecDeque<String>,
     /// How many such lines there were.
     pub noise_lines: u64,
-    /// Answers of any kind.
-    pub answers: u64,
+    /// How many answers came.
+    pub answered: u64,
+    /// Answers that no step has asked for yet, by id.
+    pub answers: BTreeMap<u64, Result<Value, Value>>,
     /// Bytes of answers.
     pub answer_bytes: u64,
     /// Exit of the server: code and signal.
@@ -110,8 +116,8 @@ impl Link {
     pub fn next(&mut self, deadline: Instant) -> Result<Event, Silence> {
         let left = deadline.saturating_duration_since(Instant::now());
         match self.events.recv_timeout(left) {
-            Ok((at, event)) => {
-                self.heard.take(at, &event);
+            Ok((at, mut event)) => {
+                self.heard.take(at, &mut event);
                 Ok(event)
             }
             Err(RecvTimeoutError::Timeout) => Err(Silence::Late),
@@ -121,8 +127,8 @@ impl Link {
 
     /// Takes in what has arrived, without waiting.
     pub fn catch_up(&mut self) {
-        while let Ok((at, event)) = self.events.try_recv() {
-            self.heard.take(at, &event);
+        while let Ok((at, mut event)) = self.events.try_recv() {
+            self.heard.take(at, &mut event);
         }
     }
 
@@ -142,17 +148,25 @@ impl Link {
 }
 
 impl Heard {
-    fn take(&mut self, at: Instant, event: &Event) {
+    /// Notes an event. The body of an answer is taken out of it: a step that waits for something
+    /// else must not lose it.
+    fn take(&mut self, at: Instant, event: &mut Event) {
         match event {
             Event::Stderr { text } => keep(&mut self.stderr, text),
             Event::Noise { text, .. } => {
                 self.noise_lines += 1;
                 keep(&mut self.noise, text);
             }
-            Event::Answer { bytes, .. } => {
+            Event::Answer { id, body, bytes } => {
                 self.messages += 1;
-                self.answers += 1;
-                self.answer_bytes += bytes;
+                self.answered += 1;
+                self.answer_bytes += *bytes;
+                if let Some(id) = id {
+                    self.answers.insert(*id, std::mem::replace(body, Ok(Value::Null)));
+                }
+                if self.answers.len() > ANSWERS {
+                    self.answers.pop_first();
+                }
             }
             Event::Asked { .. } | Event::Notified { .. } => self.messages += 1,
             Event::Exited { code, signal } => {
@@ -163,7 +177,7 @@ impl Heard {
                 self.stdout_ended = true;
             }
             Event::WriteFailed { cause } => self.write_failed = Some(cause.clone()),
-            Event::Dropped { events } => self.dropped += events,
+            Event::Dropped { events } => self.dropped += *events,
             _ => {}
         }
     }

@@ -123,7 +123,11 @@ pub fn classify(line: &[u8]) -> Incoming {
                 _ => Incoming::Noise,
             }
         }
-        (None, None) => Incoming::Noise,
+        // An error without an id answers a line that could not be read.
+        (None, None) => match message.remove("error") {
+            Some(error) => Incoming::Answer { id: None, body: Err(error) },
+            None => Incoming::Noise,
+        },
     }
 }
 
@@ -154,6 +158,10 @@ mod tests {
         assert_eq!(
             classify(br#"{"jsonrpc":"2.0","id":7,"result":{}}"#),
             Incoming::Answer { id: Some(7), body: Ok(json!({})) }
+        );
+        assert_eq!(
+            classify(br#"{"jsonrpc":"2.0","error":{"code":-32700}}"#),
+            Incoming::Answer { id: None, body: Err(json!({ "code": -32700 })) }
         );
         assert!(matches!(
             classify(br#"{"jsonrpc":"2.0","id":"s1","method":"ping"}"#),

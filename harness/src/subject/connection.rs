@@ -1,17 +1,20 @@
 //! One client process and the server behind it, from the cell's side.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::ledger::blame::{Ending, Roles};
 use crate::ledger::snapshot::ProcessId;
 use crate::ledger::verdict::StepRef;
-use crate::lifecycle::step::{Era, Stream};
+use crate::lifecycle::step::Era;
 use crate::peer::control::{Command, Event};
 use crate::peer::link::{Link, Silence};
 use crate::peer::wire;
+
+/// How long an exit may take to be heard of after the end of stdout.
+const EXIT_FOLLOWS: Duration = Duration::from_secs(1);
 
 /// A connection.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub struct Connection {
     /// When the server was started.
     pub started: Instant,
     next_id: u64,
+    /// Messages that steps have waited for.
+    read: u64,
 }
 
 /// From when on a connection's processes have to go.
@@ -81,6 +86,7 @@ impl Connection {
             holder: None,
             started: Instant::now(),
             next_id: 1,
+            read: 0,
         }
     }
 
@@ -135,43 +141,25 @@ impl Connection {
         let _ = self.link.send(&Command::Write { bytes });
     }
 
-    /// Waits for one answer. Others that come meanwhile are noted as answered.
+    /// Waits for one answer. It may have come already, while another step waited for something else.
     pub fn answer(&mut self, id: u64, deadline: Instant) -> Result<Result<Value, Value>, NoAnswer> {
         if !self.pending.contains_key(&id) {
             return Ok(Ok(Value::Null));
         }
-        let mut gone: Option<NoAnswer> = None;
         loop {
+            if let Some(body) = self.link.heard.answers.remove(&id) {
+                self.pending.remove(&id);
+                self.read = self.link.heard.messages;
+                return Ok(body);
+            }
             // What was written before an exit is read after it is heard of: look on until the
             // stream has ended as well.
-            if let Some(gone) = &gone
-                && self.link.heard.stdout_ended
-            {
-                return Err(gone.clone());
+            if self.link.heard.stdout_ended {
+                return Err(self.ended(deadline));
             }
             match self.link.next(deadline) {
-                Ok(Event::Answer { id: Some(of), body, .. }) => {
-                    self.pending.remove(&of);
-                    if of == id {
-                        return Ok(body);
-                    }
-                }
-                Ok(Event::Exited { code, signal }) => gone = Some(NoAnswer::Exited(code, signal)),
-                Ok(Event::Ended { stream: Stream::Stdout, .. }) if gone.is_none() => {
-                    // An exit mostly follows at once; without one the server has only stopped
-                    // talking.
-                    let grace = deadline.min(Instant::now() + std::time::Duration::from_secs(1));
-                    let exited = self.link.wait(grace, |_, event| match event {
-                        Event::Exited { code, signal } => Some((*code, *signal)),
-                        _ => None,
-                    });
-                    return Err(match exited {
-                        Ok((code, signal)) => NoAnswer::Exited(code, signal),
-                        Err(_) => NoAnswer::StdoutEnded,
-                    });
-                }
                 Ok(_) => {}
-                Err(Silence::Late) => return Err(gone.unwrap_or(NoAnswer::Late)),
+                Err(Silence::Late) => return Err(self.exited().unwrap_or(NoAnswer::Late)),
                 Err(Silence::ClientGone) => return Err(NoAnswer::ClientGone),
             }
         }
@@ -183,6 +171,35 @@ impl Connection {
             self.answer(id, deadline)?.ok();
         }
         Ok(())
+    }
+
+    /// Waits for so many messages, those counted that came since the last answer that was waited
+    /// for.
+    pub fn messages(&mut self, count: u32, deadline: Instant) -> Result<(), Silence> {
+        let until = self.read + u64::from(count);
+        while self.link.heard.messages < until {
+            self.link.next(deadline)?;
+        }
+        self.read = until;
+        Ok(())
+    }
+
+    /// The latest request that has no answer yet.
+    pub fn latest_unanswered(&self) -> Option<u64> {
+        let answers = &self.link.heard.answers;
+        self.pending.keys().rev().copied().find(|id| !answers.contains_key(id))
+    }
+
+    fn exited(&self) -> Option<NoAnswer> {
+        self.link.heard.exited.map(|(code, signal)| NoAnswer::Exited(code, signal))
+    }
+
+    /// Why stdout ended. An exit mostly follows at once; without one the server has only stopped
+    /// talking.
+    fn ended(&mut self, deadline: Instant) -> NoAnswer {
+        let grace = deadline.min(Instant::now() + EXIT_FOLLOWS);
+        while self.link.heard.exited.is_none() && self.link.next(grace).is_ok() {}
+        self.exited().unwrap_or(NoAnswer::StdoutEnded)
     }
 
     fn take_id(&mut self) -> u64 {

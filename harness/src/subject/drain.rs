@@ -10,7 +10,8 @@ use crate::ledger::blame::{self, Ending, Roles, Scene};
 use crate::ledger::snapshot::{Kind, Memory, ProcessFacts, ProcessId};
 use crate::ledger::trend;
 use crate::ledger::verdict::{Finding, StepRef};
-use crate::peer::control::Event;
+use crate::lifecycle::step::Stream;
+use crate::peer::control::{Command, Event};
 use crate::probe::memory;
 use crate::settle::{Settled, load_per_core, settle};
 
@@ -76,6 +77,12 @@ impl Play<'_> {
         for name in &names {
             let due = self.connections.get(name).is_some_and(|connection| connection.due.is_some());
             if !due {
+                // A client that does not read must not be what keeps the server from ending.
+                if let Some(connection) = self.connections.get_mut(name) {
+                    for stream in [Stream::Stdout, Stream::Stderr] {
+                        connection.link.send(&Command::Resume { stream });
+                    }
+                }
                 self.end_stdin(name, end);
             }
         }
@@ -193,6 +200,7 @@ impl Play<'_> {
     /// Ends what is left of a connection and takes it out of the books.
     pub(super) fn forget(&mut self, name: &str, at: &StepRef) {
         let Some(mut connection) = self.connections.remove(name) else { return };
+        self.ended.insert(name.to_owned());
         connection.link.leave();
         let names = [name.to_owned()];
         let client = contain::identify(connection.link.pid);

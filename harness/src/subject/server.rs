@@ -46,6 +46,8 @@ pub struct Play<'a> {
     pub(super) sight: Sight,
     pub(super) ledger: Ledger,
     pub(super) connections: BTreeMap<String, Connection>,
+    /// Connections that were judged and taken out of the books.
+    pub(super) ended: BTreeSet<String>,
     pub(super) origins: BTreeMap<ProcessId, String>,
     pub(super) left_out: BTreeSet<String>,
     pub(super) learned: Learned,
@@ -74,6 +76,7 @@ impl<'a> Play<'a> {
             sight: Sight { root, ours, temp_dir, kinds },
             ledger: Ledger::default(),
             connections: BTreeMap::new(),
+            ended: BTreeSet::new(),
             origins: BTreeMap::new(),
             left_out: BTreeSet::new(),
             learned: Learned::default(),

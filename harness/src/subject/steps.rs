@@ -10,7 +10,9 @@ use crate::cell::contain::{self, Handle};
 use crate::cell::protocol::SubjectOrder;
 use crate::ledger::blame::Ending;
 use crate::ledger::verdict::{Failure, StepRef};
-use crate::lifecycle::step::{Action, HandshakePoint, Payload, Signal, Step, Stream, Whom};
+use crate::lifecycle::step::{
+    Action, Condition, HandshakePoint, Payload, Signal, Step, Stream, Whom,
+};
 use crate::peer::control::{Command, Event};
 use crate::peer::link::Link;
 
@@ -41,6 +43,9 @@ impl Play<'_> {
             return Ok(Doing::Drained(names));
         }
         if !self.connections.contains_key(&step.connection) {
+            if self.ended.contains(&step.connection) && fits_after_the_end(&step.action) {
+                return Ok(Doing::Nothing);
+            }
             let message = format!("connection {} is not open", step.connection);
             return Err(self.failure(&step.connection, at, message));
         }
@@ -71,7 +76,7 @@ impl Play<'_> {
                 Ok(Doing::Written)
             }
             Action::Cancel => {
-                if let Some(id) = connection.pending.keys().next_back().copied() {
+                if let Some(id) = connection.latest_unanswered() {
                     connection.pending.remove(&id);
                     connection.notify("notifications/cancelled", json!({ "requestId": id }));
                 }
@@ -177,7 +182,7 @@ impl Play<'_> {
         if !connection.busy || connection.due.is_some() {
             return;
         }
-        if connection.link.heard.answers >= connection.asked {
+        if connection.link.heard.answered >= connection.asked {
             self.played.notes.push(
                 "the server had answered everything before the end came, so nothing was in flight; \
                  name a call that lasts some seconds with --call TOOL=JSON"
@@ -259,6 +264,16 @@ impl Play<'_> {
             due.step = at.clone();
             due.at = Instant::now();
         }
+    }
+}
+
+/// What has nothing left to do once a connection was judged and taken out of the books: nothing of
+/// it is alive.
+fn fits_after_the_end(action: &Action) -> bool {
+    match action {
+        Action::WaitFor { condition } => !matches!(condition, Condition::Stderr(_)),
+        Action::Kill { .. } | Action::Signal { .. } | Action::ReleaseStdin => true,
+        _ => false,
     }
 }
 

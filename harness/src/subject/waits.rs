@@ -211,11 +211,11 @@ impl Play<'_> {
         let (heard_it, what) = match what {
             Read::Answers => (connection.all_answers(deadline).is_ok(), "all answers".to_owned()),
             Read::Messages(count) => {
-                let before = connection.link.heard.messages;
-                let enough = connection.link.wait(deadline, |heard, _| {
-                    (heard.messages - before >= u64::from(count)).then_some(())
-                });
-                (enough.is_ok(), format!("{count} messages"))
+                let what = match count {
+                    1 => "a message".to_owned(),
+                    _ => format!("{count} messages"),
+                };
+                (connection.messages(count, deadline).is_ok(), what)
             }
             Read::End => {
                 let ended = connection.link.heard.stdout_ended
@@ -239,21 +239,31 @@ impl Play<'_> {
         at: &StepRef,
         deadline: Instant,
     ) -> Result<(), Box<Failure>> {
-        let due = self.connections.get(name).is_some_and(|connection| connection.due.is_some());
+        let Some(connection) = self.connections.get(name) else { return Ok(()) };
+        let due = connection.due.is_some();
         match condition {
             Condition::Exited | Condition::Gone if due => {
                 self.drained(&[name.to_owned()], at);
                 Ok(())
             }
-            Condition::Exited | Condition::Gone => {
-                let exited = settle(deadline, || self.alive(&[name.to_owned()]).is_empty());
-                match exited {
-                    Settled::Quiet => Ok(()),
-                    Settled::Bound => {
-                        Err(self.failure(name, at, "the server did not exit in time".into()))
-                    }
+            // A server that ends by itself, of which helpers may remain.
+            Condition::Exited => {
+                let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
+                let heard = connection.link.heard.exited.is_some()
+                    || connection.link.wait(deadline, |heard, _| heard.exited).is_ok();
+                if heard {
+                    return Ok(());
                 }
+                Err(self.failure(name, at, "the server did not exit in time".into()))
             }
+            Condition::Gone => match settle(deadline, || self.alive(&[name.to_owned()]).is_empty())
+            {
+                Settled::Quiet => Ok(()),
+                Settled::Bound => {
+                    let message = "something of the connection is still alive".to_owned();
+                    Err(self.failure(name, at, message))
+                }
+            },
             Condition::Stderr(text) => {
                 let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
                 let there = |lines: &std::collections::VecDeque<String>| {
