@@ -10,7 +10,9 @@
 pub mod client;
 pub mod control;
 pub mod fake;
+mod lines;
 pub mod link;
+mod outbox;
 #[cfg(feature = "core")]
 pub mod reference;
 pub mod wire;

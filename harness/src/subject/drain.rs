@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::elsewhere::elsewhere;
 use super::server::{LOOK, Play, millis};
 use super::{finding, roles};
 use crate::cell::contain::{self, Handle};
@@ -137,6 +138,9 @@ impl Play<'_> {
                 _ => None,
             };
             let origin = inherited.or_else(started).or_else(|| facts.cookie.clone()).or_else(only);
+            if let Some(unseen) = elsewhere(&facts.command) {
+                self.played.unreadable.insert(unseen);
+            }
             if let Some(origin) = origin {
                 self.origins.insert(*id, origin);
             }

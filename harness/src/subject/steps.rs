@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::connection::{Connection, Due};
+use super::elsewhere::elsewhere;
 use super::server::Play;
 use crate::cell::contain::{self, Handle};
 use crate::cell::protocol::SubjectOrder;
@@ -143,6 +144,9 @@ impl Play<'_> {
         let SubjectOrder::Server { command } = &self.order.subject else {
             return Err(self.failure(&step.connection, at, "this subject is no server".into()));
         };
+        if let Some(unseen) = elsewhere(command) {
+            self.played.unreadable.insert(unseen);
+        }
         // A connection of that name that was brought to its end makes room for the next life.
         if self.connections.contains_key(&step.connection) {
             self.drained(std::slice::from_ref(&step.connection), at);
