@@ -101,6 +101,7 @@ pub fn battery(command: &[String], choices: &Choices, learned: &Learned, era: Er
             if choices.leak_timeout_ms.is_none() {
                 case.order.patience = Patience::calibrated(learned.exit_ms);
             }
+            case.order.patience = case.order.patience.with_start(learned.start_ms);
             case
         })
         .collect()

@@ -28,7 +28,14 @@ impl Play<'_> {
         for name in &names {
             self.release(name, at);
         }
-        let patience = self.order.patience.under_load(load_per_core());
+        let answered = |name: &String| {
+            self.connections.get(name).is_some_and(|connection| connection.answered)
+        };
+        let patience = if names.iter().all(answered) {
+            self.order.patience.under_load(load_per_core())
+        } else {
+            self.order.patience.before_an_answer(load_per_core())
+        };
         let settled = settle(Instant::now() + patience, || self.alive(&names).is_empty());
         for name in &names {
             self.note_exit(name);
