@@ -279,6 +279,36 @@ mod tests {
     }
 
     #[test]
+    fn the_command_that_repeats_a_case_names_all_that_shapes_it() {
+        let call = |arguments| Call { tool: "t".into(), arguments };
+        let mut choices = Choices {
+            only: vec!["stdio".into()],
+            skip: Vec::new(),
+            kinds: Kind::ALL.iter().copied().collect(),
+            cycles: CYCLES,
+            era: EraChoice::Auto,
+            leak_timeout_ms: None,
+            start_timeout_ms: START_TIMEOUT_MS,
+            calls: Vec::new(),
+            program: String::new(),
+        };
+        let command = ["server".to_owned()];
+        let said = server_command(None, &command, &choices);
+        assert_eq!(said, "scupper server --only stdio -- server");
+        choices.cycles = 6;
+        choices.kinds = [Kind::Process, Kind::Fd].into();
+        choices.era = EraChoice::Modern;
+        choices.leak_timeout_ms = Some(500);
+        choices.calls = vec![call(serde_json::json!({})), call(serde_json::json!({ "ms": 3 }))];
+        let said = server_command(Some("stdio/churn"), &command, &choices);
+        assert_eq!(
+            said,
+            "scupper server --only stdio/churn --probe process,fd --cycles 6 --era 2026-07-28 \
+             --leak-timeout 500ms --call t --call 't={\"ms\":3}' -- server"
+        );
+    }
+
+    #[test]
     fn words_survive_the_way_through_a_shell() {
         let words = ["sh", "-c", "exec 'my server'; true"].map(str::to_owned);
         assert_eq!(shell_words(&words), r"sh -c 'exec '\''my server'\''; true'");

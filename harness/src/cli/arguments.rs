@@ -289,6 +289,13 @@ mod tests {
     }
 
     #[test]
+    fn the_default_time_to_start_is_the_one_that_need_not_be_named() {
+        let arguments = Arguments::parse_from(["scupper", "server", "--", "x"]);
+        let Command::Server(server) = arguments.command else { panic!("another subcommand") };
+        assert_eq!(millis(server.common.start_timeout), crate::plan::START_TIMEOUT_MS);
+    }
+
+    #[test]
     fn durations_have_units() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1_500)));
