@@ -7,7 +7,7 @@ use super::server::{LOOK, Play, millis};
 use super::{finding, roles};
 use crate::cell::contain::{self, Handle};
 use crate::ledger::blame::{self, Ending, Roles, Scene};
-use crate::ledger::snapshot::{ProcessFacts, ProcessId};
+use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId};
 use crate::ledger::trend;
 use crate::ledger::verdict::{Finding, StepRef};
 use crate::peer::control::Event;
@@ -28,7 +28,11 @@ impl Play<'_> {
         for name in &names {
             self.release(name, at);
         }
-        let patience = self.order.patience.under_load(load_per_core());
+        let mut patience = self.order.patience.under_load(load_per_core());
+        if self.unjudged_survivor {
+            // It does so in every life, and in this run that is nobody's concern.
+            patience = Duration::ZERO;
+        }
         let settled = settle(Instant::now() + patience, || self.alive(&names).is_empty());
         for name in &names {
             self.note_exit(name);
@@ -161,6 +165,7 @@ impl Play<'_> {
             .map(|blamed| finding::of_survivor(&blamed, &scene, due, patience, &writers))
             .filter(|finding| self.order.kinds.contains(&finding.kind))
             .collect();
+        self.unjudged_survivor |= !living.is_empty() && !self.order.kinds.contains(&Kind::Process);
         self.played.findings.extend(findings);
     }
 
