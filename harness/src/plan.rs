@@ -101,6 +101,7 @@ pub fn battery(command: &[String], choices: &Choices, learned: &Learned, era: Er
             if choices.leak_timeout_ms.is_none() {
                 case.order.patience = Patience::calibrated(learned.exit_ms);
             }
+            case.order.patience = case.order.patience.with_start(learned.start_ms);
             case
         })
         .collect()
@@ -277,6 +278,36 @@ mod tests {
         assert!(names_id("stdio", "stdio/churn"));
         assert!(!names_id("chur", "stdio/churn"));
         assert!(!names_id("std", "stdio/churn"));
+    }
+
+    #[test]
+    fn the_command_that_repeats_a_case_names_all_that_shapes_it() {
+        let call = |arguments| Call { tool: "t".into(), arguments };
+        let mut choices = Choices {
+            only: vec!["stdio".into()],
+            skip: Vec::new(),
+            kinds: Kind::ALL.iter().copied().collect(),
+            cycles: CYCLES,
+            era: EraChoice::Auto,
+            leak_timeout_ms: None,
+            start_timeout_ms: START_TIMEOUT_MS,
+            calls: Vec::new(),
+            program: String::new(),
+        };
+        let command = ["server".to_owned()];
+        let said = server_command(None, &command, &choices);
+        assert_eq!(said, "scupper server --only stdio -- server");
+        choices.cycles = 6;
+        choices.kinds = [Kind::Process, Kind::Fd].into();
+        choices.era = EraChoice::Modern;
+        choices.leak_timeout_ms = Some(500);
+        choices.calls = vec![call(serde_json::json!({})), call(serde_json::json!({ "ms": 3 }))];
+        let said = server_command(Some("stdio/churn"), &command, &choices);
+        assert_eq!(
+            said,
+            "scupper server --only stdio/churn --probe process,fd --cycles 6 --era 2026-07-28 \
+             --leak-timeout 500ms --call t --call 't={\"ms\":3}' -- server"
+        );
     }
 
     #[test]

@@ -221,7 +221,7 @@ fn kinds(names: &[String]) -> Result<BTreeSet<Kind>, Refusal> {
         return Ok(Kind::ALL.iter().copied().collect());
     }
     let known = || Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
-    names
+    let kinds: BTreeSet<Kind> = names
         .iter()
         .flat_map(|name| name.split(','))
         .map(|name| {
@@ -229,7 +229,14 @@ fn kinds(names: &[String]) -> Result<BTreeSet<Kind>, Refusal> {
                 Refusal::usage(format!("--probe {name}: there is no such kind; known: {}", known()))
             })
         })
-        .collect()
+        .collect::<Result<_, _>>()?;
+    // A run that can find nothing is not green.
+    if kinds.iter().all(|kind| matches!(kind, Kind::Memory | Kind::Task)) {
+        return Err(Refusal::usage(
+            "--probe task and --probe memory judge no server by themselves; add another kind",
+        ));
+    }
+    Ok(kinds)
 }
 
 fn parse_call(text: &str) -> Result<Call, Refusal> {
@@ -293,6 +300,19 @@ mod tests {
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_default_time_to_start_is_the_one_that_need_not_be_named() {
+        let arguments = Arguments::parse_from(["scupper", "server", "--", "x"]);
+        let Command::Server(server) = arguments.command else { panic!("another subcommand") };
+        assert_eq!(millis(server.common.start_timeout), crate::plan::START_TIMEOUT_MS);
+    }
+
+    #[test]
+    fn kinds_that_find_nothing_in_a_server_are_not_enough() {
+        assert!(kinds(&["memory,task".to_owned()]).is_err());
+        assert!(kinds(&["memory".to_owned(), "fd".to_owned()]).is_ok());
     }
 
     #[test]

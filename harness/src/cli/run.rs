@@ -46,8 +46,9 @@ fn judge(common: &Common, choices: &Choices, files: &[PathBuf], mode: &str, word
     let unmatched = choices.unmatched(&ids);
     if !unmatched.is_empty() {
         return Err(Refusal::usage(format!(
-            "no scenario below {words} is called {}",
-            unmatched.join(" or ")
+            "no scenario in {words} is called {}; an id is what a run prints, such as {}",
+            unmatched.join(" or "),
+            ids.first().unwrap_or(&"stdio/ignores-eof")
         )));
     }
     let cases: Vec<Case> = all
@@ -78,7 +79,7 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Refusal> {
             found.push(path.clone());
         } else {
             return Err(Refusal::usage(format!(
-                "{}: there is no such file or folder; scenarios lie in scenarios/",
+                "{}: there is no such file or folder here; name a scenario file or a folder of them",
                 path.display()
             )));
         }

@@ -71,6 +71,8 @@ struct Output {
     lines: Lines,
     stalled: bool,
     bytes: u64,
+    /// It was told that the current line is too long to be a message.
+    told_long: bool,
 }
 
 /// What woke the client.
@@ -259,6 +261,15 @@ impl Client {
                 replies.push(reply);
             }
         });
+        // A line without an end is told of while it lasts, or nothing seems to have come.
+        let too_long = output.lines.too_long();
+        if let Some((start, bytes)) = too_long
+            && !output.told_long
+            && stream == Stream::Stdout
+        {
+            events.offer(&Event::Noise { text: text(start), bytes });
+        }
+        output.told_long = too_long.is_some();
         if ended {
             events.push(&Event::Ended { stream, bytes: output.bytes });
             *slot = None;
@@ -329,7 +340,13 @@ impl Server {
         }
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
         let pid = child.id().cast_signed();
-        let output = |fd| Output { fd, lines: Lines::new(LINE_LIMIT), stalled: false, bytes: 0 };
+        let output = |fd| Output {
+            fd,
+            lines: Lines::new(LINE_LIMIT),
+            stalled: false,
+            bytes: 0,
+            told_long: false,
+        };
         let server = Self {
             child,
             pidfd,

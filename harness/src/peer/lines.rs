@@ -52,6 +52,12 @@ impl Lines {
         total
     }
 
+    /// The kept start and the length so far of a line that is over the limit and has not ended.
+    pub(super) fn too_long(&self) -> Option<(&[u8], u64)> {
+        let length = self.buffer.len() as u64 + self.skipped;
+        (self.skipped > 0).then_some((self.buffer.as_slice(), length))
+    }
+
     fn take(&mut self, mut bytes: &[u8], each: &mut impl FnMut(&[u8], u64)) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             self.keep(&bytes[..end]);

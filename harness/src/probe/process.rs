@@ -409,6 +409,13 @@ fn parse_cookie(environment: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_title_over_the_arguments_ends_where_it_ends() {
+        assert_eq!(parse_command(b"npm exec server  \0\0\0\0"), ["npm exec server"]);
+        assert_eq!(parse_command(b"sh\0-c\0true; \0"), ["sh", "-c", "true; "]);
+        assert_eq!(parse_command(b"env\0\0x\0"), ["env", "", "x"]);
+    }
+
     fn line(pid: i32, name: &str, state: char, parent: i32, threads: u32) -> String {
         format!(
             "{pid} ({name}) {state} {parent} {pid} {pid} 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 \

@@ -138,7 +138,12 @@ pub(super) fn finding_block(page: Page, group: &[(&CaseReport, &Finding)]) -> St
 fn outlived(finding: &Finding) -> String {
     let step = finding.due_step.name.as_str();
     let is_process = matches!(finding.kind, Kind::Process | Kind::Zombie) && finding.count == 1;
-    let (its, it) = if is_process { ("its", "it") } else { ("the", "them") };
+    let is_helper = finding.what.starts_with("a helper");
+    let (its, it) = match (is_process, is_helper) {
+        (true, true) => ("its server's", "its server"),
+        (true, false) => ("its", "it"),
+        (false, _) => ("the", "them"),
+    };
     match step.split_once(' ').unwrap_or((step, "")) {
         ("half-close", stream) => format!("outlived the end of {its} {stream}"),
         ("close", "") => format!("outlived the close of {its} connection"),
@@ -159,7 +164,11 @@ fn outlived(finding: &Finding) -> String {
             Some((signal, whom)) => format!("outlived SIG{signal} to the {whom}"),
             None => format!("outlived the signal meant for {it}"),
         },
+        ("repeat", times) if finding.what.contains(',') => {
+            format!("— left behind by {times} repetitions")
+        }
         ("repeat", times) => format!("left behind by {times} repetitions"),
+        ("end", "of the lifecycle") => "outlived the end of the lifecycle".to_owned(),
         _ => format!("outlived the step {step}"),
     }
 }

@@ -31,7 +31,18 @@ impl Play<'_> {
         for name in &names {
             self.release(name, at);
         }
-        let patience = self.order.patience.under_load(load_per_core());
+        let answered = |name: &String| {
+            self.connections.get(name).is_some_and(|connection| connection.answered)
+        };
+        let mut patience = if names.iter().all(answered) {
+            self.order.patience.under_load(load_per_core())
+        } else {
+            self.order.patience.before_an_answer(load_per_core())
+        };
+        if self.unjudged_survivor {
+            // It does so in every life, and in this run that is nobody's concern.
+            patience = Duration::ZERO;
+        }
         let settled = settle(Instant::now() + patience, || self.alive(&names).is_empty());
         for name in &names {
             self.note_exit(name);
@@ -198,6 +209,7 @@ impl Play<'_> {
             .map(|blamed| finding::of_survivor(&blamed, &scene, due, patience, &writers))
             .filter(|finding| self.order.kinds.contains(&finding.kind))
             .collect();
+        self.unjudged_survivor |= !living.is_empty() && !self.order.kinds.contains(&Kind::Process);
         self.played.findings.extend(findings);
     }
 

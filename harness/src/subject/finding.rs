@@ -41,11 +41,12 @@ pub fn of_survivor(
         blamed.process.pid,
         command(ledger, blamed.process)
     );
+    let its = if blamed.role == Role::Helper { "its server's" } else { "its" };
     let end = match &due.ending {
-        Ending::StdinClosed => "the end of its stdin",
-        Ending::ClientKilled => "the death of its client",
-        Ending::Signalled(signal) => signal,
-        Ending::ServerKilled => "SIGKILL",
+        Ending::StdinClosed => format!("the end of {its} stdin"),
+        Ending::ClientKilled => format!("the death of {its} client"),
+        Ending::Signalled(signal) => (*signal).to_owned(),
+        Ending::ServerKilled => "SIGKILL".to_owned(),
     };
     let mut evidence = vec![format!("outlived {end} by {:.1} s", patience.as_secs_f64())];
     evidence.extend(process_line(scene, blamed.process));

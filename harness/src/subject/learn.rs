@@ -69,7 +69,9 @@ impl Play<'_> {
         if self.open(&step, &at).is_err() {
             return false;
         }
-        let deadline = Instant::now() + OTHER_ERA;
+        // It was seen how long this server takes to start.
+        let start = Duration::from_millis(self.learned.start_ms);
+        let deadline = Instant::now() + OTHER_ERA + start;
         let mut answered = false;
         if self.await_start(&step.connection, &at, deadline).is_ok()
             && let Some(connection) = self.connections.get_mut(&step.connection)

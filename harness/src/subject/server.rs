@@ -50,6 +50,8 @@ pub struct Play<'a> {
     pub(super) ended: BTreeSet<String>,
     pub(super) origins: BTreeMap<ProcessId, String>,
     pub(super) left_out: BTreeSet<String>,
+    /// A process outlived its end in a run that does not judge processes.
+    pub(super) unjudged_survivor: bool,
     pub(super) learned: Learned,
     pub(super) begun: Instant,
     pub(super) played: Played,
@@ -79,6 +81,7 @@ impl<'a> Play<'a> {
             ended: BTreeSet::new(),
             origins: BTreeMap::new(),
             left_out: BTreeSet::new(),
+            unjudged_survivor: false,
             learned: Learned::default(),
             begun: Instant::now(),
             played: Played::default(),
