@@ -187,7 +187,7 @@ mod tests {
     fn a_forgotten_task_is_named_with_the_line_that_spawned_it() {
         let table = TaskTable::new();
         let runtime = runtime(&table);
-        let (line, forgotten) = (line!() + 1, runtime.spawn(std::future::pending::<()>()));
+        let (line, forgotten) = (line!(), runtime.spawn(std::future::pending::<()>()));
         let alive = table.alive().expect("named");
         assert_eq!(alive.len(), 1);
         assert_eq!(alive[0].spawned_at, Some(format!("{}:{line}", file!())));
