@@ -88,6 +88,22 @@ fn run_whose_sentinel_dies_ends_and_leaves_nothing_in_the_weaker_tier() {
     assert_eq!(processes, [], "exit code {}\n{}", ended.code, ended.stdout);
 }
 
+/// Then what was below comes to the runner, and goes with it at the latest.
+#[test]
+fn run_whose_sentinel_and_cell_die_at_once_leaves_nothing_in_the_weaker_tier() {
+    for fake in SUBJECTS {
+        let run = Run::fake(&["--jobs", "2"], fake, &[WEAKER]);
+        let subject = run.wait_for(is_subject).expect("a subject");
+        for one in run.alive().iter().filter(|one| is_sentinel(one) || is_cell(one)) {
+            kill(one);
+        }
+        let ended = run.end();
+        let (processes, _) = ended.left();
+        assert_eq!(processes, [], "of {subject:?}, exit code {}\n{}", ended.code, ended.stdout);
+        assert_eq!(ended.code, 3, "nothing was judged\n{}", ended.stdout);
+    }
+}
+
 #[test]
 fn interrupted_run_exits_130_and_leaves_nothing() {
     for (tier, signal) in [(Tier::Subreaper, Signal::INT), (strongest_tier(), Signal::TERM)] {

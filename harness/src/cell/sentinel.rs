@@ -41,13 +41,12 @@ pub fn run(arguments: &[String]) -> io::Result<u8> {
         Tier::Subreaper
     };
     set_child_subreaper(Pid::from_raw(own_pid()))?;
-    tell(Ground { tier })?;
     if directory == TRIAL {
-        return Ok(0);
+        return tell(Ground { tier }).map(|()| 0);
     }
     let directory = PathBuf::from(directory);
-    let cell = start_cell(&directory, tier)?;
-    let code = watch(cell)?;
+    // A runner that dies this early ends nothing here but what was not begun yet.
+    let code = tell(Ground { tier }).and_then(|()| start_cell(&directory, tier)).and_then(watch);
     drain(DRAIN_BOUND);
     // Whoever asked to keep it has moved it away by now, or has named another place.
     let _ = std::fs::remove_dir_all(&directory);
@@ -58,7 +57,7 @@ pub fn run(arguments: &[String]) -> io::Result<u8> {
         // The runner cannot do it any more; the last sentinel succeeds.
         let _ = std::fs::remove_dir(home);
     }
-    Ok(code)
+    code
 }
 
 fn tell(ground: Ground) -> io::Result<()> {
