@@ -224,8 +224,6 @@ fn only_kinds_that_are_asked_for_are_found() {
         ("process,thread", "ignores-eof", 1, &["process"]),
         ("thread", "thread-per-call", 1, &["thread"]),
         ("zombie", "fd-swap", 0, &[]),
-        ("task", "ignores-eof", 4, &[]),
-        ("memory", "plain", 4, &[]),
     ];
     let wrong = at_once(7, rows, |(kinds, fake, code, found)| {
         let ended = Run::fake(&[&options[..], &[kinds]].concat(), &[fake], &[]).end();
@@ -242,6 +240,16 @@ fn only_kinds_that_are_asked_for_are_found() {
     });
     let wrong: Vec<String> = wrong.into_iter().flatten().collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Tasks are those of our own runtimes and memory is a trend: a run of these alone could only be
+/// green.
+#[test]
+fn kinds_that_can_find_nothing_in_a_server_are_refused() {
+    for kinds in ["task", "memory", "task,memory"] {
+        let ended = Run::fake(&["--probe", kinds], &["plain"], &[]).end();
+        assert_eq!(ended.code, 2, "--probe {kinds}: {}", in_full(&ended));
+    }
 }
 
 /// `--probe process` alone: who is the launcher is told by descriptors, which are looked at anyhow.

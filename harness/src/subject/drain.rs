@@ -48,7 +48,10 @@ impl Play<'_> {
             self.note_exit(name);
         }
         if settled == Settled::Bound {
-            self.look(at, FIRM_LOOK);
+            // What is first seen now came to be after the step that ended the connection.
+            let ended = names.iter().find_map(|name| self.connections.get(name)?.due.clone());
+            let since = ended.map_or_else(|| at.clone(), |due| due.step);
+            self.look(&since, FIRM_LOOK);
             for name in &names {
                 self.judge_survivors(name, patience);
             }
