@@ -169,7 +169,7 @@ fn core_and_its_crates_are_seen_by_few() {
             let head = used.path.split("::").next().unwrap_or_default();
             let kept = KEPT_APART.iter().find(|(name, _)| *name == head);
             let is_one = |place: &&str| file.name.starts_with(place);
-            if kept.is_some_and(|(_, places)| !places.iter().any(|place| is_one(place))) {
+            if kept.is_some_and(|(_, places)| !places.iter().any(is_one)) {
                 wrong.push(format!("{}: {}", used.at, used.path));
             }
         }

@@ -74,11 +74,11 @@ impl Play<'_> {
 
     /// Memory is a figure of a case; it is never judged by one difference.
     pub(super) fn note_weights(&mut self, weights: &[Memory]) {
-        let kinds: [(&str, fn(&Memory) -> Option<u64>); 2] =
-            [("rss", |memory| Some(memory.rss_kib)), ("pss", |memory| memory.pss_kib)];
-        for (name, weight) in kinds {
-            let samples: Vec<f64> =
-                weights.iter().filter_map(weight).map(|kib| kib as f64).collect();
+        let rss = weights.iter().map(|memory| memory.rss_kib as f64).collect();
+        let pss =
+            weights.iter().filter_map(|memory| memory.pss_kib).map(|kib| kib as f64).collect();
+        for (name, samples) in [("rss", rss), ("pss", pss)] {
+            let samples: Vec<f64> = samples;
             if let (Some(slope), Some(last)) = (trend::slope(&samples), samples.last()) {
                 self.played.figures.insert(format!("{name}_kib"), *last);
                 self.played.figures.insert(format!("{name}_kib_per_cycle"), slope);

@@ -86,7 +86,7 @@ impl Play<'_> {
     }
 }
 
-/// Tools from the result of `tools/list`, at most [`TOOLS_LIMIT`].
+/// Tools from the result of `tools/list`, at most 500.
 pub fn tools(result: &Value) -> Vec<Tool> {
     let listed = result["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
     listed.iter().take(TOOLS_LIMIT).filter_map(tool).collect()
