@@ -50,6 +50,8 @@ pub struct Heard {
     pub exited_at: Option<Instant>,
     /// The server's stdout has ended.
     pub stdout_ended: bool,
+    /// The server's stderr has ended.
+    pub stderr_ended: bool,
     /// A write failed.
     pub write_failed: Option<String>,
     /// Messages of any kind.
@@ -175,6 +177,9 @@ impl Heard {
             }
             Event::Ended { stream: crate::lifecycle::step::Stream::Stdout, .. } => {
                 self.stdout_ended = true;
+            }
+            Event::Ended { stream: crate::lifecycle::step::Stream::Stderr, .. } => {
+                self.stderr_ended = true;
             }
             Event::WriteFailed { cause } => self.write_failed = Some(cause.clone()),
             Event::Dropped { events } => self.dropped += *events,
