@@ -8,6 +8,9 @@ use crate::lifecycle::battery::{self, Call, Knowledge};
 use crate::lifecycle::scenario::{Expectation, FakeSpec, Scenario, Subject};
 use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
 
+/// Cycles of reconnecting and of calling, where the user names no number.
+pub const CYCLES: u32 = 20;
+
 /// The unit that is judged and repeated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
@@ -45,6 +48,29 @@ impl Choices {
     pub fn wants(&self, id: &str) -> bool {
         let named = |names: &[String]| names.iter().any(|name| names_id(name, id));
         (self.only.is_empty() || named(&self.only)) && !named(&self.skip)
+    }
+
+    /// The options that a repetition of a server's case needs to come to the same.
+    pub fn repeated(&self) -> String {
+        let mut options = String::new();
+        for call in &self.calls {
+            let given = match call.arguments.as_object().is_some_and(serde_json::Map::is_empty) {
+                true => call.tool.clone(),
+                false => format!("{}={}", call.tool, call.arguments),
+            };
+            options.push_str(&format!(" --call {}", shell_words(&[given])));
+        }
+        if self.cycles != CYCLES {
+            options.push_str(&format!(" --cycles {}", self.cycles));
+        }
+        if self.era != EraChoice::Auto {
+            options.push_str(&format!(" --era {}", self.era));
+        }
+        options + &self.bound()
+    }
+
+    fn bound(&self) -> String {
+        self.leak_timeout_ms.map_or_else(String::new, |ms| format!(" --leak-timeout {ms}ms"))
     }
 
     /// Names of the user that fit none of these ids.
@@ -98,12 +124,13 @@ pub fn battery(command: &[String], choices: &Choices, learned: &Learned, era: Er
 
 /// Ids of the whole battery, for messages and lists.
 pub fn battery_ids() -> Vec<Lifecycle> {
-    battery::stdio(&Knowledge { cycles: 20, ..Knowledge::default() })
+    battery::stdio(&Knowledge { cycles: CYCLES, ..Knowledge::default() })
 }
 
 fn server_case(lifecycle: Lifecycle, command: &[String], choices: &Choices, era: Era) -> Case {
     let words = shell_words(command);
-    let repeat = format!("scupper server --only {} -- {words}", lifecycle.id);
+    let options = choices.repeated();
+    let repeat = format!("scupper server --only {}{options} -- {words}", lifecycle.id);
     let subject = SubjectOrder::Server { command: command.to_vec() };
     let mut case = case(lifecycle, subject, words, choices, era, repeat);
     case.order.lenient_calls = true;
@@ -130,7 +157,7 @@ pub fn scenario(scenario: &Scenario, path: &str, choices: &Choices) -> Case {
         (_, EraChoice::Modern) => Era::Modern,
         _ => Era::Legacy,
     };
-    let repeat = format!("scupper run {path}");
+    let repeat = format!("scupper run{} {path}", choices.bound());
     let mut case = case(scenario.lifecycle.clone(), subject, words, choices, era, repeat);
     case.expect = Some(scenario.expect.clone());
     case
@@ -229,6 +256,33 @@ mod tests {
         assert!(names_id("stdio", "stdio/churn"));
         assert!(!names_id("chur", "stdio/churn"));
         assert!(!names_id("std", "stdio/churn"));
+    }
+
+    #[test]
+    fn a_repetition_says_what_was_chosen() {
+        let calls = [
+            Call { tool: "now".into(), arguments: serde_json::json!({}) },
+            Call { tool: "find".into(), arguments: serde_json::json!({ "text": "a b" }) },
+        ];
+        let mut choices = Choices {
+            only: vec!["stdio/churn".into()],
+            skip: Vec::new(),
+            kinds: BTreeSet::new(),
+            cycles: CYCLES,
+            era: EraChoice::Auto,
+            leak_timeout_ms: None,
+            start_timeout_ms: 30_000,
+            calls: Vec::new(),
+            program: "scupper".into(),
+        };
+        assert_eq!(choices.repeated(), "");
+        choices.calls = calls.into();
+        choices.cycles = 7;
+        choices.leak_timeout_ms = Some(1_000);
+        assert_eq!(
+            choices.repeated(),
+            r#" --call now --call 'find={"text":"a b"}' --cycles 7 --leak-timeout 1000ms"#
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
 use crate::lifecycle::battery::Call;
 use crate::lifecycle::step::EraChoice;
-use crate::plan::Choices;
+use crate::plan::{CYCLES, Choices};
 
 /// The leak gate for the Model Context Protocol: sinks MCP connections on purpose and checks that
 /// everything drains.
@@ -130,7 +130,7 @@ pub struct Common {
     #[arg(long = "probe", value_name = "KIND")]
     pub probes: Vec<String>,
     /// Cycles of reconnecting and of calling, the warm-up not counted
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = CYCLES, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub cycles: u32,
     /// Cases at once; when not given, one for each core and at least 2, for scenarios four for each
     /// core: they mostly wait
