@@ -110,10 +110,7 @@ impl Census {
         let number = inner.next_number;
         inner.next_number += 1;
         inner.rows.insert(number, stored);
-        Row {
-            census: self.clone(),
-            number,
-        }
+        Row { census: self.clone(), number }
     }
 
     /// Is nothing alive?

@@ -45,12 +45,7 @@ pub struct IllegalEvent {
 
 impl State {
     /// All states, in the order of a life.
-    pub const ALL: [State; 4] = [
-        State::Connecting,
-        State::Active,
-        State::Closing,
-        State::Closed,
-    ];
+    pub const ALL: [State; 4] = [State::Connecting, State::Active, State::Closing, State::Closed];
 
     /// The state after `event`.
     ///

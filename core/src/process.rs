@@ -41,10 +41,7 @@ pub struct ProcessId {
 
 impl ProcessId {
     pub(crate) fn new(pid: Pid, start_time_ticks: u64) -> Self {
-        Self {
-            pid: pid.as_raw_nonzero().get(),
-            start_time_ticks,
-        }
+        Self { pid: pid.as_raw_nonzero().get(), start_time_ticks }
     }
 
     /// The process that has the number `pid` now.
@@ -127,12 +124,7 @@ impl ProcessGroup {
             Ok((ProcessId::new(pid, start_time_ticks), pidfd))
         };
         match watch() {
-            Ok((id, pidfd)) => Ok(Self {
-                pid,
-                id,
-                pidfd,
-                reaped: false,
-            }),
+            Ok((id, pidfd)) => Ok(Self { pid, id, pidfd, reaped: false }),
             Err(error) => {
                 // Nobody else knows of the child yet; SIGKILL cannot be refused, so this is short.
                 kill_process_group(pid, Signal::KILL).ok();

@@ -240,9 +240,7 @@ impl TaskScope {
         let deadline = Instant::now() + patience;
         if timeout_at(deadline, self.tracker.wait()).await.is_err() {
             self.abort_all();
-            timeout_at(Instant::now() + ABORT_WAIT, self.tracker.wait())
-                .await
-                .ok();
+            timeout_at(Instant::now() + ABORT_WAIT, self.tracker.wait()).await.ok();
         }
         let mut ledger = lock(&self.ledger);
         let mut outcomes: Vec<TaskOutcome> = ledger.ended.drain(..).collect();
@@ -277,10 +275,7 @@ impl TaskScope {
         F: Future<Output = Result<(), TaskError>> + Send + 'static,
     {
         if self.token.is_cancelled() {
-            return Err(ScopeError::Closed {
-                scope: Arc::clone(&self.name),
-                task: name,
-            });
+            return Err(ScopeError::Closed { scope: Arc::clone(&self.name), task: name });
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return Err(ScopeError::NoRuntime { task: name });
@@ -289,11 +284,7 @@ impl TaskScope {
             let mut ledger = lock(&self.ledger);
             let number = ledger.next_number;
             ledger.next_number += 1;
-            let running = Running {
-                name: Arc::clone(&name),
-                spawned_at,
-                abort: None,
-            };
+            let running = Running { name: Arc::clone(&name), spawned_at, abort: None };
             ledger.running.insert(number, running);
             number
         };
@@ -302,9 +293,7 @@ impl TaskScope {
             number,
             ending: Ending::Aborted,
             report,
-            _row: self
-                .census
-                .enter(Kind::Task, name, format!("in {}", self.name), spawned_at),
+            _row: self.census.enter(Kind::Task, name, format!("in {}", self.name), spawned_at),
         };
         let token = self.token.clone();
         let handle = self.tracker.spawn_on(

@@ -59,11 +59,7 @@ impl StdioServer {
     pub fn new(command: Command) -> Self {
         let program = Path::new(command.program());
         let name = program.file_name().unwrap_or(program.as_os_str());
-        Self {
-            name: name.to_string_lossy().into(),
-            command,
-            settings: Settings::default(),
-        }
+        Self { name: name.to_string_lossy().into(), command, settings: Settings::default() }
     }
 
     /// Names it, for errors, traces and the census.
@@ -96,18 +92,13 @@ impl StdioServer {
         opened_at: &'static Location<'static>,
     ) -> Result<(StdioTransport, StdioHandle), SpawnError> {
         let spawned = self.command.spawn()?;
-        let connection = Connection::open(
-            Arc::clone(&self.name),
-            spawned,
-            self.settings,
-            census,
-            opened_at,
-        )
-        .map_err(|source| SpawnError::Refused {
-            program: self.command.program().to_string_lossy().into_owned(),
-            doing: "watching its pipes",
-            source,
-        })?;
+        let connection =
+            Connection::open(Arc::clone(&self.name), spawned, self.settings, census, opened_at)
+                .map_err(|source| SpawnError::Refused {
+                    program: self.command.program().to_string_lossy().into_owned(),
+                    doing: "watching its pipes",
+                    source,
+                })?;
         let transport = StdioTransport {
             lines: LineBuffer::new(self.settings.stdout_line_limit_bytes),
             chunk: vec![0; READ_CHUNK_BYTES],
@@ -196,9 +187,7 @@ pub struct StdioTransport {
 impl StdioTransport {
     /// Another handle on the connection.
     pub fn handle(&self) -> StdioHandle {
-        StdioHandle {
-            connection: Arc::clone(&self.connection),
-        }
+        StdioHandle { connection: Arc::clone(&self.connection) }
     }
 
     fn end_with(&self, cause: EndCause) {
@@ -355,10 +344,8 @@ fn encode(
     connection: &Connection,
     item: &TxJsonRpcMessage<RoleClient>,
 ) -> Result<Vec<u8>, StdioError> {
-    let mut line = serde_json::to_vec(item).map_err(|source| StdioError::Encode {
-        name: Arc::clone(&connection.name),
-        source,
-    })?;
+    let mut line = serde_json::to_vec(item)
+        .map_err(|source| StdioError::Encode { name: Arc::clone(&connection.name), source })?;
     line.push(b'\n');
     Ok(line)
 }

@@ -26,10 +26,7 @@ fn turn() -> MutexGuard<'static, ()> {
 }
 
 fn runtime() -> Runtime {
-    Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime")
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 /// Descriptor numbers and what they lead to; the one of the look itself left out.
@@ -108,9 +105,7 @@ fn a_dropped_client_leaves_nothing() {
     let before = descriptors();
     runtime.block_on(async {
         let census = Census::new();
-        let client = within(responder("sleep 4721 &", "").connect((), &census))
-            .await
-            .unwrap();
+        let client = within(responder("sleep 4721 &", "").connect((), &census)).await.unwrap();
         drop(client);
         assert_nothing_left(&before, "dropped");
         assert_eq!(census.dropped_without_close(), 1);
@@ -142,11 +137,7 @@ fn a_dropped_runtime_leaves_nothing_of_the_connections_it_served() {
         let census = Census::new();
         let runtime = match threads {
             0 => runtime(),
-            _ => Builder::new_multi_thread()
-                .worker_threads(threads)
-                .enable_all()
-                .build()
-                .unwrap(),
+            _ => Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap(),
         };
         let (client, handle) = runtime
             .block_on(async { connect(&responder("sleep 4722 &", "sleep 4722"), &census).await });
@@ -223,10 +214,9 @@ fn a_connect_cancelled_at_any_poll_leaves_nothing() {
     let runtime = runtime();
     let before = descriptors();
     runtime.block_on(async {
-        for (name, server) in [
-            ("responder", responder("sleep 4723 &", "")),
-            ("raw", responder("", "")),
-        ] {
+        for (name, server) in
+            [("responder", responder("sleep 4723 &", "")), ("raw", responder("", ""))]
+        {
             let census = Census::new();
             let mut polls = 0;
             loop {
@@ -242,12 +232,10 @@ fn a_connect_cancelled_at_any_poll_leaves_nothing() {
                                 pair.1
                             })
                     }
-                    _ => cancelled_after(polls, server.connect((), &census))
-                        .await
-                        .map(|client| {
-                            let client = client.unwrap();
-                            client.handle().clone()
-                        }),
+                    _ => cancelled_after(polls, server.connect((), &census)).await.map(|client| {
+                        let client = client.unwrap();
+                        client.handle().clone()
+                    }),
                 };
                 if let Ok(handle) = connected {
                     let _ = within(handle.close()).await;
@@ -273,10 +261,7 @@ fn a_close_cancelled_at_any_poll_leaves_nothing() {
         let servers = [
             ("graceful", responder("", "")),
             ("helper", responder("sleep 4724 &", "")),
-            (
-                "ignores stdin",
-                sh("exec sleep 4724").with_settings(hasty()),
-            ),
+            ("ignores stdin", sh("exec sleep 4724").with_settings(hasty())),
             ("ignores all", stubborn().with_settings(hasty())),
         ];
         for (name, server) in servers {
@@ -307,9 +292,7 @@ fn a_client_close_cancelled_at_any_poll_leaves_nothing() {
         let census = Census::new();
         for polls in 0.. {
             let what = format!("cancelled after {polls} polls");
-            let client = within(responder("", "").connect((), &census))
-                .await
-                .unwrap();
+            let client = within(responder("", "").connect((), &census)).await.unwrap();
             let closed = cancelled_after(polls, client.close()).await;
             assert_nothing_left(&before, &what);
             settle(&what, || (census.is_empty(), census.to_string())).await;
@@ -363,10 +346,8 @@ fn stray_descriptors_of_the_host_do_not_reach_the_server() {
     rustix::io::fcntl_setfd(&high, rustix::io::FdFlags::empty()).unwrap();
     runtime().block_on(async {
         let census = Census::new();
-        let (transport, handle) = spawn(
-            &sh("exec >&2; ls /proc/$$/fd; echo listed; exit 0"),
-            &census,
-        );
+        let (transport, handle) =
+            spawn(&sh("exec >&2; ls /proc/$$/fd; echo listed; exit 0"), &census);
         said(&handle, "listed").await;
         assert_eq!(handle.stderr_tail().lines, ["0", "1", "2", "listed"]);
         let _ = within(handle.close()).await;

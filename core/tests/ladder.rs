@@ -25,11 +25,7 @@ async fn a_well_behaved_server_is_closed_by_end_of_stdin_and_reaped() {
     let teardown = within(handle.close()).await;
 
     let rungs: Vec<Rung> = teardown.rungs.iter().map(|(rung, _)| *rung).collect();
-    assert_eq!(
-        rungs,
-        [Rung::StdinClosed, Rung::Exited, Rung::Swept, Rung::Reaped],
-        "{teardown}"
-    );
+    assert_eq!(rungs, [Rung::StdinClosed, Rung::Exited, Rung::Swept, Rung::Reaped], "{teardown}");
     assert_eq!(teardown.exit, Some(Exit::Code(0)));
     assert_eq!(teardown.cause, EndCause::Closed);
     assert!(teardown.is_complete() && !teardown.was_forced() && teardown.swept.is_empty());
@@ -67,15 +63,9 @@ async fn a_server_that_ignores_sigterm_too_is_killed_after_the_second_grace() {
 
     let teardown = within(handle.close()).await;
 
-    let (term, kill) = (
-        teardown.at(Rung::Terminated).unwrap(),
-        teardown.at(Rung::Killed).unwrap(),
-    );
+    let (term, kill) = (teardown.at(Rung::Terminated).unwrap(), teardown.at(Rung::Killed).unwrap());
     let grace = brisk().second_grace;
-    assert!(
-        kill - term >= grace && kill - term < grace + SLACK,
-        "{teardown}"
-    );
+    assert!(kill - term >= grace && kill - term < grace + SLACK, "{teardown}");
     assert_eq!(teardown.exit, Some(Exit::Signal(9)));
     assert!(teardown.was_forced() && teardown.is_complete());
     assert_group_gone(&handle);
@@ -97,10 +87,7 @@ async fn a_helper_left_after_a_graceful_exit_is_swept_and_named() {
     assert!(!teardown.was_forced());
     let swept: Vec<&str> = teardown.swept.iter().map(|m| &*m.command).collect();
     assert_eq!(swept, ["sleep 4711"]);
-    settle("helper gone", || {
-        (!teardown.swept[0].process.is_alive(), ())
-    })
-    .await;
+    settle("helper gone", || (!teardown.swept[0].process.is_alive(), ())).await;
     within(client.waiting()).await.unwrap();
     assert_empty(&census);
 }
@@ -166,11 +153,8 @@ async fn rmcp_close_and_handle_close_tell_the_same_and_the_second_is_idle() {
 
 #[tokio::test]
 async fn closes_from_several_threads_tell_the_same() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let closers = runtime.spawn(async {
         let census = Census::new();
         let (transport, handle) = spawn(&sh("exec sleep 1000"), &census);
@@ -212,10 +196,7 @@ async fn a_stopped_server_is_ended_too() {
     let census = Census::new();
     let (transport, handle) = spawn(&sh("kill -STOP $$; exec sleep 1000"), &census);
     let teardown = within(handle.close()).await;
-    assert!(
-        teardown.was_forced() && teardown.is_complete(),
-        "{teardown}"
-    );
+    assert!(teardown.was_forced() && teardown.is_complete(), "{teardown}");
     drop(transport);
     assert_empty(&census);
 }

@@ -10,10 +10,7 @@ fn the_transition_table_is_as_agreed() {
 #[test]
 fn an_illegal_event_names_state_and_event() {
     let error = State::Closed.on(Event::Used).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "used is illegal on a connection that is closed"
-    );
+    assert_eq!(error.to_string(), "used is illegal on a connection that is closed");
 }
 
 #[test]
@@ -27,9 +24,9 @@ fn every_life_ends_closed_whatever_happens() {
         reached.extend(Event::ALL.iter().filter_map(|event| state.on(*event).ok()));
     }
     assert!(State::ALL.iter().all(|state| reached.contains(state)));
-    assert!(Event::ALL.iter().all(|event| {
-        !State::Closed
-            .on(*event)
-            .is_ok_and(|next| next != State::Closed)
-    }));
+    assert!(
+        Event::ALL
+            .iter()
+            .all(|event| { !State::Closed.on(*event).is_ok_and(|next| next != State::Closed) })
+    );
 }

@@ -23,12 +23,8 @@ async fn close_waits_and_tells_every_ending() {
     let scope = TaskScope::new("test", &census);
     let token = scope.token().clone();
     scope.spawn("finishes", async { Ok(()) }).unwrap();
-    scope
-        .spawn("fails", async { Err("broken".into()) })
-        .unwrap();
-    scope
-        .spawn("panics", async { panic!("at the disco") })
-        .unwrap();
+    scope.spawn("fails", async { Err("broken".into()) }).unwrap();
+    scope.spawn("panics", async { panic!("at the disco") }).unwrap();
     scope
         .spawn("obeys", async move {
             token.cancelled().await;
@@ -69,10 +65,7 @@ async fn a_task_that_blocks_its_thread_is_reported_and_stays_in_the_census() {
 
     let outcomes = scope.close(SOON).await;
 
-    assert!(matches!(
-        ending(&outcomes, "blocks"),
-        Ending::TimedOut | Ending::Aborted
-    ));
+    assert!(matches!(ending(&outcomes, "blocks"), Ending::TimedOut | Ending::Aborted));
     drop(release);
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
     while !census.is_empty() {
@@ -100,25 +93,15 @@ async fn readiness_reaches_the_caller() {
 async fn an_error_before_readiness_reaches_the_caller() {
     let census = Census::new();
     let scope = TaskScope::new("test", &census);
-    let ready = scope
-        .start("listener", |_ready| async { Err("address in use".into()) })
-        .unwrap();
+    let ready = scope.start("listener", |_ready| async { Err("address in use".into()) }).unwrap();
     let error = ready.await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "task `listener` ended before it was ready: failed: address in use"
     );
-    assert!(matches!(
-        error,
-        ScopeError::NotReady {
-            source: Some(_),
-            ..
-        }
-    ));
+    assert!(matches!(error, ScopeError::NotReady { source: Some(_), .. }));
 
-    let panics = scope
-        .start("panics", |_ready| async { panic!("early") })
-        .unwrap();
+    let panics = scope.start("panics", |_ready| async { panic!("early") }).unwrap();
     let error = panics.await.unwrap_err().to_string();
     assert!(error.ends_with("panicked: early"), "{error}");
     scope.close(SOON).await;
@@ -130,10 +113,7 @@ async fn a_cancelled_scope_takes_no_tasks() {
     let scope = TaskScope::new("test", &census);
     scope.cancel();
     let error = scope.spawn("late", async { Ok(()) }).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "spawning task `late`: scope `test` is closed"
-    );
+    assert_eq!(error.to_string(), "spawning task `late`: scope `test` is closed");
     assert!(census.is_empty());
 }
 
@@ -157,28 +137,19 @@ fn outside_a_runtime_spawning_is_an_error_and_a_runtime_that_ends_is_an_abort() 
     let error = scope.spawn("early", async { Ok(()) }).unwrap_err();
     assert!(matches!(error, ScopeError::NoRuntime { .. }), "{error}");
 
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { scope.spawn("forever", pending()).unwrap() });
     drop(runtime);
     assert!(census.is_empty(), "{census}");
 
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let outcomes = runtime.block_on(scope.close(SOON));
     assert!(matches!(ending(&outcomes, "forever"), Ending::Aborted));
 }
 
 #[test]
 fn the_census_tells_what_is_alive_and_where_it_was_opened() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let census = Census::new();
         assert_eq!(census.to_string(), "nothing is alive");

@@ -16,9 +16,7 @@ use support::*;
 #[tokio::test]
 async fn a_client_connects_calls_and_closes() {
     let census = Census::new();
-    let client = within(responder("", "").connect((), &census))
-        .await
-        .unwrap();
+    let client = within(responder("", "").connect((), &census)).await.unwrap();
     let server = client.peer_info().unwrap().server_info.clone().unwrap();
     assert_eq!(server.name, "sh");
     assert!(within(client.list_all_tools()).await.unwrap().is_empty());
@@ -37,10 +35,7 @@ async fn the_census_names_the_line_that_opened_a_server() {
     for row in census.rows() {
         let at = row.opened_at;
         let in_core = at.file().ends_with("connection.rs");
-        assert!(
-            in_core || (at.file().ends_with("stdio.rs") && at.line() == line),
-            "{census}"
-        );
+        assert!(in_core || (at.file().ends_with("stdio.rs") && at.line() == line), "{census}");
     }
     assert!(census.to_string().contains("alpha"), "{census}");
     let _ = within(client.close()).await;
@@ -60,9 +55,7 @@ async fn a_broken_pipe_ends_the_connection_at_once() {
     assert_eq!(handle.state(), State::Closing);
     let error = within(transport.send(message("x"))).await.unwrap_err();
     assert!(
-        error
-            .to_string()
-            .ends_with("the connection has ended (the server closed its stdin)"),
+        error.to_string().ends_with("the connection has ended (the server closed its stdin)"),
         "{error}"
     );
     within(transport.close()).await.unwrap();
@@ -105,10 +98,7 @@ async fn the_longest_waits_do_not_overflow() {
 #[tokio::test]
 async fn a_drop_that_may_not_wait_kills_all_the_same_and_says_so() {
     let census = Census::new();
-    let settings = Settings {
-        drop_wait: Duration::ZERO,
-        ..brisk()
-    };
+    let settings = Settings { drop_wait: Duration::ZERO, ..brisk() };
     let (transport, handle) = spawn(&sh("exec sleep 1000").with_settings(settings), &census);
     drop(transport);
     let teardown = handle.outcome().unwrap();
@@ -122,9 +112,7 @@ async fn the_death_of_the_server_fails_a_call_at_once() {
     let census = Census::new();
     let (client, handle) = connect(&responder("", ""), &census).await;
     let asked = Instant::now();
-    within(client.list_all_prompts())
-        .await
-        .expect_err("the server exits on this");
+    within(client.list_all_prompts()).await.expect_err("the server exits on this");
     assert!(asked.elapsed() < Duration::from_secs(1));
     let teardown = within(handle.closed()).await;
     assert_eq!(teardown.exit, Some(Exit::Code(7)), "{teardown}");
@@ -138,9 +126,7 @@ async fn the_death_of_the_server_is_seen_although_a_helper_holds_its_pipes() {
     let (client, handle) = connect(&responder("sleep 4713 &", ""), &census).await;
     helpers_sleep(&handle, 1).await;
     let asked = Instant::now();
-    within(client.list_all_prompts())
-        .await
-        .expect_err("the server exits on this");
+    within(client.list_all_prompts()).await.expect_err("the server exits on this");
     assert!(asked.elapsed() < Duration::from_secs(1));
     let teardown = within(handle.closed()).await;
     assert_eq!(teardown.cause, EndCause::ServerExited, "{teardown}");
@@ -194,11 +180,7 @@ async fn use_after_close_is_an_error() {
 async fn a_flood_of_stderr_is_drained_and_bounded() {
     let census = Census::new();
     let before = "i=0; while [ $i -lt 20000 ]; do echo \"$i ........................................\" >&2; i=$((i+1)); done";
-    let settings = Settings {
-        stderr_lines: 10,
-        stderr_line_limit_bytes: 8,
-        ..brisk()
-    };
+    let settings = Settings { stderr_lines: 10, stderr_line_limit_bytes: 8, ..brisk() };
     let server = responder(before, "").with_settings(settings);
     let (client, handle) = connect(&server, &census).await;
     settle("all read", || {
@@ -217,21 +199,14 @@ async fn a_flood_of_stderr_is_drained_and_bounded() {
 #[tokio::test]
 async fn an_endless_line_ends_the_connection() {
     let census = Census::new();
-    let settings = Settings {
-        stdout_line_limit_bytes: 100_000,
-        ..brisk()
-    };
+    let settings = Settings { stdout_line_limit_bytes: 100_000, ..brisk() };
     let server = sh("exec tr '\\0' 'x' </dev/zero").with_settings(settings);
     let (mut transport, handle) = spawn(&server, &census);
     assert!(within(transport.receive()).await.is_none());
     within(transport.close()).await.unwrap();
     let teardown = handle.outcome().unwrap();
     assert_eq!(teardown.cause, EndCause::LineTooLong(100_000));
-    assert!(
-        teardown
-            .to_string()
-            .contains("a line of more than 100000 bytes")
-    );
+    assert!(teardown.to_string().contains("a line of more than 100000 bytes"));
     assert_empty(&census);
 }
 
@@ -250,20 +225,12 @@ async fn lines_that_are_no_message_are_skipped_and_counted() {
 #[tokio::test]
 async fn a_backlog_has_a_limit() {
     let census = Census::new();
-    let settings = Settings {
-        stdin_backlog_limit_bytes: 300_000,
-        ..brisk()
-    };
+    let settings = Settings { stdin_backlog_limit_bytes: 300_000, ..brisk() };
     let (mut transport, handle) = spawn(&sh("exec sleep 1000").with_settings(settings), &census);
     let text = "x".repeat(200_000);
     let first = tokio::spawn(transport.send(message(&text)));
     let error = within(transport.send(message(&text))).await.unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("does not read its stdin (limit 300000"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("does not read its stdin (limit 300000"), "{error}");
     let _ = within(handle.close()).await;
     within(first).await.unwrap().unwrap_err();
     drop(transport);
@@ -281,10 +248,7 @@ async fn a_cancelled_send_tears_no_line() {
     let long = message(&"x".repeat(150_000));
     let length = serde_json::to_string(&long).unwrap().len().to_string();
     let cut = tokio::time::timeout(Duration::from_millis(50), transport.send(long)).await;
-    assert!(
-        cut.is_err(),
-        "the pipe is full, so the send was cut in the middle"
-    );
+    assert!(cut.is_err(), "the pipe is full, so the send was cut in the middle");
     std::fs::write(&go, "").unwrap();
     within(transport.send(message("y"))).await.unwrap();
     said(&handle, &length).await;
@@ -300,10 +264,7 @@ async fn a_missing_command_says_where_it_was_looked_for() {
     let census = Census::new();
     let command = Command::new("no-such-server").env("PATH", "/usr/bin:/opt/none");
     let error = StdioServer::new(command).spawn(&census).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "no executable `no-such-server`; looked in /usr/bin, /opt/none"
-    );
+    assert_eq!(error.to_string(), "no executable `no-such-server`; looked in /usr/bin, /opt/none");
     assert_empty(&census);
 }
 
@@ -311,22 +272,12 @@ async fn a_missing_command_says_where_it_was_looked_for() {
 async fn a_command_that_cannot_be_executed_is_an_error_at_once() {
     let census = Census::new();
     for path in ["/", "/no/such/file"] {
-        let error = StdioServer::new(Command::new(path))
-            .spawn(&census)
-            .unwrap_err();
+        let error = StdioServer::new(Command::new(path)).spawn(&census).unwrap_err();
         assert!(matches!(error, SpawnError::Refused { .. }), "{error}");
-        assert_eq!(
-            error.to_string(),
-            format!("starting `{path}`: executing it")
-        );
+        assert_eq!(error.to_string(), format!("starting `{path}`: executing it"));
     }
-    let error = StdioServer::new(Command::new("sh").arg("a\0b"))
-        .spawn(&census)
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "starting `sh`: an argument holds a NUL byte"
-    );
+    let error = StdioServer::new(Command::new("sh").arg("a\0b")).spawn(&census).unwrap_err();
+    assert_eq!(error.to_string(), "starting `sh`: an argument holds a NUL byte");
     assert_empty(&census);
 }
 
@@ -380,10 +331,7 @@ async fn a_server_that_refuses_the_handshake_is_closed_not_killed() {
 #[tokio::test]
 async fn a_server_that_never_answers_is_closed_after_the_wait() {
     let census = Census::new();
-    let settings = Settings {
-        connect_wait: Duration::from_millis(100),
-        ..brisk()
-    };
+    let settings = Settings { connect_wait: Duration::from_millis(100), ..brisk() };
     let server = sh("while read -r line; do :; done; exit 6").with_settings(settings);
     let error = within(server.connect((), &census)).await.unwrap_err();
     let ConnectError::TimedOut { ended, .. } = &error else {
@@ -414,9 +362,7 @@ async fn a_status_taken_by_another_waiter_is_unknown_and_nothing_is_left() {
 #[tokio::test]
 async fn closing_many_takes_as_long_as_the_slowest() {
     let census = Census::new();
-    let servers: Vec<_> = (0..8)
-        .map(|_| spawn(&sh("exec sleep 1000"), &census))
-        .collect();
+    let servers: Vec<_> = (0..8).map(|_| spawn(&sh("exec sleep 1000"), &census)).collect();
     let began = Instant::now();
     let closes: Vec<_> = servers
         .iter()
@@ -429,11 +375,7 @@ async fn closing_many_takes_as_long_as_the_slowest() {
         let teardown = within(close).await.unwrap();
         assert!(teardown.at(Rung::Terminated).is_some());
     }
-    assert!(
-        began.elapsed() < 3 * brisk().first_grace,
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < 3 * brisk().first_grace, "{:?}", began.elapsed());
     drop(servers);
     assert_empty(&census);
 }

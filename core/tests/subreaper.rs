@@ -20,10 +20,7 @@ fn assert_no_descendant() {
 #[test]
 fn a_subreaper_is_left_without_any_descendant() {
     set_child_subreaper(Some(getpid())).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let census = Census::new();
         let helpers = "for i in 1 2 3; do (sleep 4730 & sleep 4730 & wait) & done; (sleep 0 &)";
@@ -31,10 +28,7 @@ fn a_subreaper_is_left_without_any_descendant() {
         let (client, handle) = connect(&responder(helpers, ""), &census).await;
         let teardown = within(handle.close()).await;
         assert_no_descendant();
-        assert!(
-            !teardown.was_forced() && teardown.is_complete(),
-            "{teardown}"
-        );
+        assert!(!teardown.was_forced() && teardown.is_complete(), "{teardown}");
         within(client.waiting()).await.unwrap();
 
         let stubborn = format!("trap '' TERM; {helpers}; while :; do sleep 1; done");

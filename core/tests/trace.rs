@@ -59,10 +59,7 @@ impl Visit for Message {
 fn each_server_opened_closed_killed_or_dropped_is_one_line() {
     let lines = Lines::default();
     let _guard = tracing::subscriber::set_default(lines.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let census = Census::new();
         let (transport, handle) = spawn(&responder("", ""), &census);
@@ -80,11 +77,7 @@ fn each_server_opened_closed_killed_or_dropped_is_one_line() {
         drop(transport);
         assert_eq!(
             lines.take(),
-            [
-                "INFO server opened",
-                "WARN dropped without close",
-                "WARN server killed"
-            ]
+            ["INFO server opened", "WARN dropped without close", "WARN server killed"]
         );
     });
 }

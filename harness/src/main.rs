@@ -4,10 +4,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use harness::cell;
-use harness::cli::arguments::{Arguments, Command, fake_options};
+use harness::cli::arguments::{Arguments, Command, FakeArguments, fake_options};
 use harness::cli::{Ended, Refusal, run, server, show};
 use harness::lifecycle::scenario::FakeSpec;
 use harness::peer::fake;
+
+/// Name of the reference server among the fakes.
+const REFERENCE: &str = "reference";
 
 fn main() -> ExitCode {
     let raw: Vec<String> =
@@ -22,11 +25,24 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => run::replay(&arguments),
         Command::List(arguments) => show::list(arguments.what),
         Command::Doctor => show::doctor(),
-        Command::Fake(arguments) => fake_options(&arguments.options).and_then(|options| {
-            fake::run(&FakeSpec { name: arguments.name, fixed: arguments.fixed, options })
-                .map_err(|error| Refusal::usage(error.to_string()))
-        }),
+        Command::Fake(arguments) => be(&arguments),
     })
+}
+
+/// Becomes a server of ours.
+fn be(arguments: &FakeArguments) -> Ended {
+    let options = fake_options(&arguments.options)?;
+    if arguments.name == REFERENCE {
+        #[cfg(feature = "core")]
+        return harness::peer::reference::run()
+            .map_err(|error| Refusal::ours(format!("the reference server: {error}")));
+        #[cfg(not(feature = "core"))]
+        return Err(Refusal::usage(
+            "this build has no reference server on rmcp (feature `core`); `plain` is our own",
+        ));
+    }
+    fake::run(&FakeSpec { name: arguments.name.clone(), fixed: arguments.fixed, options })
+        .map_err(|error| Refusal::usage(error.to_string()))
 }
 
 fn code(ended: Ended) -> ExitCode {

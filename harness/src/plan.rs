@@ -8,8 +8,10 @@ use crate::lifecycle::battery::{self, Call, Knowledge};
 use crate::lifecycle::scenario::{Expectation, FakeSpec, Scenario, Subject};
 use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
 
-/// Cycles of reconnecting and of calling, where the user names no number.
+/// Cycles of reconnecting and of calling where the user names none.
 pub const CYCLES: u32 = 20;
+/// How long a server may take to answer the handshake where the user says nothing.
+pub const START_TIMEOUT_MS: u64 = 30_000;
 
 /// The unit that is judged and repeated.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,29 +52,6 @@ impl Choices {
         (self.only.is_empty() || named(&self.only)) && !named(&self.skip)
     }
 
-    /// The options that a repetition of a server's case needs to come to the same.
-    pub fn repeated(&self) -> String {
-        let mut options = String::new();
-        for call in &self.calls {
-            let given = match call.arguments.as_object().is_some_and(serde_json::Map::is_empty) {
-                true => call.tool.clone(),
-                false => format!("{}={}", call.tool, call.arguments),
-            };
-            options.push_str(&format!(" --call {}", shell_words(&[given])));
-        }
-        if self.cycles != CYCLES {
-            options.push_str(&format!(" --cycles {}", self.cycles));
-        }
-        if self.era != EraChoice::Auto {
-            options.push_str(&format!(" --era {}", self.era));
-        }
-        options + &self.bound()
-    }
-
-    fn bound(&self) -> String {
-        self.leak_timeout_ms.map_or_else(String::new, |ms| format!(" --leak-timeout {ms}ms"))
-    }
-
     /// Names of the user that fit none of these ids.
     pub fn unmatched<'a>(&'a self, ids: &[&str]) -> Vec<&'a str> {
         let fits = |name: &&String| !ids.iter().any(|id| names_id(name, id));
@@ -106,7 +85,12 @@ pub fn battery(command: &[String], choices: &Choices, learned: &Learned, era: Er
             calls.push(call);
         }
     }
-    let in_flight = calls.first().cloned();
+    // The user's own call first, then one that surely lasts, then any.
+    let mut lasting = learned.tools.iter().filter(|tool| tool.callable).filter_map(|tool| {
+        Some(Call { tool: tool.name.clone(), arguments: tool.lasting.clone()? })
+    });
+    let in_flight =
+        choices.calls.first().cloned().or_else(|| lasting.next()).or(calls.first().cloned());
     let known = Knowledge { calls, in_flight, cycles: choices.cycles };
     battery::stdio(&known)
         .into_iter()
@@ -117,6 +101,7 @@ pub fn battery(command: &[String], choices: &Choices, learned: &Learned, era: Er
             if choices.leak_timeout_ms.is_none() {
                 case.order.patience = Patience::calibrated(learned.exit_ms);
             }
+            case.order.patience = case.order.patience.with_start(learned.start_ms);
             case
         })
         .collect()
@@ -129,12 +114,47 @@ pub fn battery_ids() -> Vec<Lifecycle> {
 
 fn server_case(lifecycle: Lifecycle, command: &[String], choices: &Choices, era: Era) -> Case {
     let words = shell_words(command);
-    let options = choices.repeated();
-    let repeat = format!("scupper server --only {}{options} -- {words}", lifecycle.id);
+    let repeat = server_command(Some(&lifecycle.id), command, choices);
     let subject = SubjectOrder::Server { command: command.to_vec() };
     let mut case = case(lifecycle, subject, words, choices, era, repeat);
     case.order.lenient_calls = true;
     case
+}
+
+/// The command that judges a server the same way again, of one lifecycle or all that were chosen.
+pub fn server_command(only: Option<&str>, command: &[String], choices: &Choices) -> String {
+    let mut words: Vec<String> = vec!["scupper".into(), "server".into()];
+    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+    match only {
+        Some(id) => option("--only", id.to_owned()),
+        None => {
+            choices.only.iter().for_each(|id| option("--only", id.clone()));
+            choices.skip.iter().for_each(|id| option("--skip", id.clone()));
+        }
+    }
+    if choices.kinds.len() < Kind::ALL.len() {
+        let kinds: Vec<&str> = choices.kinds.iter().map(|kind| kind.as_str()).collect();
+        option("--probe", kinds.join(","));
+    }
+    if choices.cycles != CYCLES {
+        option("--cycles", choices.cycles.to_string());
+    }
+    if choices.era != EraChoice::Auto {
+        option("--era", choices.era.as_str().to_owned());
+    }
+    if let Some(bound) = choices.leak_timeout_ms {
+        option("--leak-timeout", format!("{bound}ms"));
+    }
+    if choices.start_timeout_ms != START_TIMEOUT_MS {
+        option("--start-timeout", format!("{}ms", choices.start_timeout_ms));
+    }
+    for Call { tool, arguments } in &choices.calls {
+        let plain = arguments.as_object().is_some_and(serde_json::Map::is_empty);
+        option("--call", if plain { tool.clone() } else { format!("{tool}={arguments}") });
+    }
+    words.push("--".into());
+    words.extend(command.iter().cloned());
+    shell_words(&words)
 }
 
 /// A scenario from a file as a case.
@@ -149,7 +169,9 @@ pub fn scenario(scenario: &Scenario, path: &str, choices: &Choices) -> Case {
         }
         Subject::Core(peer) => {
             let command = fake_command(&choices.program, peer);
-            (SubjectOrder::Core { command }, format!("core, facing {}", fake_words(peer)))
+            let plain = FakeSpec { name: "plain".into(), ..FakeSpec::default() };
+            let warm_up = fake_command(&choices.program, &plain);
+            (SubjectOrder::Core { command, warm_up }, format!("core, facing {}", fake_words(peer)))
         }
     };
     let era = match (choices.era, scenario.lifecycle.era) {
@@ -157,7 +179,7 @@ pub fn scenario(scenario: &Scenario, path: &str, choices: &Choices) -> Case {
         (_, EraChoice::Modern) => Era::Modern,
         _ => Era::Legacy,
     };
-    let repeat = format!("scupper run{} {path}", choices.bound());
+    let repeat = format!("scupper run {path}");
     let mut case = case(scenario.lifecycle.clone(), subject, words, choices, era, repeat);
     case.expect = Some(scenario.expect.clone());
     case
@@ -259,29 +281,32 @@ mod tests {
     }
 
     #[test]
-    fn a_repetition_says_what_was_chosen() {
-        let calls = [
-            Call { tool: "now".into(), arguments: serde_json::json!({}) },
-            Call { tool: "find".into(), arguments: serde_json::json!({ "text": "a b" }) },
-        ];
+    fn the_command_that_repeats_a_case_names_all_that_shapes_it() {
+        let call = |arguments| Call { tool: "t".into(), arguments };
         let mut choices = Choices {
-            only: vec!["stdio/churn".into()],
+            only: vec!["stdio".into()],
             skip: Vec::new(),
-            kinds: BTreeSet::new(),
+            kinds: Kind::ALL.iter().copied().collect(),
             cycles: CYCLES,
             era: EraChoice::Auto,
             leak_timeout_ms: None,
-            start_timeout_ms: 30_000,
+            start_timeout_ms: START_TIMEOUT_MS,
             calls: Vec::new(),
-            program: "scupper".into(),
+            program: String::new(),
         };
-        assert_eq!(choices.repeated(), "");
-        choices.calls = calls.into();
-        choices.cycles = 7;
-        choices.leak_timeout_ms = Some(1_000);
+        let command = ["server".to_owned()];
+        let said = server_command(None, &command, &choices);
+        assert_eq!(said, "scupper server --only stdio -- server");
+        choices.cycles = 6;
+        choices.kinds = [Kind::Process, Kind::Fd].into();
+        choices.era = EraChoice::Modern;
+        choices.leak_timeout_ms = Some(500);
+        choices.calls = vec![call(serde_json::json!({})), call(serde_json::json!({ "ms": 3 }))];
+        let said = server_command(Some("stdio/churn"), &command, &choices);
         assert_eq!(
-            choices.repeated(),
-            r#" --call now --call 'find={"text":"a b"}' --cycles 7 --leak-timeout 1000ms"#
+            said,
+            "scupper server --only stdio/churn --probe process,fd --cycles 6 --era 2026-07-28 \
+             --leak-timeout 500ms --call t --call 't={\"ms\":3}' -- server"
         );
     }
 

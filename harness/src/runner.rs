@@ -8,6 +8,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::cell::contain;
 use crate::cell::host::{Cell, Lifeline, strongest_tier};
 use crate::cell::protocol::{CellEvent, Learned};
 use crate::ledger::verdict::{CaseReport, Tier};
@@ -15,6 +16,8 @@ use crate::plan::Case;
 
 /// How often an interrupt is looked for while cells work.
 const INTERRUPT_LOOK: Duration = Duration::from_millis(50);
+/// Longest time that ending what a lost cell has left may take.
+const DRAIN_BOUND: Duration = Duration::from_secs(10);
 
 /// Runs cases.
 pub struct Runner {
@@ -137,6 +140,13 @@ impl Runner {
             (None, None) if self.interrupted() => Outcome::NotJudged("interrupted".into()),
             (None, None) => Outcome::NotJudged("the cell died before it told a verdict".into()),
         })
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // No cell is left by now. What is, outlived a sentinel and its cell that died together.
+        contain::drain(DRAIN_BOUND);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use procfs::Current;
+
 /// First pause between two looks.
 const FIRST_PAUSE: Duration = Duration::from_micros(500);
 /// Longest pause between two looks.
@@ -40,10 +42,8 @@ pub fn settle(deadline: Instant, mut quiet: impl FnMut() -> bool) -> Settled {
 /// Runnable tasks per core over the last minute (proc_loadavg(5)); 1 where it cannot be read.
 pub fn load_per_core() -> f64 {
     let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
-    std::fs::read_to_string("/proc/loadavg")
-        .ok()
-        .and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok())
-        .map_or(1.0, |load| load / cores)
+    let load = procfs::LoadAverage::current();
+    load.map_or(1.0, |load| f64::from(load.one) / cores)
 }
 
 #[cfg(test)]

@@ -61,11 +61,9 @@ pub enum SpawnError {
 fn show_places(searched: &[PathBuf]) -> String {
     match searched {
         [] => "no directory, because PATH is empty".to_owned(),
-        places => places
-            .iter()
-            .map(|place| place.display().to_string())
-            .collect::<Vec<_>>()
-            .join(", "),
+        places => {
+            places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 
@@ -167,11 +165,7 @@ impl Command {
         let path = self.find(&environment)?;
         let refused = |doing| {
             let program = program.clone();
-            move |source| SpawnError::Refused {
-                program,
-                doing,
-                source,
-            }
+            move |source| SpawnError::Refused { program, doing, source }
         };
 
         let (stdin_read, stdin) = pipe().map_err(refused("making its stdin"))?;
@@ -208,20 +202,11 @@ impl Command {
             arguments: &arguments,
             environment: &environment,
             directory: directory.as_deref(),
-            stdio: [
-                stdin_read.as_fd(),
-                stdout_write.as_fd(),
-                stderr_write.as_fd(),
-            ],
+            stdio: [stdin_read.as_fd(), stdout_write.as_fd(), stderr_write.as_fd()],
         })
         .map_err(refused("executing it"))?;
         let group = ProcessGroup::adopt(pid).map_err(refused("watching it by pidfd"))?;
-        Ok(Spawned {
-            group,
-            stdin,
-            stdout,
-            stderr,
-        })
+        Ok(Spawned { group, stdin, stdout, stderr })
     }
 
     fn environment(&self) -> BTreeMap<OsString, OsString> {

@@ -90,11 +90,7 @@ pub(super) fn group_of(pid: Pid) -> io::Result<i32> {
 }
 
 fn pointers(strings: &[CString]) -> Vec<*mut c_char> {
-    strings
-        .iter()
-        .map(|string| string.as_ptr().cast_mut())
-        .chain([ptr::null_mut()])
-        .collect()
+    strings.iter().map(|string| string.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect()
 }
 
 /// The `posix_spawn` family returns the error number instead of setting `errno`.
@@ -180,21 +176,13 @@ impl Attributes {
         unsafe {
             libc::sigemptyset(none.as_mut_ptr());
             libc::sigemptyset(default.as_mut_ptr());
-            for signal in [
-                libc::SIGPIPE,
-                libc::SIGTERM,
-                libc::SIGINT,
-                libc::SIGQUIT,
-                libc::SIGCHLD,
-            ] {
+            for signal in [libc::SIGPIPE, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGCHLD]
+            {
                 libc::sigaddset(default.as_mut_ptr(), signal);
             }
             check(libc::posix_spawnattr_setpgroup(pointer, 0))?;
             check(libc::posix_spawnattr_setsigmask(pointer, none.as_ptr()))?;
-            check(libc::posix_spawnattr_setsigdefault(
-                pointer,
-                default.as_ptr(),
-            ))?;
+            check(libc::posix_spawnattr_setsigdefault(pointer, default.as_ptr()))?;
             check(libc::posix_spawnattr_setflags(pointer, flags))?;
         }
         Ok(attributes)

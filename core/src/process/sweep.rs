@@ -71,11 +71,8 @@ pub(super) fn living_members(leader: Pid) -> io::Result<Vec<Member>> {
     let mut members = Vec::new();
     let own = getpid();
     for entry in fs::read_dir("/proc")? {
-        let Some(pid) = entry?
-            .file_name()
-            .to_str()
-            .and_then(|n| n.parse().ok())
-            .and_then(Pid::from_raw)
+        let Some(pid) =
+            entry?.file_name().to_str().and_then(|n| n.parse().ok()).and_then(Pid::from_raw)
         else {
             continue;
         };

@@ -72,12 +72,7 @@ impl StdioServer {
         service: S,
         census: &Census,
     ) -> impl Future<Output = Result<StdioClient<S>, ConnectError>> + Send {
-        self.connect_at(
-            service,
-            ClientLifecycleMode::Initialize,
-            census,
-            Location::caller(),
-        )
+        self.connect_at(service, ClientLifecycleMode::Initialize, census, Location::caller())
     }
 
     /// As [`connect`](Self::connect), with another handshake: MCP 2026-07-28 discovers instead of
@@ -117,10 +112,8 @@ impl StdioServer {
             Ok(Err(error)) => Some(Box::new(error)),
             Err(_) => None,
         };
-        let ended = Box::new(EndedEarly {
-            teardown: handle.close().await,
-            stderr: handle.stderr_tail(),
-        });
+        let ended =
+            Box::new(EndedEarly { teardown: handle.close().await, stderr: handle.stderr_tail() });
         closer.finish();
         Err(match failure {
             Some(source) => ConnectError::Handshake { source, ended },

@@ -95,12 +95,8 @@ impl Connection {
     ) -> io::Result<Arc<Self>> {
         let process = spawned.group.id();
         let span = tracing::info_span!("server", name = &*name, pid = process.pid);
-        let row = census.enter(
-            Kind::Process,
-            Arc::clone(&name),
-            format!("{process} running"),
-            opened_at,
-        );
+        let row =
+            census.enter(Kind::Process, Arc::clone(&name), format!("{process} running"), opened_at);
         let connection = Arc::new(Self {
             process,
             settings,
@@ -135,10 +131,7 @@ impl Connection {
             name,
         });
         let attendant = attend(Arc::clone(&connection)).instrument(connection.span.clone());
-        connection
-            .scope
-            .spawn("attendant", attendant)
-            .map_err(io::Error::other)?;
+        connection.scope.spawn("attendant", attendant).map_err(io::Error::other)?;
         tracing::info!(parent: &connection.span, %process, %opened_at, "server opened");
         Ok(connection)
     }
@@ -164,9 +157,7 @@ impl Connection {
     }
 
     pub(super) fn outcome(&self) -> Option<Teardown> {
-        lock(&self.ladder)
-            .outcome()
-            .map(|outcome| (**outcome).clone())
+        lock(&self.ladder).outcome().map(|outcome| (**outcome).clone())
     }
 
     pub(super) fn has_exited(&self) -> bool {
@@ -196,13 +187,11 @@ impl Connection {
             self.exited.cancel();
             return Err(self.server_exited());
         }
-        lock(&self.outbox)
-            .queue(line)
-            .map_err(|full| StdioError::Backlog {
-                name: Arc::clone(&self.name),
-                waiting_bytes: full.0,
-                limit_bytes: self.settings.stdin_backlog_limit_bytes,
-            })
+        lock(&self.outbox).queue(line).map_err(|full| StdioError::Backlog {
+            name: Arc::clone(&self.name),
+            waiting_bytes: full.0,
+            limit_bytes: self.settings.stdin_backlog_limit_bytes,
+        })
     }
 
     /// Waits until everything up to `position` has been written, or the connection ends.
@@ -229,10 +218,7 @@ impl Connection {
             },
             Err(Some(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.end(Event::ConnectionLost, EndCause::BrokenPipe);
-                Err(StdioError::BrokenPipe {
-                    name: Arc::clone(&self.name),
-                    process: self.process,
-                })
+                Err(StdioError::BrokenPipe { name: Arc::clone(&self.name), process: self.process })
             }
             Err(Some(source)) => {
                 self.end(Event::ConnectionLost, EndCause::PipeError);
@@ -427,10 +413,7 @@ impl Connection {
     }
 
     fn server_exited(&self) -> StdioError {
-        StdioError::ServerExited {
-            name: Arc::clone(&self.name),
-            process: self.process,
-        }
+        StdioError::ServerExited { name: Arc::clone(&self.name), process: self.process }
     }
 }
 
@@ -443,10 +426,7 @@ pub(super) struct Closer<'a> {
 impl<'a> Closer<'a> {
     pub(super) fn new(connection: &'a Connection) -> Self {
         connection.closers.fetch_add(1, Ordering::SeqCst);
-        Self {
-            connection,
-            finished: false,
-        }
+        Self { connection, finished: false }
     }
 
     /// Its work is done, or somebody else's now.

@@ -124,10 +124,7 @@ pub struct Teardown {
 impl Teardown {
     /// When `rung` was reached, since the end began.
     pub fn at(&self, rung: Rung) -> Option<Duration> {
-        self.rungs
-            .iter()
-            .find(|(reached, _)| *reached == rung)
-            .map(|(_, at)| *at)
+        self.rungs.iter().find(|(reached, _)| *reached == rung).map(|(_, at)| *at)
     }
 
     /// Did the leader have to be killed?
@@ -143,11 +140,7 @@ impl Teardown {
 
 impl fmt::Display for Teardown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "server `{}` ({}), {}:",
-            self.name, self.process, self.cause
-        )?;
+        write!(f, "server `{}` ({}), {}:", self.name, self.process, self.cause)?;
         for (rung, at) in &self.rungs {
             write!(f, " {rung} {:.1} ms,", at.as_secs_f64() * 1000.0)?;
         }
@@ -330,9 +323,8 @@ impl Ladder {
             return self.give_up(now);
         }
         let term_due = after(began, self.settings.first_grace);
-        let kill_due = self
-            .terminated
-            .map(|terminated| after(terminated, self.settings.second_grace));
+        let kill_due =
+            self.terminated.map(|terminated| after(terminated, self.settings.second_grace));
         match kill_due {
             _ if pace == Pace::Now => self.kill(now),
             Some(due) if now >= due => self.kill(now),
@@ -378,11 +370,8 @@ impl Ladder {
                 None => return self.finish(now),
             };
             self.note(&members);
-            let sweep = self.sweep.get_or_insert(Sweep {
-                began: now,
-                quiet: 0,
-                pause: FIRST_PAUSE,
-            });
+            let sweep =
+                self.sweep.get_or_insert(Sweep { began: now, quiet: 0, pause: FIRST_PAUSE });
             if members.is_empty() {
                 sweep.quiet += 1;
                 if sweep.quiet == 2 {
@@ -438,12 +427,7 @@ impl Ladder {
 
     fn note(&mut self, members: &[Member]) {
         for member in members {
-            if !self
-                .so_far
-                .swept
-                .iter()
-                .any(|known| known.process == member.process)
-            {
+            if !self.so_far.swept.iter().any(|known| known.process == member.process) {
                 self.so_far.swept.push(member.clone());
             }
         }
@@ -451,10 +435,7 @@ impl Ladder {
 
     fn signal(&mut self, signal: Signal) {
         if let Some(Err(error)) = self.group.as_ref().map(|group| group.signal(signal)) {
-            self.problem(format!(
-                "sending signal {} to the group: {error}",
-                signal.as_raw()
-            ));
+            self.problem(format!("sending signal {} to the group: {error}", signal.as_raw()));
         }
     }
 
@@ -470,8 +451,7 @@ impl Ladder {
     }
 
     fn since_began(&self, now: Instant) -> Duration {
-        self.began
-            .map_or(Duration::ZERO, |began| now.saturating_duration_since(began))
+        self.began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began))
     }
 
     fn show(&self, state: &str) {

@@ -22,12 +22,7 @@ pub(super) struct LineBuffer {
 
 impl LineBuffer {
     pub(super) fn new(limit_bytes: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            start: 0,
-            searched: 0,
-            limit_bytes,
-        }
+        Self { bytes: Vec::new(), start: 0, searched: 0, limit_bytes }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -109,16 +104,12 @@ impl LineRing {
         if !self.partial.is_empty() {
             lines.push(self.partial_text());
         }
-        StderrTail {
-            lines,
-            dropped_lines: self.dropped_lines,
-        }
+        StderrTail { lines, dropped_lines: self.dropped_lines }
     }
 
     fn extend_partial(&mut self, piece: &[u8]) {
         let room = self.line_limit_bytes - self.partial.len();
-        self.partial
-            .extend_from_slice(&piece[..piece.len().min(room)]);
+        self.partial.extend_from_slice(&piece[..piece.len().min(room)]);
         self.partial_cut |= piece.len() > room;
     }
 

@@ -67,9 +67,7 @@ pub(crate) async fn connect(server: &StdioServer, census: &Census) -> (Client, S
 
 /// Awaits, but not for ever.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(LONG, future)
-        .await
-        .expect("done within 20 s")
+    tokio::time::timeout(LONG, future).await.expect("done within 20 s")
 }
 
 /// Polls until the condition holds; the message tells what was last seen.
@@ -112,10 +110,7 @@ pub(crate) async fn said(handle: &StdioHandle, line: &str) {
 pub(crate) async fn helpers_sleep(handle: &StdioHandle, count: usize) {
     settle("helpers asleep", || {
         let members = group_members(handle.process().pid);
-        let asleep = members
-            .iter()
-            .filter(|stat| stat.contains("(sleep)"))
-            .count();
+        let asleep = members.iter().filter(|stat| stat.contains("(sleep)")).count();
         (asleep == count, members)
     })
     .await;

@@ -14,6 +14,8 @@ use crate::subject::server::{Play, Played};
 
 /// Longest order, in bytes.
 const ORDER_LIMIT: u64 = 16 << 20;
+/// Longest time for one case.
+const CASE_BOUND: Duration = Duration::from_secs(30 * 60);
 /// Longest time that ending everything may take.
 const DRAIN_BOUND: Duration = Duration::from_secs(10);
 
@@ -26,6 +28,7 @@ pub fn run() -> io::Result<u8> {
     io::stdin().lock().take(ORDER_LIMIT).read_until(b'\n', &mut line)?;
     let order: CaseOrder = serde_json::from_slice(&line)?;
     std::thread::spawn(leave_with_the_runner);
+    std::thread::spawn(leave_in_the_end);
     let tier = match std::env::var("SCUPPER_TIER").as_deref() {
         Ok(tier) if tier == Tier::PidNamespace.as_str() => Tier::PidNamespace,
         _ => Tier::Subreaper,
@@ -59,6 +62,12 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
                 tell(&CellEvent::Learned(learned))?;
             }
         }
+        #[cfg(feature = "core")]
+        SubjectOrder::Core { command, warm_up } => {
+            let played = crate::subject::core::play(order, command, warm_up)?;
+            tell(&CellEvent::Judged(Box::new(report(order, tier, played))))?;
+        }
+        #[cfg(not(feature = "core"))]
         SubjectOrder::Core { .. } => {
             let cause = "this build has no core to judge".to_owned();
             tell(&CellEvent::Broken { cause })?;
@@ -107,6 +116,22 @@ fn tell(event: &CellEvent) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(&line)?;
     stdout.flush()
+}
+
+/// No case takes for ever, whatever its steps add up to.
+fn leave_in_the_end() {
+    let deadline = std::time::Instant::now() + CASE_BOUND;
+    while std::time::Instant::now() < deadline {
+        std::thread::park_timeout(CASE_BOUND);
+    }
+    let cause = format!(
+        "the case took over {} minutes and was ended; give it fewer cycles",
+        CASE_BOUND.as_secs() / 60
+    );
+    // Without a runner to hear it there is nobody to tell.
+    let _ = tell(&CellEvent::Broken { cause });
+    drain(DRAIN_BOUND);
+    std::process::exit(101);
 }
 
 /// Waits for the end of the lifeline; then the runner is gone, and so is everything below.

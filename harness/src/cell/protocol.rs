@@ -2,6 +2,7 @@
 //! too: when it ends, the runner is gone and everything below the cell has to go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -51,6 +52,8 @@ pub enum SubjectOrder {
     Core {
         /// Program and arguments of the server it faces.
         command: Vec<String>,
+        /// Program and arguments of a well-behaved server, for the warm-up.
+        warm_up: Vec<String>,
     },
 }
 
@@ -61,6 +64,9 @@ pub struct Patience {
     pub bound_ms: u64,
     /// Given by the user, so never scaled by load.
     pub fixed: bool,
+    /// Milliseconds more for a life that ends before its first answer: a server cannot see the end
+    /// of its stdin before it has started.
+    pub start_ms: u64,
 }
 
 impl Patience {
@@ -68,22 +74,37 @@ impl Patience {
     pub const FLOOR_MS: u64 = 6_000;
     /// However slow the subject's own clean run was.
     pub const CEILING_MS: u64 = 60_000;
+    /// How much longer than in the first look a start may take, which was alone on the host.
+    const START_FACTOR: u64 = 3;
 
     /// Calibrated on how long the subject's own clean exit took.
     pub fn calibrated(clean_exit_ms: u64) -> Self {
         let bound_ms = (clean_exit_ms.saturating_mul(10)).clamp(Self::FLOOR_MS, Self::CEILING_MS);
-        Self { bound_ms, fixed: false }
+        Self { bound_ms, fixed: false, start_ms: 0 }
+    }
+
+    /// The same for a subject whose start took so long in the first look.
+    #[must_use]
+    pub fn with_start(self, start_ms: u64) -> Self {
+        let start_ms = start_ms.saturating_mul(Self::START_FACTOR).min(Self::CEILING_MS);
+        Self { start_ms, ..self }
     }
 
     /// Given by the user.
     pub fn fixed(bound_ms: u64) -> Self {
-        Self { bound_ms, fixed: true }
+        Self { bound_ms, fixed: true, start_ms: 0 }
     }
 
     /// The bound on a host with so many runnable tasks for each core.
-    pub fn under_load(self, load_per_core: f64) -> std::time::Duration {
+    pub fn under_load(self, load_per_core: f64) -> Duration {
         let scale = if self.fixed { 1.0 } else { load_per_core.clamp(1.0, 4.0) };
-        std::time::Duration::from_millis(self.bound_ms).mul_f64(scale)
+        Duration::from_millis(self.bound_ms).mul_f64(scale)
+    }
+
+    /// The bound for a life that ended before its first answer.
+    pub fn before_an_answer(self, load_per_core: f64) -> Duration {
+        let start = Duration::from_millis(self.start_ms).mul_f64(load_per_core.clamp(1.0, 4.0));
+        self.under_load(load_per_core) + start
     }
 }
 
@@ -136,6 +157,8 @@ pub struct Tool {
     pub callable: bool,
     /// The smallest arguments its input schema allows.
     pub arguments: Value,
+    /// Arguments with which a call lasts some seconds, where its input schema has a word for that.
+    pub lasting: Option<Value>,
 }
 
 /// What a sentinel tells about the ground it stands on, the first line on its stdout.
@@ -143,4 +166,19 @@ pub struct Tool {
 pub struct Ground {
     /// Strength of containment.
     pub tier: Tier,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_start_is_no_late_end() {
+        let patience = Patience::calibrated(100).with_start(5_000);
+        assert_eq!(patience.under_load(1.0), Duration::from_secs(6));
+        assert_eq!(patience.before_an_answer(1.0), Duration::from_secs(21));
+        let fixed = Patience::fixed(1_000).with_start(2_000);
+        assert_eq!(fixed.under_load(4.0), Duration::from_secs(1));
+        assert_eq!(fixed.before_an_answer(1.0), Duration::from_secs(7));
+    }
 }

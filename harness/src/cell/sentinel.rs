@@ -41,23 +41,23 @@ pub fn run(arguments: &[String]) -> io::Result<u8> {
         Tier::Subreaper
     };
     set_child_subreaper(Pid::from_raw(own_pid()))?;
-    tell(Ground { tier })?;
     if directory == TRIAL {
-        return Ok(0);
+        return tell(Ground { tier }).map(|()| 0);
     }
     let directory = PathBuf::from(directory);
-    let cell = start_cell(&directory, tier)?;
-    let code = watch(cell)?;
+    // A runner that dies this early ends nothing here but what was not begun yet.
+    let code = tell(Ground { tier }).and_then(|()| start_cell(&directory, tier)).and_then(watch);
     drain(DRAIN_BOUND);
     // Whoever asked to keep it has moved it away by now, or has named another place.
     let _ = std::fs::remove_dir_all(&directory);
-    if code == ORPHANED
+    // When both neighbours die at once, the end of the cell may be the first to be seen.
+    if runner_is_gone()?
         && let Some(home) = directory.parent()
     {
         // The runner cannot do it any more; the last sentinel succeeds.
         let _ = std::fs::remove_dir(home);
     }
-    Ok(code)
+    code
 }
 
 fn tell(ground: Ground) -> io::Result<()> {
@@ -77,6 +77,15 @@ fn start_cell(directory: &Path, tier: Tier) -> io::Result<Child> {
         .stdin(Stdio::inherit())
         .stdout(Stdio::inherit())
         .spawn()
+}
+
+/// Whether the lifeline has ended.
+fn runner_is_gone() -> io::Result<bool> {
+    let lifeline = io::stdin();
+    let mut polled = [PollFd::from_borrowed_fd(lifeline.as_fd(), PollFlags::empty())];
+    let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::io::retry_on_intr(|| poll(&mut polled, Some(&at_once)))?;
+    Ok(!polled[0].revents().is_empty())
 }
 
 /// Waits for the end of the cell, or of the runner.

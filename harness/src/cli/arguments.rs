@@ -303,6 +303,13 @@ mod tests {
     }
 
     #[test]
+    fn the_default_time_to_start_is_the_one_that_need_not_be_named() {
+        let arguments = Arguments::parse_from(["scupper", "server", "--", "x"]);
+        let Command::Server(server) = arguments.command else { panic!("another subcommand") };
+        assert_eq!(millis(server.common.start_timeout), crate::plan::START_TIMEOUT_MS);
+    }
+
+    #[test]
     fn kinds_that_find_nothing_in_a_server_are_not_enough() {
         assert!(kinds(&["memory,task".to_owned()]).is_err());
         assert!(kinds(&["memory".to_owned(), "fd".to_owned()]).is_ok());

@@ -31,7 +31,7 @@ pub fn run(arguments: &ServerArguments) -> Ended {
         subject: words.clone(),
         cases: wanted,
         seed: arguments.common.seed,
-        repeat: format!("scupper server{} -- {words}", choices.repeated()),
+        repeat: plan::server_command(None, &arguments.command, &choices),
     };
     let mut session = Session::begin(&arguments.common, Mode::Verdicts, info)?;
     let era = match arguments.common.era {

@@ -9,7 +9,8 @@
 //! | 4 | the run is invalid: its canary failed, or it passed without one |
 //! | 130 | interrupted |
 //!
-//! 130 goes before 4, 4 before 1, 1 before 3. A run that judged nothing is never green.
+//! 130 goes before 4, 4 before 1, 1 before 3. A run that judged nothing is never green, and one in
+//! which nothing ever answered judged nothing, whatever the subject left behind.
 
 use crate::{
     ledger::{
@@ -65,6 +66,11 @@ pub fn exit_code(outcome: &Outcome) -> u8 {
     }
     if outcome.canary.is_some_and(|canary| !canary.holds()) {
         return INVALID;
+    }
+    let nothing_answered = |case: &CaseReport| case.failure.as_ref().is_some_and(|f| f.not_started);
+    if outcome.mode == Mode::Verdicts && outcome.cases.iter().all(nothing_answered) {
+        // Whatever it left is told; but no MCP server was judged.
+        return NOT_JUDGED;
     }
     let worst = outcome
         .cases
@@ -149,6 +155,11 @@ mod tests {
                 case.verdict = Verdict::Failed;
                 case.failure = Some(samples::not_started());
             }
+            "not-started+leak" => {
+                case.verdict = Verdict::Leak;
+                case.failure = Some(samples::not_started());
+                case.findings = vec![samples::process_finding()];
+            }
             "unknown" => case.verdict = Verdict::Unknown,
             "unknown+leak" => {
                 case.verdict = Verdict::Unknown;
@@ -209,6 +220,8 @@ mod tests {
             (&["not-started"], 3),
             (&["clean", "not-started"], 3),
             (&["leak", "not-started"], 1),
+            (&["not-started+leak"], 3),
+            (&["clean", "not-started+leak"], 1),
             (&["clean", "unknown"], 3),
             (&["unknown", "leak"], 1),
             (&["unknown+leak"], 1),

@@ -215,7 +215,8 @@ fn launcher_left(scene: &Scene<'_>, survivor: ProcessId, server: ProcessId) -> B
         culprit: Culprit::Launcher,
         blame,
         rule: None,
-        hurts: "a client that signals the one pid it started, as SDKs do, orphans the real server"
+        hurts: "a client that signals the one pid it started, as SDKs do, leaves the real server \
+                running, at the least until its stdin ends"
             .to_owned(),
         remedy: "start the server directly, or through a launcher that replaces itself (exec) or \
                  passes signals on; for npx, call the package's own binary"
@@ -321,7 +322,8 @@ fn class_of(culprit: Culprit) -> Class {
 fn name(scene: &Scene<'_>, id: ProcessId) -> String {
     let command = scene.ledger.command(id).unwrap_or_default().join(" ");
     let short: String = command.chars().take(60).collect();
-    format!("pid {} ({short})", id.pid)
+    let end = if command.chars().nth(60).is_some() { "…" } else { "" };
+    format!("pid {} ({short}{end})", id.pid)
 }
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ pub struct Growth {
     pub identities: Vec<Identity>,
 }
 
+/// A thing that is alive, with the cycle and the step of its birth.
+type Birth<'a> = (u32, &'a StepRef, &'a Identity);
+
 /// Judges the steps below one place of a lifecycle after so many cycles of it, the first of which
 /// was the warm-up.
 pub fn growth(ledger: &Ledger, place: &str, cycles: u32) -> Vec<Growth> {
@@ -31,7 +34,7 @@ pub fn growth(ledger: &Ledger, place: &str, cycles: u32) -> Vec<Growth> {
         return Vec::new();
     }
     let below = format!("{place}.");
-    let mut groups: BTreeMap<(Kind, String), Vec<(u32, &StepRef, &Identity)>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Kind, String), Vec<Birth<'_>>> = BTreeMap::new();
     for (identity, facts, step) in ledger.alive() {
         let Some(cycle) = step.cycle else { continue };
         if cycle < 2 || !step.place.starts_with(&below) {
@@ -61,6 +64,24 @@ pub fn growth(ledger: &Ledger, place: &str, cycles: u32) -> Vec<Growth> {
             Some(Growth { kind, step, identities })
         })
         .collect()
+}
+
+/// Median of the slopes between all pairs of equally spaced samples (Theil-Sen): per sample, and
+/// not moved by a few that stand out. None for fewer than two samples.
+pub fn slope(samples: &[f64]) -> Option<f64> {
+    let mut slopes: Vec<f64> = Vec::new();
+    for (left, from) in samples.iter().enumerate() {
+        for (apart, to) in samples.iter().skip(left + 1).enumerate() {
+            slopes.push((to - from) / (apart + 1) as f64);
+        }
+    }
+    slopes.sort_by(f64::total_cmp);
+    let middle = slopes.len() / 2;
+    match slopes.len() {
+        0 => None,
+        odd if odd % 2 == 1 => Some(slopes[middle]),
+        _ => Some(slopes[middle - 1].midpoint(slopes[middle])),
+    }
 }
 
 #[cfg(test)]
@@ -117,6 +138,13 @@ mod tests {
         }
         let kinds: Vec<Kind> = growth(&ledger, "3", 10).iter().map(|found| found.kind).collect();
         assert_eq!(kinds, [Kind::Process]);
+    }
+
+    #[test]
+    fn the_slope_is_not_moved_by_one_that_stands_out() {
+        assert_eq!(slope(&[10.0, 12.0, 14.0, 900.0, 18.0, 20.0]), Some(2.0));
+        assert_eq!(slope(&[7.0, 7.0, 7.0]), Some(0.0));
+        assert_eq!(slope(&[7.0]), None);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub const FIRST_LOOK: &str = "stdio/clean-close";
 /// Bytes of the first request after which stdin ends in `stdio/eof-mid-initialize`: inside the name
 /// of the method, in either era.
 const MID_INITIALIZE: usize = 40;
+/// Longest time that life after life may take.
+const RECONNECT_TIME: Duration = Duration::from_secs(40);
 /// Longest time that calling tools again and again may take.
 const CHURN_TIME: Duration = Duration::from_secs(30);
 
@@ -61,6 +63,8 @@ pub fn stdio(known: &Knowledge) -> Vec<Lifecycle> {
     };
     let mut all = vec![
         first_look(),
+        // The longest first: the others fill its time.
+        reconnect(known),
         lifecycle(
             "stdio/eof-before-initialize",
             "A host that changes its mind: stdin ends before the first message.",
@@ -114,18 +118,23 @@ pub fn stdio(known: &Knowledge) -> Vec<Lifecycle> {
                 step(Action::ReleaseStdin),
             ],
         ),
-        lifecycle(
-            "stdio/reconnect",
-            "Life after life in one place: nothing may pile up from one to the next.",
-            N9,
-            vec![step(Action::Repeat {
-                times: known.cycles + 1,
-                steps: vec![open(), handshake(), step(Action::Close)],
-            })],
-        ),
     ];
     all.push(churn(known));
     all
+}
+
+fn reconnect(known: &Knowledge) -> Lifecycle {
+    let mut repeat = step(Action::Repeat {
+        times: known.cycles + 1,
+        steps: vec![open(), handshake(), step(Action::Close)],
+    });
+    repeat.within = Some(RECONNECT_TIME);
+    lifecycle(
+        "stdio/reconnect",
+        "Life after life in one place: nothing may pile up from one to the next.",
+        N9,
+        vec![repeat],
+    )
 }
 
 /// One call of each tool as the warm-up, then so many more: what grows with every cycle is a leak.
@@ -200,6 +209,23 @@ fn sigterm() -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_lifecycle_survives_the_way_through_a_file() {
+        use super::super::scenario::{Expectation, Scenario, Subject, parse, render};
+        use crate::ledger::verdict::Verdict;
+        let call = Call { tool: "echo".into(), arguments: json!({ "text": "hello" }) };
+        let known = Knowledge { calls: vec![call.clone()], in_flight: Some(call), cycles: 20 };
+        for lifecycle in stdio(&known) {
+            let scenario = Scenario {
+                lifecycle,
+                subject: Subject::Command(vec!["server".into()]),
+                expect: Expectation { verdict: Verdict::Clean, findings: vec![] },
+            };
+            let text = render(&scenario);
+            assert_eq!(parse("kept.toml", &text).ok().as_ref(), Some(&scenario), "{text}");
+        }
+    }
 
     #[test]
     fn ids_are_unique_and_the_first_look_comes_first() {

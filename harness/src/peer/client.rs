@@ -3,10 +3,10 @@
 //! its parent. It has one thread and waits in one place, poll(2).
 //!
 //! Nothing here is unbounded: a line of output is kept up to [`LINE_LIMIT`], events that nobody
-//! asked for are dropped (and counted) while more than [`BACKLOG_LIMIT`] bytes wait for the cell.
+//! asked for are dropped (and counted) while more than a megabyte waits for the cell.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command as Process, Stdio};
@@ -16,6 +16,8 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::control::{Command, Event};
+use super::lines::Lines;
+use super::outbox::Outbox;
 use super::wire::{self, Incoming};
 use crate::lifecycle::step::Stream;
 
@@ -23,8 +25,6 @@ use crate::lifecycle::step::Stream;
 pub const LINE_LIMIT: usize = 8 << 20;
 /// Largest answer that is passed on whole, in bytes; of a larger one only the length is.
 const PASS_LIMIT: usize = 4 << 20;
-/// Bytes that may wait for the cell before unasked-for events are dropped.
-const BACKLOG_LIMIT: usize = 1 << 20;
 /// Bytes that may wait for the cell before answers are dropped too: only a server that answers what
 /// nobody asked comes here.
 const ANSWER_BACKLOG_LIMIT: usize = 32 << 20;
@@ -71,6 +71,8 @@ struct Output {
     lines: Lines,
     stalled: bool,
     bytes: u64,
+    /// It was told that the current line is too long to be a message.
+    told_long: bool,
 }
 
 /// What woke the client.
@@ -259,6 +261,15 @@ impl Client {
                 replies.push(reply);
             }
         });
+        // A line without an end is told of while it lasts, or nothing seems to have come.
+        let too_long = output.lines.too_long();
+        if let Some((start, bytes)) = too_long
+            && !output.told_long
+            && stream == Stream::Stdout
+        {
+            events.offer(&Event::Noise { text: text(start), bytes });
+        }
+        output.told_long = too_long.is_some();
         if ended {
             events.push(&Event::Ended { stream, bytes: output.bytes });
             *slot = None;
@@ -329,7 +340,13 @@ impl Server {
         }
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
         let pid = child.id().cast_signed();
-        let output = |fd| Output { fd, lines: Lines::new(LINE_LIMIT), stalled: false, bytes: 0 };
+        let output = |fd| Output {
+            fd,
+            lines: Lines::new(LINE_LIMIT),
+            stalled: false,
+            bytes: 0,
+            told_long: false,
+        };
         let server = Self {
             child,
             pidfd,
@@ -362,142 +379,6 @@ impl Server {
     }
 }
 
-/// Lines out of a byte stream, each bounded.
-struct Lines {
-    buffer: Vec<u8>,
-    /// Bytes of the current line that were read and not kept.
-    skipped: u64,
-    limit: usize,
-}
-
-impl Lines {
-    fn new(limit: usize) -> Self {
-        Self { buffer: Vec::new(), skipped: 0, limit }
-    }
-
-    /// Reads what is there, at most 1 MiB of it, and hands over whole lines with their full
-    /// lengths. Returns the number of bytes read.
-    fn read(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        ended: &mut bool,
-        mut each: impl FnMut(&[u8], u64),
-    ) -> u64 {
-        let mut chunk = vec![0_u8; 64 << 10];
-        let mut total = 0;
-        for _ in 0..16 {
-            match rustix::io::read(fd, &mut chunk) {
-                Ok(0) => {
-                    *ended = true;
-                    break;
-                }
-                Ok(count) => {
-                    total += count as u64;
-                    self.take(&chunk[..count], &mut each);
-                    if count < chunk.len() {
-                        break;
-                    }
-                }
-                Err(rustix::io::Errno::AGAIN) => break,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => {
-                    *ended = true;
-                    break;
-                }
-            }
-        }
-        if *ended && (!self.buffer.is_empty() || self.skipped > 0) {
-            self.finish(&mut each);
-        }
-        total
-    }
-
-    fn take(&mut self, mut bytes: &[u8], each: &mut impl FnMut(&[u8], u64)) {
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            self.keep(&bytes[..end]);
-            self.finish(each);
-            bytes = &bytes[end + 1..];
-        }
-        self.keep(bytes);
-    }
-
-    fn keep(&mut self, bytes: &[u8]) {
-        let room = self.limit.saturating_sub(self.buffer.len()).min(bytes.len());
-        self.buffer.extend_from_slice(&bytes[..room]);
-        self.skipped += (bytes.len() - room) as u64;
-    }
-
-    fn finish(&mut self, each: &mut impl FnMut(&[u8], u64)) {
-        let length = self.buffer.len() as u64 + self.skipped;
-        // A cut line is no message any more; a mark in front makes sure that it is not read as one.
-        if self.skipped > 0 {
-            self.buffer.insert(0, b'~');
-        }
-        if length > 0 {
-            each(&self.buffer, length);
-        }
-        self.buffer.clear();
-        self.buffer.shrink_to(64 << 10);
-        self.skipped = 0;
-    }
-}
-
-/// Events on their way to the cell.
-#[derive(Default)]
-struct Outbox {
-    bytes: VecDeque<u8>,
-    dropped: u64,
-}
-
-impl Outbox {
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// An event that the cell waits for.
-    fn push(&mut self, event: &Event) {
-        if self.dropped > 0 && self.bytes.len() < BACKLOG_LIMIT {
-            let dropped = Event::Dropped { events: std::mem::take(&mut self.dropped) };
-            self.append(&dropped);
-        }
-        self.append(event);
-    }
-
-    /// An event that may be left out when the cell cannot keep up.
-    fn offer(&mut self, event: &Event) {
-        self.offer_within(BACKLOG_LIMIT, event);
-    }
-
-    fn offer_within(&mut self, limit: usize, event: &Event) {
-        if self.bytes.len() < limit {
-            self.push(event);
-        } else {
-            self.dropped += 1;
-        }
-    }
-
-    fn append(&mut self, event: &Event) {
-        if let Ok(mut line) = serde_json::to_vec(event) {
-            line.push(b'\n');
-            self.bytes.extend(line);
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        while !self.bytes.is_empty() {
-            let (front, _) = self.bytes.as_slices();
-            match rustix::io::write(&stdout, front) {
-                Ok(count) => drop(self.bytes.drain(..count)),
-                Err(rustix::io::Errno::AGAIN) => break,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        stdout.flush()
-    }
-}
-
 fn text(line: &[u8]) -> String {
     let cut = line.len().min(TEXT_LIMIT);
     String::from_utf8_lossy(&line[..cut]).into_owned()
@@ -509,32 +390,4 @@ fn nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     })?;
     fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lines_of(limit: usize, chunks: &[&[u8]]) -> Vec<(Vec<u8>, u64)> {
-        let mut lines = Lines::new(limit);
-        let mut seen = Vec::new();
-        for chunk in chunks {
-            lines.take(chunk, &mut |line: &[u8], length| seen.push((line.to_vec(), length)));
-        }
-        seen
-    }
-
-    #[test]
-    fn lines_are_the_same_however_they_are_split() {
-        let whole = lines_of(100, &[b"one\ntwo\nthree\n"]);
-        for cut in 0..14 {
-            let (left, right) = b"one\ntwo\nthree\n".split_at(cut);
-            assert_eq!(lines_of(100, &[left, right]), whole, "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn an_endless_line_is_cut_and_its_length_is_told() {
-        assert_eq!(lines_of(4, &[b"0123456789", b"\n"]), vec![(b"~0123".to_vec(), 10)]);
-    }
 }

@@ -38,6 +38,8 @@ pub struct Heard {
     pub noise: VecDeque<String>,
     /// How many such lines there were.
     pub noise_lines: u64,
+    /// How many answers came.
+    pub answered: u64,
     /// Answers that no step has asked for yet, by id.
     pub answers: BTreeMap<u64, Result<Value, Value>>,
     /// Bytes of answers.
@@ -157,6 +159,7 @@ impl Heard {
             }
             Event::Answer { id, body, bytes } => {
                 self.messages += 1;
+                self.answered += 1;
                 self.answer_bytes += *bytes;
                 if let Some(id) = id {
                     self.answers.insert(*id, std::mem::replace(body, Ok(Value::Null)));

@@ -4,10 +4,15 @@
 //! - [`control`]: how the cell tells a client process what to do, and what it hears back.
 //! - [`client`]: the client process itself, one per connection.
 //! - [`link`]: the cell's end of a client process.
+//! - `reference` (feature `core`): rmcp's own server.
 //! - [`fake`]: misbehaving servers and their clean twins.
 
 pub mod client;
 pub mod control;
 pub mod fake;
+mod lines;
 pub mod link;
+mod outbox;
+#[cfg(feature = "core")]
+pub mod reference;
 pub mod wire;

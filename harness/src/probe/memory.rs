@@ -21,6 +21,12 @@ pub(super) fn read(process: &OwnedFd, buffers: &mut Buffers) -> Result<Memory, E
     Ok(Memory { rss_kib: pages * page_kib, pss_kib })
 }
 
+/// Memory of one process, apart from any snapshot; none if it is gone.
+pub fn of(pid: i32) -> Option<Memory> {
+    let process = super::read::open_dir(rustix::fs::CWD, format!("/proc/{pid}")).ok()?;
+    read(&process, &mut Buffers::default()).ok()
+}
+
 fn parse_resident(statm: &str) -> Option<u64> {
     statm.split_ascii_whitespace().nth(1)?.parse().ok()
 }

@@ -383,9 +383,14 @@ fn below(root: i32, rows: &BTreeMap<i32, Stat>) -> BTreeSet<i32> {
 }
 
 fn parse_command(text: &[u8]) -> Vec<String> {
-    let text = text.strip_suffix(b"\0").unwrap_or(text);
+    let mut text = text.strip_suffix(b"\0").unwrap_or(text);
     if text.is_empty() {
         return Vec::new();
+    }
+    // A program that writes its own title over its arguments, such as npm, leaves zeros behind it.
+    let title = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
+    if text[title..].iter().all(|&byte| byte == 0) {
+        text = text[..title].trim_ascii_end();
     }
     text.split(|&byte| byte == 0)
         .take(COMMAND_ARGUMENTS)
@@ -403,6 +408,13 @@ fn parse_cookie(environment: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_title_over_the_arguments_ends_where_it_ends() {
+        assert_eq!(parse_command(b"npm exec server  \0\0\0\0"), ["npm exec server"]);
+        assert_eq!(parse_command(b"sh\0-c\0true; \0"), ["sh", "-c", "true; "]);
+        assert_eq!(parse_command(b"env\0\0x\0"), ["env", "", "x"]);
+    }
 
     fn line(pid: i32, name: &str, state: char, parent: i32, threads: u32) -> String {
         format!(

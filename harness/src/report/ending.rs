@@ -56,9 +56,17 @@ fn leak(cases: &[CaseReport]) -> String {
 }
 
 fn not_judged(cases: &[CaseReport], lost: usize) -> String {
-    let number = |verdict| cases.iter().filter(|case| case.verdict == verdict).count();
-    match (number(Verdict::Unknown), number(Verdict::Failed)) {
+    let number = |is: fn(&CaseReport) -> bool| cases.iter().filter(|case| is(case)).count();
+    let not_started =
+        number(|case| case.failure.as_ref().is_some_and(|failure| failure.not_started));
+    let failed = not_started.max(number(|case| case.verdict == Verdict::Failed));
+    match (number(|case| case.verdict == Verdict::Unknown), failed) {
         _ if cases.is_empty() => "nothing was judged".to_owned(),
+        (0, failed) if failed == cases.len() && number(has_leak) > 0 => {
+            "the subject never answered, so there was no server to judge; that it stayed behind is \
+             told above"
+                .to_owned()
+        }
         (0, 0) => format!("{} planned but not judged", count(lost, "case")),
         (0, failed) if failed == cases.len() => {
             "the subject did not start, so there was nothing to judge".to_owned()

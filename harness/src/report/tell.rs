@@ -10,7 +10,7 @@ use super::{
 use crate::ledger::{
     rules::rule,
     snapshot::Kind,
-    verdict::{CaseReport, Class, Failure, Finding, StepRef, Verdict},
+    verdict::{CaseReport, Class, Culprit, Failure, Finding, StepRef, Verdict},
 };
 
 /// Most lines of evidence or output in a block.
@@ -152,6 +152,15 @@ fn outlived(finding: &Finding) -> String {
         ("kill", "client") => format!("outlived the death of {its} client"),
         ("kill", whom) => format!("outlived SIGKILL to the {whom}"),
         ("signal", what) => match what.split_once(' ') {
+            // The signal is for the process that the client started, which may be a launcher.
+            Some((signal, "server")) if finding.culprit == Culprit::Launcher => {
+                let its =
+                    if finding.what.starts_with("the launcher") { "" } else { " to its launcher" };
+                format!("outlived SIG{signal}{its}")
+            }
+            Some((signal, "server")) if finding.what.starts_with("the server") => {
+                format!("outlived SIG{signal}")
+            }
             Some((signal, whom)) => format!("outlived SIG{signal} to the {whom}"),
             None => format!("outlived the signal meant for {it}"),
         },

@@ -29,6 +29,10 @@ pub struct Connection {
     pub era: Era,
     /// Requests without an answer, by id, with their methods.
     pub pending: BTreeMap<u64, String>,
+    /// Requests sent, answered or not.
+    pub asked: u64,
+    /// A request was sent whose answer is not waited for.
+    pub busy: bool,
     /// The handshake was answered.
     pub answered: bool,
     /// How and when the connection was brought to its end.
@@ -75,6 +79,8 @@ impl Connection {
             roles: Roles::default(),
             era,
             pending: BTreeMap::new(),
+            asked: 0,
+            busy: false,
             answered: false,
             due: None,
             holder: None,
@@ -106,6 +112,7 @@ impl Connection {
         let id = self.take_id();
         let message = wire::request(self.era, id, method, params);
         self.pending.insert(id, method.to_owned());
+        self.asked += 1;
         self.send(wire::line(&message));
         id
     }
@@ -116,6 +123,7 @@ impl Connection {
         let id = self.take_id();
         let message = wire::first_request(self.era, id);
         if sent_whole {
+            self.asked += 1;
             self.pending.insert(id, message["method"].as_str().unwrap_or_default().to_owned());
         }
         (id, wire::line(&message))

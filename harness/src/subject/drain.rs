@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::elsewhere::elsewhere;
 use super::server::{LOOK, Play, millis};
 use super::{finding, roles};
 use crate::cell::contain::{self, Handle};
 use crate::ledger::blame::{self, Ending, Roles, Scene};
-use crate::ledger::snapshot::{ProcessFacts, ProcessId};
+use crate::ledger::snapshot::{Kind, Memory, ProcessFacts, ProcessId};
 use crate::ledger::trend;
 use crate::ledger::verdict::{Finding, StepRef};
 use crate::lifecycle::step::Stream;
 use crate::peer::control::{Command, Event};
+use crate::probe::memory;
 use crate::settle::{Settled, load_per_core, settle};
 
 /// How long a look that a verdict rests on waits for two equal scans.
@@ -29,19 +31,58 @@ impl Play<'_> {
         for name in &names {
             self.release(name, at);
         }
-        let patience = self.order.patience.under_load(load_per_core());
+        let answered = |name: &String| {
+            self.connections.get(name).is_some_and(|connection| connection.answered)
+        };
+        let mut patience = if names.iter().all(answered) {
+            self.order.patience.under_load(load_per_core())
+        } else {
+            self.order.patience.before_an_answer(load_per_core())
+        };
+        if self.unjudged_survivor {
+            // It does so in every life, and in this run that is nobody's concern.
+            patience = Duration::ZERO;
+        }
         let settled = settle(Instant::now() + patience, || self.alive(&names).is_empty());
         for name in &names {
             self.note_exit(name);
         }
         if settled == Settled::Bound {
-            self.look(at, FIRM_LOOK);
+            // What is first seen now came to be after the step that ended the connection.
+            let ended = names.iter().find_map(|name| self.connections.get(name)?.due.clone());
+            let since = ended.map_or_else(|| at.clone(), |due| due.step);
+            self.look(&since, FIRM_LOOK);
             for name in &names {
                 self.judge_survivors(name, patience);
             }
         }
         for name in &names {
             self.forget(name, at);
+        }
+    }
+
+    /// Takes the memory of the one server that is alive, for the trend.
+    pub(super) fn weigh(&mut self, weights: &mut Vec<Memory>) {
+        let [connection] = self.connections.values().collect::<Vec<_>>()[..] else { return };
+        let Some(server) = connection.roles.server.or(connection.roles.root) else { return };
+        if self.order.kinds.contains(&Kind::Memory)
+            && let Some(memory) = memory::of(server.pid)
+        {
+            weights.push(memory);
+        }
+    }
+
+    /// Memory is a figure of a case; it is never judged by one difference.
+    pub(super) fn note_weights(&mut self, weights: &[Memory]) {
+        let kinds: [(&str, fn(&Memory) -> Option<u64>); 2] =
+            [("rss", |memory| Some(memory.rss_kib)), ("pss", |memory| memory.pss_kib)];
+        for (name, weight) in kinds {
+            let samples: Vec<f64> =
+                weights.iter().filter_map(weight).map(|kib| kib as f64).collect();
+            if let (Some(slope), Some(last)) = (trend::slope(&samples), samples.last()) {
+                self.played.figures.insert(format!("{name}_kib"), *last);
+                self.played.figures.insert(format!("{name}_kib_per_cycle"), slope);
+            }
         }
     }
 
@@ -111,6 +152,9 @@ impl Play<'_> {
                 _ => None,
             };
             let origin = inherited.or_else(started).or_else(|| facts.cookie.clone()).or_else(only);
+            if let Some(unseen) = elsewhere(&facts.command) {
+                self.played.unreadable.insert(unseen);
+            }
             if let Some(origin) = origin {
                 self.origins.insert(*id, origin);
             }
@@ -166,7 +210,9 @@ impl Play<'_> {
         let findings: Vec<Finding> = blame::survivors(&scene)
             .into_iter()
             .map(|blamed| finding::of_survivor(&blamed, &scene, due, patience, &writers))
+            .filter(|finding| self.order.kinds.contains(&finding.kind))
             .collect();
+        self.unjudged_survivor |= !living.is_empty() && !self.order.kinds.contains(&Kind::Process);
         self.played.findings.extend(findings);
     }
 
@@ -206,14 +252,14 @@ impl Play<'_> {
             return;
         }
         let patience = self.order.patience.under_load(load_per_core());
+        let judged = self.order.kinds.clone();
         let mut found = Vec::new();
         settle(Instant::now() + patience, || {
             self.look(at, FIRM_LOOK);
             found = trend::growth(&self.ledger, &at.place, cycles);
+            found.retain(|growth| judged.contains(&growth.kind));
             found.is_empty()
         });
-        let judged = &self.order.kinds;
-        found.retain(|growth| judged.contains(&growth.kind));
         if !self.ledger.last().stable {
             self.played
                 .unreadable

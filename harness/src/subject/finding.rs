@@ -233,7 +233,8 @@ fn words_of(kind: Kind) -> (&'static str, &'static str) {
     }
 }
 
-fn thing(identity: &Identity, ledger: &Ledger) -> String {
+/// A thing in words.
+pub(super) fn thing(identity: &Identity, ledger: &Ledger) -> String {
     match identity {
         Identity::Process(id) => format!("pid {} ({})", id.pid, command(ledger, *id)),
         Identity::Fd { owner, number, target, extra, .. } => {
@@ -249,7 +250,8 @@ fn thing(identity: &Identity, ledger: &Ledger) -> String {
 fn command(ledger: &Ledger, id: ProcessId) -> String {
     let words = ledger.command(id).unwrap_or_default().join(" ");
     if !words.is_empty() {
-        return words.chars().take(COMMAND).collect();
+        let end = if words.chars().nth(COMMAND).is_some() { "…" } else { "" };
+        return words.chars().take(COMMAND).collect::<String>() + end;
     }
     // A zombie has no command line any more, only its name.
     match ledger.last().things.get(&Identity::Process(id)) {

@@ -17,6 +17,12 @@ const PAGES: usize = 20;
 
 /// Most tools that are taken in.
 const TOOLS_LIMIT: usize = 500;
+/// How long a call lasts that is meant to be in flight, and one that is not, where its tool takes a
+/// time as an argument.
+const LASTING: Duration = Duration::from_secs(3);
+const BRIEF: Duration = Duration::from_millis(10);
+/// Names of arguments that say how long a call takes, without their unit.
+const TIME_WORDS: [&str; 5] = ["duration", "delay", "sleep", "wait", "runtime"];
 /// Deepest nesting of a schema that arguments are made for.
 const DEPTH_LIMIT: usize = 6;
 
@@ -63,7 +69,9 @@ impl Play<'_> {
         if self.open(&step, &at).is_err() {
             return false;
         }
-        let deadline = Instant::now() + OTHER_ERA;
+        // It was seen how long this server takes to start.
+        let start = Duration::from_millis(self.learned.start_ms);
+        let deadline = Instant::now() + OTHER_ERA + start;
         let mut answered = false;
         if self.await_start(&step.connection, &at, deadline).is_ok()
             && let Some(connection) = self.connections.get_mut(&step.connection)
@@ -96,12 +104,53 @@ pub fn tools(result: &Value) -> Vec<Tool> {
 
 fn tool(tool: &Value) -> Option<Tool> {
     let hints = &tool["annotations"];
+    let schema = &tool["inputSchema"];
+    let mut arguments = smallest(schema, 0);
+    let time = time_property(schema);
+    let lasting = time.and_then(|(name, unit)| {
+        let limits = &schema["properties"][name];
+        let mut lasting = arguments.clone();
+        lasting.as_object_mut()?.insert(name.clone(), fitting(LASTING, unit, limits)?);
+        arguments.as_object_mut()?.insert(name.clone(), fitting(BRIEF, unit, limits)?);
+        Some(lasting)
+    });
     Some(Tool {
         name: tool["name"].as_str()?.to_owned(),
         // Nobody's destructive tools are called unasked, nor any that reach out of this host.
         callable: hints["readOnlyHint"] == json!(true) && hints["openWorldHint"] == json!(false),
-        arguments: smallest(&tool["inputSchema"], 0),
+        arguments,
+        lasting,
     })
+}
+
+/// The property of a schema that says how long a call takes, and its unit.
+fn time_property(schema: &Value) -> Option<(&String, Duration)> {
+    schema["properties"].as_object()?.iter().find_map(|(name, property)| {
+        let is_number = property["type"] == "number" || property["type"] == "integer";
+        let plain = name.to_lowercase().replace(['_', '-'], "");
+        let (noun, unit) = match ["milliseconds", "millis", "ms", "seconds", "secs", "sec", "s"]
+            .into_iter()
+            .find_map(|unit| plain.strip_suffix(unit).map(|noun| (noun, unit)))
+        {
+            Some((noun, unit)) if unit.starts_with('m') => (noun, Duration::from_millis(1)),
+            Some((noun, _)) => (noun, Duration::from_secs(1)),
+            None => (plain.as_str(), Duration::from_secs(1)),
+        };
+        let bare = noun.is_empty() && plain != "s";
+        let is_time = bare || TIME_WORDS.contains(&noun.strip_suffix("in").unwrap_or(noun));
+        (is_number && is_time).then_some((name, unit))
+    })
+}
+
+/// A time in a unit, within the limits of its schema.
+fn fitting(time: Duration, unit: Duration, limits: &Value) -> Option<Value> {
+    let least = limits["minimum"].as_f64().unwrap_or(0.0);
+    let most = limits["maximum"].as_f64().unwrap_or(f64::MAX);
+    let number = (time.as_secs_f64() / unit.as_secs_f64()).min(most).max(least);
+    if limits["type"] == "integer" {
+        return Some(json!(number.ceil() as i64));
+    }
+    Some(json!(number))
 }
 
 /// The smallest value that a JSON Schema allows, as far as its common words tell. A tool that wants
@@ -185,6 +234,27 @@ mod tests {
         });
         let expected = json!({ "text": "scupper", "count": 3, "mode": "fast", "items": [false] });
         assert_eq!(smallest(&schema, 0), expected);
+    }
+
+    #[test]
+    fn a_tool_that_takes_a_time_can_be_brief_or_lasting() {
+        let tool = |name: &str, kind: &str| {
+            let schema = json!({
+                "type": "object",
+                "required": [name],
+                "properties": { name: { "type": kind, "default": 10 } },
+            });
+            let listed = json!({ "tools": [{ "name": "a", "inputSchema": schema }] });
+            let tool = tools(&listed).remove(0);
+            (tool.arguments[name].clone(), tool.lasting.map(|lasting| lasting[name].clone()))
+        };
+        assert_eq!(tool("duration", "number"), (json!(0.01), Some(json!(3.0))));
+        assert_eq!(tool("delay_ms", "integer"), (json!(10), Some(json!(3000))));
+        assert_eq!(tool("waitSeconds", "integer"), (json!(1), Some(json!(3))));
+        for other in ["timeout", "items", "params", "s", "count"] {
+            assert_eq!(tool(other, "integer"), (json!(10), None), "{other}");
+        }
+        assert_eq!(tool("duration", "string").1, None);
     }
 
     #[test]

@@ -4,8 +4,6 @@
 //! them hold our pipes, but only one writes: the server is the deepest process that has our stdout
 //! and has written at least as much as we have read.
 
-use std::fs;
-
 use crate::ledger::blame::Roles;
 use crate::ledger::diff::Ledger;
 use crate::ledger::snapshot::{Identity, ProcessId, Snapshot};
@@ -70,8 +68,7 @@ fn holders(snapshot: &Snapshot, pipe: u64) -> Vec<ProcessId> {
 
 /// Bytes that a process has passed to write(2) and its kin so far (proc_pid_io(5), wchar).
 fn written(id: ProcessId) -> Option<u64> {
-    let io = fs::read_to_string(format!("/proc/{}/io", id.pid)).ok()?;
-    io.lines().find_map(|line| line.strip_prefix("wchar: "))?.trim().parse().ok()
+    Some(procfs::process::Process::new(id.pid).ok()?.io().ok()?.wchar)
 }
 
 #[cfg(test)]

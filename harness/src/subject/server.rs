@@ -9,6 +9,7 @@ use crate::cell::contain;
 use crate::cell::protocol::{CaseOrder, CellEvent, Learned};
 use crate::ledger::diff::Ledger;
 use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId, Snapshot};
+use crate::ledger::trend;
 use crate::ledger::verdict::{Failure, Finding, StepRef, StepTiming};
 use crate::lifecycle::step::{Action, Era, Step};
 use crate::probe::{Root, Scanner, Sight};
@@ -49,6 +50,8 @@ pub struct Play<'a> {
     pub(super) ended: BTreeSet<String>,
     pub(super) origins: BTreeMap<ProcessId, String>,
     pub(super) left_out: BTreeSet<String>,
+    /// A process outlived its end in a run that does not judge processes.
+    pub(super) unjudged_survivor: bool,
     pub(super) learned: Learned,
     pub(super) begun: Instant,
     pub(super) played: Played,
@@ -66,6 +69,8 @@ impl<'a> Play<'a> {
         // Whatever is judged, blame needs to see who is who, and who has our pipes.
         let mut kinds = order.kinds.clone();
         kinds.extend([Kind::Process, Kind::Zombie, Kind::Fd]);
+        // Memory is weighed once a cycle, not looked at after every step.
+        kinds.remove(&Kind::Memory);
         Self {
             order,
             tell,
@@ -76,6 +81,7 @@ impl<'a> Play<'a> {
             ended: BTreeSet::new(),
             origins: BTreeMap::new(),
             left_out: BTreeSet::new(),
+            unjudged_survivor: false,
             learned: Learned::default(),
             begun: Instant::now(),
             played: Played::default(),
@@ -93,9 +99,11 @@ impl<'a> Play<'a> {
         if let Some(failure) = failed {
             self.played.failure = Some(*failure);
         }
+        let began = Instant::now();
         self.end_all(&end);
         let judged = &self.order.kinds;
         self.played.findings.retain(|finding| judged.contains(&finding.kind));
+        self.time(&end, began);
         std::mem::take(&mut self.played)
     }
 
@@ -145,16 +153,21 @@ impl<'a> Play<'a> {
     ) -> Result<(), Box<Failure>> {
         let deadline = within.map(|within| Instant::now() + within);
         let mut cycles = 0;
+        let mut weights = Vec::new();
         for cycle in 1..=times {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                let few = cycles < trend::LEAST_CYCLES + 1;
+                let few = if few { ", too few for growth to be judged" } else { "" };
                 self.played.notes.push(format!(
-                    "{}: stopped after {cycles} of {times} cycles by its time limit",
-                    at.place
+                    "{at}: stopped after {cycles} of {times} cycles by its time limit{few}"
                 ));
                 break;
             }
             self.play_all(steps, &format!("{}.", at.place), Some(cycle))?;
             cycles = cycle;
+            if cycle > 1 {
+                self.weigh(&mut weights);
+            }
             if !self.played.findings.is_empty() {
                 // What leaked once leaks in every cycle; it is not waited for again.
                 break;
@@ -162,6 +175,7 @@ impl<'a> Play<'a> {
         }
         self.played.cycles = self.played.cycles.max(cycles.saturating_sub(1));
         self.judge_growth(at, cycles);
+        self.note_weights(&weights);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::connection::{Connection, Due};
+use super::elsewhere::elsewhere;
 use super::server::Play;
 use crate::cell::contain::{self, Handle};
 use crate::cell::protocol::SubjectOrder;
@@ -63,10 +64,12 @@ impl Play<'_> {
                 }
                 let params = json!({ "name": tool, "arguments": arguments });
                 let id = connection.request("tools/call", params);
+                connection.busy |= !wait;
                 Ok(if *wait { Doing::Answer(id, tool.clone()) } else { Doing::Written })
             }
             Action::Request { method, params, wait } => {
                 let id = connection.request(method, params.clone());
+                connection.busy |= !wait;
                 Ok(if *wait { Doing::Answer(id, method.clone()) } else { Doing::Written })
             }
             Action::Notify { method, params } => {
@@ -141,6 +144,9 @@ impl Play<'_> {
         let SubjectOrder::Server { command } = &self.order.subject else {
             return Err(self.failure(&step.connection, at, "this subject is no server".into()));
         };
+        if let Some(unseen) = elsewhere(command) {
+            self.played.unreadable.insert(unseen);
+        }
         // A connection of that name that was brought to its end makes room for the next life.
         if self.connections.contains_key(&step.connection) {
             self.drained(std::slice::from_ref(&step.connection), at);
@@ -163,6 +169,7 @@ impl Play<'_> {
     }
 
     pub(super) fn end_stdin(&mut self, name: &str, at: &StepRef) {
+        self.tell_whether_busy(name);
         let Some(connection) = self.connections.get_mut(name) else { return };
         connection.link.send(&Command::Close { stream: Stream::Stdin });
         connection.due.get_or_insert(Due {
@@ -172,9 +179,26 @@ impl Play<'_> {
         });
     }
 
+    /// A lifecycle that is about work in flight says so where there was none any more.
+    fn tell_whether_busy(&mut self, name: &str) {
+        let Some(connection) = self.connections.get_mut(name) else { return };
+        connection.link.catch_up();
+        if !connection.busy || connection.due.is_some() {
+            return;
+        }
+        if connection.link.heard.answered >= connection.asked {
+            self.played.notes.push(
+                "the server had answered everything before the end came, so nothing was in flight; \
+                 name a call that lasts some seconds with --call TOOL=JSON"
+                    .to_owned(),
+            );
+        }
+    }
+
     pub(super) fn signal(&mut self, name: &str, whom: Whom, signal: Signal, at: &StepRef) {
         // Roles need a look at a tree that is still whole.
         self.tell_roles(name);
+        self.tell_whether_busy(name);
         let Some(connection) = self.connections.get_mut(name) else { return };
         let raw = raw_signal(signal);
         let sent_to = match whom {
@@ -257,7 +281,7 @@ fn fits_after_the_end(action: &Action) -> bool {
     }
 }
 
-fn raw_signal(signal: Signal) -> rustix::process::Signal {
+pub(super) fn raw_signal(signal: Signal) -> rustix::process::Signal {
     match signal {
         Signal::Term => rustix::process::Signal::TERM,
         Signal::Int => rustix::process::Signal::INT,

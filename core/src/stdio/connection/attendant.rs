@@ -74,7 +74,5 @@ pub(super) fn poll_read(
     chunk: &mut [u8],
 ) -> Poll<io::Result<usize>> {
     let mut buffer = ReadBuf::new(chunk);
-    Pin::new(pipe)
-        .poll_read(cx, &mut buffer)
-        .map_ok(|()| buffer.filled().len())
+    Pin::new(pipe).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
 }

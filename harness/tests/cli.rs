@@ -1,0 +1,298 @@
+//! The command line as a contract: exit codes, where output goes, and what is said of bad input.
+
+mod support;
+
+use std::fs;
+
+use serde_json::Value;
+use support::{Ended, Run, SCUPPER, at_once};
+
+/// A command line that is refused before any work, and words of the refusal.
+#[rustfmt::skip]
+const USAGE: &[(&[&str], &[&str])] = &[
+    (&[], &["Usage: scupper"]),
+    (&["sever"], &["unrecognized subcommand 'sever'", "server"]),
+    (&["server"], &["required", "COMMAND"]),
+    (&["server", "--", ], &["required", "COMMAND"]),
+    (&["server", "--lek-timeout", "3s", "--", "true"], &["unexpected argument '--lek-timeout'", "--leak-timeout"]),
+    (&["server", "--probe", "fds", "--", "true"], &["--probe fds", "process, zombie, fd, thread, task, file, memory"]),
+    (&["server", "--only", "stdio/nothing", "--", "true"], &["stdio/nothing", "scupper list lifecycles"]),
+    (&["server", "--skip", "stdio/nothing", "--", "true"], &["stdio/nothing", "scupper list lifecycles"]),
+    (&["server", "--call", "echo={\"text\":", "--", "true"], &["--call echo", "no JSON", "--call 'echo={"]),
+    (&["server", "--call", "echo=[1]", "--", "true"], &["--call echo", "JSON object"]),
+    (&["server", "--leak-timeout", "5", "--", "true"], &["\"5\" is no duration", "500ms, 2s or 1m"]),
+    (&["server", "--leak-timeout", "2h", "--", "true"], &["between 0 and 1h"]),
+    (&["server", "--start-timeout", "soon", "--", "true"], &["\"soon\" is no duration"]),
+    (&["server", "--cycles", "0", "--", "true"], &["0 is not in 1..=10000"]),
+    (&["server", "--jobs", "0", "--", "true"], &["0 is not in 1..=256"]),
+    (&["server", "--seed", "-1", "--", "true"], &["-1"]),
+    (&["server", "--era", "2024-11-05", "--", "true"], &["known: auto, 2025-11-25, 2026-07-28"]),
+    (&["server", "--color", "sometimes", "--", "true"], &["auto, always, never"]),
+    (&["server", "--json", "{home}/no/such/folder/report.json", "--", "true"], &["--json", "/no/such/folder/report.json", "cannot write there"]),
+    (&["run", "{home}/missing.toml"], &["missing.toml", "no such file or folder"]),
+    (&["replay"], &["required", "CASE.toml"]),
+    (&["replay", "{home}/missing.toml"], &["missing.toml"]),
+    (&["list", "everything"], &["lifecycles, fakes, probes, rules"]),
+    (&["fake"], &["required", "NAME"]),
+    (&["fake", "ignores-eoff"], &["no fake is called `ignores-eoff`", "did you mean `ignores-eof`?"]),
+    (&["fake", "plain", "--fixed"], &["has no clean twin"]),
+    (&["fake", "slow-exit", "ms=soon"], &["`ms`", "a number of milliseconds", "`soon`"]),
+    (&["fake", "slow-exit", "ms"], &["KEY=VALUE"]),
+];
+
+#[test]
+fn usage_errors_exit_2_say_why_on_stderr_and_nothing_on_stdout() {
+    let wrong = at_once(4, USAGE, |(words, said)| {
+        let ended = Run::start(words, &[]).end();
+        let fits = ended.code == 2
+            && ended.stdout.is_empty()
+            && said.iter().all(|word| ended.stderr.contains(word));
+        let (processes, files) = ended.left();
+        let clean = processes.is_empty() && files.is_empty();
+        (!fits || !clean).then(|| format!("{words:?}, expected {said:?}: {}", in_full(&ended)))
+    });
+    let wrong: Vec<String> = wrong.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{} deviations:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Subjects that are no MCP servers, and words of what is said of them.
+#[rustfmt::skip]
+const NO_SERVERS: &[(&[&str], &[&str])] = &[
+    (&["/no/such/command"], &["could not start /no/such/command", "No such file", "is it installed, spelled right and on PATH?"]),
+    (&["no-such-command-anywhere"], &["could not start no-such-command-anywhere", "on PATH?"]),
+    (&["/"], &["could not start /", "is it executable?"]),
+    (&[""], &["could not start"]),
+    (&["true"], &["exited with code 0 before it answered initialize", "is something missing that it needs"]),
+    (&["sh", "-c", "echo 'cannot open database' >&2; exit 7"], &["exited with code 7", "stderr: cannot open database"]),
+    (&["sh", "-c", "kill -SEGV $$"], &["was ended by signal 11 before it answered initialize"]),
+    (&["sh", "-c", "echo 'Server ready'; cat > /dev/null"], &["1 line(s) of other text", "stdout: Server ready", "is this an MCP server"]),
+    (&["sh", "-c", "cat > /dev/null"], &["no answer to initialize in time", "is this an MCP server"]),
+    (&["sh", "-c", "exec 1>&-; cat > /dev/null"], &["closed its stdout before it answered initialize"]),
+    // It does not even read its stdin, and has to be killed.
+    (&["sleep", "1000"], &["no answer to initialize in time", "is this an MCP server"]),
+    (&["cat"], &["was answered with an error"]),
+    (&[SCUPPER, "fake", "wrong-era", "era=2025-11-25"], &["server/discover was answered with an error", "--era"]),
+];
+
+#[test]
+fn what_is_no_server_exits_3_with_its_last_words_and_a_guess() {
+    let wrong = at_once(6, NO_SERVERS, |(command, said)| {
+        let mut options = vec!["--start-timeout", "1s", "--leak-timeout", "1s"];
+        if command.contains(&"wrong-era") {
+            options.extend(["--era", "2026-07-28"]);
+        }
+        let ended = Run::server(&options, command, &[]).end();
+        let report = ended.report();
+        let failures = report.cases.iter().filter_map(|case| case.failure.as_ref());
+        let told: Vec<String> = failures
+            .map(|failure| format!("{}\n{}", failure.message, failure.output.join("\n")))
+            .collect();
+        let told = told.join("\n");
+        let fits = ended.code == 3
+            && report.exit_code == 3
+            && report.cases.len() == 1
+            && ended.stderr.is_empty()
+            && said.iter().all(|word| told.contains(word))
+            && ended.stdout.contains("\nexit 3: the subject");
+        let (processes, files) = ended.left();
+        let clean = processes.is_empty() && files.is_empty();
+        (!fits || !clean).then(|| format!("{command:?}, expected {said:?}: {}", in_full(&ended)))
+    });
+    let wrong: Vec<String> = wrong.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{} deviations:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn broken_scenario_exits_2_and_names_the_line() {
+    let run = with_files(
+        &["run", "{home}"],
+        &[("bad.toml", "why = \"x\"\n\n[subject]\nfakee = \"plain\"\n")],
+    );
+    assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{}", in_full(&run));
+    assert!(run.stderr.contains("bad.toml:4"), "{}", run.stderr);
+    assert!(run.stderr.contains("fakee"), "{}", run.stderr);
+}
+
+#[test]
+fn folder_without_scenarios_exits_3() {
+    let ended = with_files(&["run", "{home}"], &[("notes.txt", "nothing to judge here")]);
+    assert_eq!(ended.code, 3, "{}", in_full(&ended));
+    assert!(ended.stderr.contains("no scenario file"), "{}", ended.stderr);
+}
+
+#[test]
+fn expected_leak_exits_0_and_an_unexpected_one_exits_1() {
+    let good = scenario("leak", "\n[[expect.finding]]\nkind = \"process\"\nculprit = \"server\"\n");
+    let bad = scenario("clean", "");
+    let options = ["run", "--leak-timeout", "1s"];
+    let met = with_files(&[&options[..], &["{home}/met.toml"]].concat(), &[("met.toml", &good)]);
+    assert_eq!(met.code, 0, "{}", in_full(&met));
+    let unmet = with_files(&[&options[..], &["{home}/no.toml"]].concat(), &[("no.toml", &bad)]);
+    assert_eq!(unmet.code, 1, "{}", in_full(&unmet));
+    assert!(unmet.stdout.contains("expected verdict clean, got leak"), "{}", unmet.stdout);
+}
+
+#[test]
+fn lists_have_a_line_for_each_and_doctor_exits_0() {
+    let holds: &[(&[&str], &[&str])] = &[
+        (&["list"], &["stdio/clean-close  ", "stdio/churn  "]),
+        (&["list", "lifecycles"], &["stdio/clean-close  ", "stdio/stdin-held  "]),
+        (&["list", "fakes"], &["ignores-eof  ", "fd-swap  ", "canary  "]),
+        (
+            &["list", "probes"],
+            &["process  ", "zombie  ", "fd  ", "thread  ", "task  ", "file  ", "memory  "],
+        ),
+        (&["list", "rules"], &["2026-07-28 stdio N9  "]),
+        (&["doctor"], &["containment  ", "pidfd  ", "child subreaper  "]),
+    ];
+    for (words, begins) in holds {
+        let ended = Run::start(words, &[]).end();
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{words:?}: {}", in_full(&ended));
+        for begin in *begins {
+            let lines = ended.stdout.lines().filter(|line| line.starts_with(begin)).count();
+            assert_eq!(lines, 1, "{words:?} has {lines} lines that begin with {begin:?}");
+        }
+    }
+}
+
+#[test]
+fn report_has_its_version_and_every_field_of_the_contract() {
+    let ended = Run::fake(&["--jobs", "12", "--leak-timeout", "1s"], &["ignores-eof"], &[]).end();
+    let report: Value = serde_json::from_str(&ended.file("report.json")).expect("a report is JSON");
+    assert_eq!(report["schema"], "scupper.report/1");
+    assert_eq!(report["exit_code"], 1);
+    let cases = report["cases"].as_array().expect("cases");
+    assert_eq!(cases.len(), 10);
+    for case in cases {
+        for field in [
+            "id",
+            "lifecycle",
+            "subject",
+            "era",
+            "verdict",
+            "tier",
+            "cycles",
+            "expected",
+            "met",
+            "steps",
+            "findings",
+            "failure",
+            "repeat",
+        ] {
+            assert!(case.get(field).is_some(), "{}: there is no {field}", case["id"]);
+        }
+        assert!(case["steps"].as_array().is_some_and(|steps| !steps.is_empty()), "{case}");
+    }
+    let findings: Vec<&Value> =
+        cases.iter().filter_map(|case| case["findings"].as_array()).flatten().collect();
+    assert!(!findings.is_empty());
+    for finding in findings {
+        for field in [
+            "class",
+            "kind",
+            "identities",
+            "birth_step",
+            "due_step",
+            "culprit",
+            "rule",
+            "site",
+            "holders",
+            "evidence",
+        ] {
+            assert!(finding.get(field).is_some(), "there is no {field} in {finding}");
+        }
+    }
+}
+
+#[test]
+fn only_what_is_asked_for_is_judged() {
+    let only = ["--only", "sigterm-idle", "--only", "stdio/churn", "--skip", "churn"];
+    let ended = Run::fake(&only, &["plain"], &[]).end();
+    let judged: Vec<String> = ended.report().cases.into_iter().map(|case| case.id).collect();
+    assert_eq!((ended.code, judged), (0, vec!["stdio/sigterm-idle".to_owned()]));
+}
+
+/// A server that stays is no finding of a run that judges descriptors, and neither is a run that
+/// could have seen nothing green.
+#[test]
+fn only_kinds_that_are_asked_for_are_found() {
+    let only = ["--only", "reconnect", "--only", "churn", "--cycles", "6"];
+    let options = [&only[..], &["--leak-timeout", "1s", "--probe"]].concat();
+    let rows: &[(&str, &str, i32, &[&str])] = &[
+        ("fd", "ignores-eof", 0, &[]),
+        ("fd", "fd-swap", 1, &["fd"]),
+        ("process,thread", "ignores-eof", 1, &["process"]),
+        ("thread", "thread-per-call", 1, &["thread"]),
+        ("zombie", "fd-swap", 0, &[]),
+    ];
+    let wrong = at_once(7, rows, |(kinds, fake, code, found)| {
+        let ended = Run::fake(&[&options[..], &[kinds]].concat(), &[fake], &[]).end();
+        let report = ended.report();
+        let mut seen: Vec<&str> = report
+            .cases
+            .iter()
+            .flat_map(|case| &case.findings)
+            .map(|finding| finding.kind.as_str())
+            .collect();
+        seen.dedup();
+        let fits = ended.code == *code && seen == *found;
+        (!fits).then(|| format!("--probe {kinds} on {fake}: found {seen:?}, {}", in_full(&ended)))
+    });
+    let wrong: Vec<String> = wrong.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Tasks are those of our own runtimes and memory is a trend: a run of these alone could only be
+/// green.
+#[test]
+fn kinds_that_can_find_nothing_in_a_server_are_refused() {
+    for kinds in ["task", "memory", "task,memory"] {
+        let ended = Run::fake(&["--probe", kinds], &["plain"], &[]).end();
+        assert_eq!(ended.code, 2, "--probe {kinds}: {}", in_full(&ended));
+    }
+}
+
+/// `--probe process` alone: who is the launcher is told by descriptors, which are looked at anyhow.
+#[test]
+fn blame_is_the_same_whatever_is_judged() {
+    let options = ["--jobs", "12", "--leak-timeout", "1s", "--only", "sigterm-idle"];
+    let culprits = [&[][..], &["--probe", "process"]].map(|probe| {
+        let ended = Run::fake(&[&options[..], probe].concat(), &["wrapper"], &[]).end();
+        let findings = ended.report().cases.into_iter().flat_map(|case| case.findings);
+        findings.map(|finding| finding.culprit.to_string()).collect::<Vec<_>>()
+    });
+    assert_eq!(culprits, [["launcher"], ["launcher"]]);
+}
+
+#[test]
+fn output_that_is_no_terminal_has_no_colours_unless_asked_for() {
+    let options = ["--only", "clean-close", "--leak-timeout", "1s"];
+    let piped = Run::fake(&options, &["ignores-eof"], &[]).end();
+    assert!(!piped.stdout.contains('\x1b'), "{}", piped.stdout);
+    assert_eq!(piped.stderr, "", "progress is for terminals");
+    let asked = [&options[..], &["--color", "always"]].concat();
+    let coloured = Run::fake(&asked, &["ignores-eof"], &[]).end();
+    assert!(coloured.stdout.contains('\x1b'), "{}", coloured.stdout);
+}
+
+fn scenario(verdict: &str, findings: &str) -> String {
+    let step = |verb: &str| format!("[[step]]\ndo = \"{verb}\"\n\n");
+    let steps = [step("open"), step("handshake"), step("close")].concat();
+    let subject = "[subject]\nfake = \"ignores-eof\"\n\n";
+    format!("why = \"A test.\"\n\n{subject}{steps}[expect]\nverdict = \"{verdict}\"\n{findings}")
+}
+
+/// A run of the program beside these files; [`support::HOME`] is where they are.
+fn with_files(words: &[&str], files: &[(&str, &str)]) -> Ended {
+    let folder = tempfile::Builder::new().prefix("scupper-test-").tempdir().expect("a directory");
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).expect("a file of the test");
+    }
+    let path = folder.path().to_str().expect("a UTF-8 path");
+    let words: Vec<String> = words.iter().map(|word| word.replace(support::HOME, path)).collect();
+    Run::start(&words.iter().map(String::as_str).collect::<Vec<_>>(), &[]).end()
+}
+
+fn in_full(ended: &Ended) -> String {
+    format!("exit code {}, left {:?}\n{}{}", ended.code, ended.left(), ended.stdout, ended.stderr)
+}

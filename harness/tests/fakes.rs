@@ -1,0 +1,307 @@
+//! Every misbehaving server is caught for the right reason, and its clean twin is not.
+//!
+//! One table, as data: what each fake must come to, which lifecycle must catch it, and how it must
+//! be named. The test prints what came of it, and fails with every deviation at once.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use harness::ledger::snapshot::Kind;
+use harness::ledger::verdict::{Class, Culprit, Finding, Verdict};
+use harness::report::json::Report;
+use support::{Ended, Run, at_once};
+
+/// Runs at once. They mostly wait.
+const AT_ONCE: usize = 6;
+/// All cases of a run at once, so that their waits fall together.
+const ALL_CASES: [&str; 2] = ["--jobs", "12"];
+/// For leaky fakes: what leaks on purpose need not be waited for as long as by default.
+const IMPATIENT: [&str; 2] = ["--leak-timeout", "3s"];
+
+/// A fake and what must come of it.
+struct Row {
+    /// Name and options.
+    fake: &'static [&'static str],
+    /// Options of the run.
+    options: &'static [&'static str],
+    must: Must,
+}
+
+enum Must {
+    /// Exit 1, and every finding of the run is of this kind and culprit.
+    Leak(Caught),
+    /// Exit 3, nothing found, and all of these words in what is said of the cause.
+    NotStarted(&'static [&'static str]),
+    /// Exit 0. The figure must be at least this: it proves that the fake did misbehave.
+    Clean(Option<(&'static str, f64)>),
+}
+
+/// What one lifecycle must say of a leak.
+struct Caught {
+    by: &'static str,
+    kind: Kind,
+    /// One of these steps.
+    birth: &'static [&'static str],
+    due: &'static str,
+    culprit: Culprit,
+    /// Part of the words in which the thing is named.
+    what: &'static str,
+}
+
+const fn leak(
+    fake: &'static [&'static str],
+    kind: Kind,
+    by: &'static str,
+    birth: &'static [&'static str],
+    due: &'static str,
+    what: &'static str,
+) -> Row {
+    let culprit = Culprit::Server;
+    Row { fake, options: &[], must: Must::Leak(Caught { by, kind, birth, due, culprit, what }) }
+}
+
+const fn not_started(
+    fake: &'static [&'static str],
+    options: &'static [&'static str],
+    words: &'static [&'static str],
+) -> Row {
+    Row { fake, options, must: Must::NotStarted(words) }
+}
+
+/// The contract.
+#[rustfmt::skip]
+const TABLE: &[Row] = &[
+    leak(&["ignores-eof"], Kind::Process, "stdio/clean-close", &["step 1, open"], "step 4, close", "the server"),
+    // Only a server that does not obey SIGTERM survives this lifecycle.
+    leak(&["ignores-eof-and-term"], Kind::Process, "stdio/sigterm-idle", &["step 1, open"], "step 3, signal TERM server", "the server"),
+    // The tools are listed in the first look and nowhere else in the battery.
+    leak(&["stops-reading-stdin"], Kind::Process, "stdio/clean-close", &["step 1, open"], "step 4, close", "the server"),
+    leak(&["helper-setsid"], Kind::Process, "stdio/churn", &["step 3.1, call echo (cycle 1)"], "step 4, close", "a helper process"),
+    leak(&["helper-same-group"], Kind::Process, "stdio/churn", &["step 3.1, call echo (cycle 1)"], "step 4, close", "a helper process"),
+    // Started before the server reads anything, which may be before or after the look at `open`.
+    leak(&["helper-setsid", "at=start"], Kind::Process, "stdio/eof-before-initialize", &["step 1, open", "step 2, half-close stdin"], "step 2, half-close stdin", "a helper process"),
+    // What grows is counted from the second cycle on: the first is the warm-up.
+    leak(&["child-per-call"], Kind::Process, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 processes"),
+    leak(&["zombie"], Kind::Zombie, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 zombies"),
+    leak(&["fd-per-call"], Kind::Fd, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 descriptors on sockets"),
+    // The number of descriptors never moves, so that a count cannot catch it: only identity does.
+    leak(&["fd-swap"], Kind::Fd, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 descriptors on sockets"),
+    leak(&["thread-per-call"], Kind::Thread, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 threads"),
+    leak(&["tempfile-per-call"], Kind::File, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 temporary files"),
+    // The launcher starts the server; which look sees it first, that after `open` or that after
+    // `handshake`, is a race.
+    Row { fake: &["wrapper"], options: &[], must: Must::Leak(Caught {
+        by: "stdio/sigterm-idle", kind: Kind::Process, birth: &["step 1, open", "step 2, handshake"],
+        due: "step 3, signal TERM server", culprit: Culprit::Launcher, what: "the server",
+    }) },
+
+    not_started(&["crash-at-byte"], &[], &["exited with code 1 before it answered initialize", "crashed after 40 of"]),
+    not_started(&["exits-before-initialize"], &[], &["exited with code 1 before it answered initialize", "stderr: error: API_KEY is not set"]),
+    not_started(&["never-answers"], &["--start-timeout", "2s"], &["no answer to initialize in time", "is this an MCP server"]),
+    not_started(&["garbage"], &["--start-timeout", "2s"], &["1 line(s) of other text", "stdout: ?!initialize"]),
+    not_started(&["banner-before-json"], &[], &["a banner or a log line belongs on stderr", "stdout: My MCP server v1.0"]),
+    not_started(&["wrong-era"], &["--era", "2025-11-25"], &["2026-07-28", "say so with --era"]),
+
+    Row { fake: &["slow-exit"], options: &["--cycles", "2"], must: Must::Clean(Some(("exit_after_due_ms", 1_500.0))) },
+    Row { fake: &["busy-until-done"], options: &["--cycles", "2", "--call", "sleep={\"ms\":700}"], must: Must::Clean(Some(("exit_after_due_ms", 300.0))) },
+    Row { fake: &["floods-stderr"], options: &[], must: Must::Clean(None) },
+    Row { fake: &["wrong-era"], options: &[], must: Must::Clean(None) },
+    Row { fake: &["plain"], options: &[], must: Must::Clean(None) },
+];
+
+#[test]
+fn every_fake_is_caught_for_the_right_reason_and_its_twin_is_clean() {
+    let mut runs: Vec<(&Row, bool)> = Vec::new();
+    for row in TABLE {
+        runs.push((row, false));
+        if !matches!(row.must, Must::Clean(_)) {
+            runs.push((row, true));
+        }
+    }
+    let lines = at_once(AT_ONCE, &runs, |(row, fixed)| play(row, *fixed));
+    let mut table = vec![Line::heading()];
+    let mut deviations = Vec::new();
+    for (line, wrong) in lines {
+        deviations.extend(wrong.into_iter().map(|wrong| format!("{}: {wrong}", line.0[0])));
+        table.push(line);
+    }
+    println!("{}", render(&table));
+    assert!(deviations.is_empty(), "{} deviations:\n{}", deviations.len(), deviations.join("\n"));
+}
+
+/// Runs a fake or its twin; gives back its line of the table and what is not as it must be.
+fn play(row: &Row, fixed: bool) -> (Line, Vec<String>) {
+    let leaky = !fixed && matches!(row.must, Must::Leak(_));
+    let patience: &[&str] = if leaky { &IMPATIENT } else { &[] };
+    let twin: &[&str] = if fixed { &["--fixed"] } else { &[] };
+    let options = [&ALL_CASES, patience, row.options].concat();
+    let ended = Run::fake(&options, &[row.fake, twin].concat(), &[]).end();
+    let report = ended.report();
+    let mut wrong = match (&row.must, fixed) {
+        (Must::Leak(caught), false) => deviations_of_leak(caught, &ended, &report),
+        (Must::NotStarted(words), false) => deviations_of_start(words, &ended, &report),
+        (Must::Clean(figure), false) => deviations_of_clean(*figure, &ended, &report),
+        (_, true) => deviations_of_clean(None, &ended, &report),
+    };
+    let (processes, files) = ended.left();
+    if !processes.is_empty() || !files.is_empty() {
+        wrong.push(format!("left {processes:?} and {files:?}"));
+    }
+    let words = [row.fake, twin].concat().join(" ");
+    (Line::of(&words, row, fixed, &ended, &report), wrong)
+}
+
+fn deviations_of_leak(caught: &Caught, ended: &Ended, report: &Report) -> Vec<String> {
+    let mut wrong = exit_code(1, ended, report);
+    let of_case = report.cases.iter().find(|case| case.lifecycle == caught.by);
+    match of_case.map(|case| case.findings.as_slice()) {
+        Some([finding]) => {
+            let birth = finding.birth_step.to_string();
+            let due = finding.due_step.to_string();
+            let as_it_must = finding.class == Class::Leak
+                && finding.kind == caught.kind
+                && caught.birth.contains(&birth.as_str())
+                && due == caught.due
+                && finding.culprit == caught.culprit
+                && finding.what.starts_with(caught.what);
+            if !as_it_must {
+                wrong.push(format!("{} says: {}", caught.by, in_words(finding)));
+            }
+        }
+        Some(findings) => wrong.push(format!("{} has {} findings", caught.by, findings.len())),
+        None => wrong.push(format!("{} was not played", caught.by)),
+    }
+    for case in &report.cases {
+        for finding in &case.findings {
+            if (finding.kind, finding.culprit) != (caught.kind, caught.culprit) {
+                wrong.push(format!("{} says besides: {}", case.id, in_words(finding)));
+            }
+        }
+        if !matches!(case.verdict, Verdict::Clean | Verdict::Leak) {
+            wrong.push(format!("{} is {}: {:?}", case.id, case.verdict, case.failure));
+        }
+    }
+    wrong
+}
+
+fn deviations_of_start(words: &[&str], ended: &Ended, report: &Report) -> Vec<String> {
+    let mut wrong = exit_code(3, ended, report);
+    let [case] = report.cases.as_slice() else {
+        return vec![format!("{} cases instead of one", report.cases.len())];
+    };
+    wrong.extend(case.findings.iter().map(|finding| format!("found {}", in_words(finding))));
+    let Some(failure) = &case.failure else { return vec!["no failure is told".to_owned()] };
+    if !failure.not_started {
+        wrong.push("it counts as started".to_owned());
+    }
+    let said = format!("{}\n{}", failure.message, failure.output.join("\n"));
+    let missing = words.iter().filter(|word| !said.contains(**word));
+    wrong.extend(missing.map(|word| format!("{word:?} is not in: {said}")));
+    wrong
+}
+
+fn deviations_of_clean(figure: Option<(&str, f64)>, ended: &Ended, report: &Report) -> Vec<String> {
+    let mut wrong = exit_code(0, ended, report);
+    for case in &report.cases {
+        wrong.extend(case.findings.iter().map(|one| format!("{}: {}", case.id, in_words(one))));
+        if case.verdict != Verdict::Clean {
+            wrong.push(format!("{} is {}: {:?}", case.id, case.verdict, case.failure));
+        }
+    }
+    if let Some((name, least)) = figure {
+        let most = report.cases.iter().filter_map(|case| case.figures.get(name)).copied();
+        let most = most.fold(0.0, f64::max);
+        if most < least {
+            wrong.push(format!("{name} is {most} at most and must come to {least}"));
+        }
+    }
+    wrong
+}
+
+fn exit_code(must: i32, ended: &Ended, report: &Report) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if ended.code != must {
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        wrong.push(format!("exit code {} instead of {must}\n{said}", ended.code));
+    }
+    if i32::from(report.exit_code) != ended.code {
+        wrong.push(format!("the report says exit code {}", report.exit_code));
+    }
+    wrong
+}
+
+fn in_words(finding: &Finding) -> String {
+    format!(
+        "{:?} of {} of the {}: {}, born at {}, due at {}",
+        finding.class,
+        finding.kind,
+        finding.culprit,
+        finding.what,
+        finding.birth_step,
+        finding.due_step
+    )
+}
+
+/// A line of the table that the test prints.
+struct Line([String; 9]);
+
+impl Line {
+    fn heading() -> Self {
+        let words = [
+            "fake",
+            "exit",
+            "verdict",
+            "kind",
+            "birth step",
+            "due step",
+            "culprit",
+            "s",
+            "caught by",
+        ];
+        Self(words.map(str::to_owned))
+    }
+
+    fn of(words: &str, row: &Row, fixed: bool, ended: &Ended, report: &Report) -> Self {
+        let by = match &row.must {
+            Must::Leak(caught) if !fixed => caught.by,
+            _ => "",
+        };
+        let findings = report.cases.iter().filter(|case| case.lifecycle == by);
+        let finding = findings.flat_map(|case| &case.findings).next();
+        let tell = |what: fn(&Finding) -> String| finding.map(what).unwrap_or_default();
+        let caught: BTreeSet<&str> = report
+            .cases
+            .iter()
+            .filter(|case| !case.findings.is_empty())
+            .map(|case| case.lifecycle.trim_start_matches("stdio/"))
+            .collect();
+        let cause = report.cases.iter().find_map(|case| case.failure.as_ref());
+        let cause = cause.map(|failure| failure.message.chars().take(60).collect::<String>());
+        Self([
+            words.to_owned(),
+            ended.code.to_string(),
+            report.verdict.map(|verdict| verdict.to_string()).unwrap_or_default(),
+            tell(|finding| finding.kind.to_string()),
+            tell(|finding| finding.birth_step.to_string()),
+            tell(|finding| finding.due_step.to_string()),
+            tell(|finding| finding.culprit.to_string()),
+            format!("{:.1}", ended.took.as_secs_f64()),
+            cause.unwrap_or_else(|| caught.into_iter().collect::<Vec<_>>().join(" ")),
+        ])
+    }
+}
+
+fn render(lines: &[Line]) -> String {
+    let mut text = String::new();
+    for Line(cells) in lines {
+        for (column, cell) in cells.iter().enumerate() {
+            let width = lines.iter().map(|line| line.0[column].chars().count()).max().unwrap_or(0);
+            let _ = write!(text, "{cell:width$}  ");
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
+}
