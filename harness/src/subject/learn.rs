@@ -79,11 +79,21 @@ impl Play<'_> {
             connection.era = Era::Modern;
             let (id, bytes) = connection.first_request(true);
             connection.send(bytes);
-            answered = matches!(connection.answer(id, deadline), Ok(Ok(_)));
+            // A server that answers whatever it is asked says nothing by an answer.
+            answered = match connection.answer(id, deadline) {
+                Ok(Ok(result)) => speaks(&result, Era::Modern),
+                _ => false,
+            };
         }
         self.forget(&step.connection, &at);
         answered
     }
+}
+
+/// Whether the result of `server/discover` names this revision.
+fn speaks(result: &Value, era: Era) -> bool {
+    let versions = result["supportedVersions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    versions.iter().any(|version| version == era.revision())
 }
 
 /// Tools from the result of `tools/list`, at most 500.
@@ -191,6 +201,12 @@ fn smallest(schema: &Value, depth: usize) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_to_discover_must_name_the_revision() {
+        assert!(speaks(&json!({ "supportedVersions": ["2026-07-28"] }), Era::Modern));
+        assert!(!speaks(&json!({ "content": [] }), Era::Modern));
+    }
 
     #[test]
     fn only_read_only_closed_world_tools_are_callable() {

@@ -64,7 +64,7 @@ pub fn parse(path: &str, text: &str) -> Result<Scenario, ScenarioError> {
                 span,
                 error.message(),
                 "not TOML from here on",
-                "a key and its value look like tool = \"echo\", a step starts with [[step]]",
+                "a key and its value look like tool = \"echo\", with text in quotes; a step starts with [[step]]",
             );
             return fail(vec![mistake]);
         }
