@@ -24,8 +24,7 @@
 //! subreaper 0.85 ms, nearly all of it one stat per process of the host; with the descriptors of
 //! one process 0.92 ms; all kinds 0.98 ms; a stable snapshot 2 ms, two scans and a wait of 0.2 ms;
 //! the holders of a pipe 2 ms. A descriptor costs some 10 microseconds (readlink, stat, fdinfo).
-//! In a pid namespace /proc is short and all of it is faster. `cost_per_look` in `tests/probe.rs`
-//! prints these figures for any host.
+//! In a pid namespace /proc is short and all of it is faster.
 //!
 //! The scanner keeps no descriptor open between looks, so a process that looks at itself does not
 //! find the scanner. Two scanners at work in two threads of one process do see each other.
