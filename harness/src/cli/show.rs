@@ -34,6 +34,11 @@ pub fn list(what: Listed) -> Ended {
                 };
                 rows.push((fake.name.to_owned(), format!("{}{options}", fake.about)));
             }
+            rows.push((
+                "reference".to_owned(),
+                "nothing: rmcp's own server, with the tools of the fakes (builds with feature `core`)"
+                    .to_owned(),
+            ));
         }
         Listed::Probes => {
             for kind in Kind::ALL {

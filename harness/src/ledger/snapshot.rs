@@ -35,36 +35,8 @@ pub enum Kind {
     Memory,
 }
 
-impl Kind {
-    /// Every kind, in the order reports list them.
-    pub const ALL: &'static [Kind] = &[
-        Kind::Process,
-        Kind::Zombie,
-        Kind::Fd,
-        Kind::Thread,
-        Kind::Task,
-        Kind::File,
-        Kind::Memory,
-    ];
-
-    /// As scenario files and reports spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Kind::Process => "process",
-            Kind::Zombie => "zombie",
-            Kind::Fd => "fd",
-            Kind::Thread => "thread",
-            Kind::Task => "task",
-            Kind::File => "file",
-            Kind::Memory => "memory",
-        }
-    }
-}
-
-impl std::fmt::Display for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
+spelled! {
+    Kind { Process = "process", Zombie = "zombie", Fd = "fd", Thread = "thread", Task = "task", File = "file", Memory = "memory" }
 }
 
 /// What a descriptor refers to, by the form of its link in /proc/PID/fd (proc_pid_fd(5)).

@@ -56,29 +56,6 @@ pub enum Culprit {
     Harness,
 }
 
-impl Culprit {
-    /// Every culprit.
-    pub const ALL: &'static [Culprit] =
-        &[Culprit::Server, Culprit::Client, Culprit::Launcher, Culprit::Core, Culprit::Harness];
-
-    /// As scenario files and reports spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Culprit::Server => "server",
-            Culprit::Client => "client",
-            Culprit::Launcher => "launcher",
-            Culprit::Core => "core",
-            Culprit::Harness => "harness",
-        }
-    }
-}
-
-impl std::fmt::Display for Culprit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// A process that has the other end of a leaked pipe or socket, or a copy of the same end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -151,29 +128,6 @@ pub enum Verdict {
     Invalid,
 }
 
-impl Verdict {
-    /// Every verdict.
-    pub const ALL: &'static [Verdict] =
-        &[Verdict::Clean, Verdict::Leak, Verdict::Failed, Verdict::Unknown, Verdict::Invalid];
-
-    /// As scenario files and reports spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Verdict::Clean => "clean",
-            Verdict::Leak => "leak",
-            Verdict::Failed => "failed",
-            Verdict::Unknown => "unknown",
-            Verdict::Invalid => "invalid",
-        }
-    }
-}
-
-impl std::fmt::Display for Verdict {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// How strong the evidence is that nothing escaped the scan, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -187,21 +141,10 @@ pub enum Tier {
     PidNamespace,
 }
 
-impl Tier {
-    /// As reports spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Tier::Cookie => "environment cookie",
-            Tier::Subreaper => "subreaper",
-            Tier::PidNamespace => "pid namespace",
-        }
-    }
-}
-
-impl std::fmt::Display for Tier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
+spelled! {
+    Culprit { Server = "server", Client = "client", Launcher = "launcher", Core = "core", Harness = "harness" }
+    Verdict { Clean = "clean", Leak = "leak", Failed = "failed", Unknown = "unknown", Invalid = "invalid" }
+    Tier { Cookie = "environment cookie", Subreaper = "subreaper", PidNamespace = "pid namespace" }
 }
 
 /// How long one step took.

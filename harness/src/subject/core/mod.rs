@@ -111,7 +111,7 @@ struct Connection {
     server: ProcessId,
 }
 
-type Step1 = Result<(), String>;
+type Acted = Result<(), String>;
 
 impl<'a> Play<'a> {
     fn new(order: &'a CaseOrder, server: &'a [String]) -> io::Result<Self> {
@@ -231,7 +231,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    fn act(&mut self, name: &str, action: &Action) -> Step1 {
+    fn act(&mut self, name: &str, action: &Action) -> Acted {
         match action {
             Action::Open => self.open(name),
             Action::Handshake { until: HandshakePoint::Ready } => self.handshake(name),
@@ -282,7 +282,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    fn open(&mut self, name: &str) -> Step1 {
+    fn open(&mut self, name: &str) -> Acted {
         let [program, arguments @ ..] = self.server else { return Err("no command".into()) };
         let server = StdioServer::new(Command::new(program).args(arguments)).named(name);
         let census = &self.census;
@@ -306,7 +306,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    fn handshake(&mut self, name: &str) -> Step1 {
+    fn handshake(&mut self, name: &str) -> Acted {
         let transport = self.connection(name)?.transport.take();
         let transport = transport.ok_or("the handshake was made already")?;
         let client = self
@@ -320,7 +320,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    fn ask<A>(&mut self, name: &str, wait: bool, ask: impl FnOnce(Peer<RoleClient>) -> A) -> Step1
+    fn ask<A>(&mut self, name: &str, wait: bool, ask: impl FnOnce(Peer<RoleClient>) -> A) -> Acted
     where
         A: Future<Output = Result<(), String>> + Send + 'static,
     {
@@ -344,14 +344,14 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    fn close(&mut self, name: &str) -> Step1 {
+    fn close(&mut self, name: &str) -> Acted {
         let connection =
             self.connections.remove(name).ok_or(format!("connection {name} is not open"))?;
         let teardown = self.runtime.block_on(close(connection));
         self.note_teardown(&teardown)
     }
 
-    fn shutdown(&mut self) -> Step1 {
+    fn shutdown(&mut self) -> Acted {
         let all: Vec<Connection> = std::mem::take(&mut self.connections).into_values().collect();
         let teardowns = self.runtime.block_on(async {
             let closing: Vec<_> = all.into_iter().map(|one| tokio::spawn(close(one))).collect();
@@ -367,7 +367,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    fn note_teardown(&mut self, teardown: &scupper_core::stdio::Teardown) -> Step1 {
+    fn note_teardown(&mut self, teardown: &scupper_core::stdio::Teardown) -> Acted {
         let figure = self.played.figures.entry("teardown_ms".into()).or_insert(0.0);
         *figure = figure.max(millis(teardown.took));
         if !teardown.swept.is_empty() {
@@ -379,7 +379,7 @@ impl<'a> Play<'a> {
         if teardown.is_complete() { Ok(()) } else { Err(teardown.to_string()) }
     }
 
-    fn drop_without_close(&mut self, name: &str) -> Step1 {
+    fn drop_without_close(&mut self, name: &str) -> Acted {
         let connection =
             self.connections.remove(name).ok_or(format!("connection {name} is not open"))?;
         for call in &connection.calls {
@@ -400,7 +400,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    fn signal(&mut self, name: &str, signal: rustix::process::Signal) -> Step1 {
+    fn signal(&mut self, name: &str, signal: rustix::process::Signal) -> Acted {
         let server = self.connection(name)?.server;
         match Handle::open(server) {
             Some(handle) => handle.signal(signal).map_err(|error| error.to_string()),
