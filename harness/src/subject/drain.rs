@@ -152,10 +152,13 @@ impl Play<'_> {
                 _ => None,
             };
             let origin = inherited.or_else(started).or_else(|| facts.cookie.clone()).or_else(only);
-            if let Some(unseen) = elsewhere(&facts.command) {
-                self.played.unreadable.insert(unseen);
-            }
             if let Some(origin) = origin {
+                // A server that answers is here, whatever it then calls upon elsewhere.
+                let starting =
+                    self.connections.get(&origin).is_some_and(|connection| !connection.answered);
+                if let (true, Some(unseen)) = (starting, elsewhere(&facts.command)) {
+                    self.played.unreadable.insert(unseen);
+                }
                 self.origins.insert(*id, origin);
             }
         }
