@@ -23,7 +23,7 @@ const USAGE: &[(&[&str], &[&str])] = &[
     (&["server", "--leak-timeout", "5", "--", "true"], &["\"5\" is no duration", "500ms, 2s or 1m"]),
     (&["server", "--leak-timeout", "2h", "--", "true"], &["between 0 and 1h"]),
     (&["server", "--start-timeout", "soon", "--", "true"], &["\"soon\" is no duration"]),
-    (&["server", "--cycles", "0", "--", "true"], &["0 is not in 1..=10000"]),
+    (&["server", "--cycles", "0", "--", "true"], &["0 is not in 5..=10000"]),
     (&["server", "--jobs", "0", "--", "true"], &["0 is not in 1..=256"]),
     (&["server", "--seed", "-1", "--", "true"], &["-1"]),
     (&["server", "--era", "2024-11-05", "--", "true"], &["known: auto, 2025-11-25, 2026-07-28"]),

@@ -185,7 +185,7 @@ fn play(rounds: &[Round]) {
 fn kill_and_look(round: &Round) -> Result<String, String> {
     let mut random = Random(round.seed);
     // Quick to give up on what leaks, so that a random moment may fall in any of the cases.
-    let options = ["--jobs", "3", "--leak-timeout", "200ms", "--cycles", "2"];
+    let options = ["--jobs", "3", "--leak-timeout", "200ms", "--cycles", "5"];
     let mut run = Run::fake(&options, round.fake, environment(round.tier));
     run.wait_for(is_subject).ok_or("no subject came to be")?;
     // The moment is the misbehaviour itself, not a wait for anything.

@@ -104,8 +104,8 @@ const TABLE: &[Row] = &[
     not_started(&["banner-before-json"], &[], &["a banner or a log line belongs on stderr", "stdout: My MCP server v1.0"]),
     not_started(&["wrong-era"], &["--era", "2025-11-25"], &["2026-07-28", "say so with --era"]),
 
-    Row { fake: &["slow-exit"], options: &["--cycles", "2"], must: Must::Clean(Some(("exit_after_due_ms", 1_500.0))) },
-    Row { fake: &["busy-until-done"], options: &["--cycles", "2", "--call", "sleep={\"ms\":700}"], must: Must::Clean(Some(("exit_after_due_ms", 300.0))) },
+    Row { fake: &["slow-exit"], options: &["--cycles", "5"], must: Must::Clean(Some(("exit_after_due_ms", 1_500.0))) },
+    Row { fake: &["busy-until-done"], options: &["--cycles", "5", "--call", "sleep={\"ms\":700}"], must: Must::Clean(Some(("exit_after_due_ms", 300.0))) },
     Row { fake: &["floods-stderr"], options: &[], must: Must::Clean(None) },
     Row { fake: &["wrong-era"], options: &[], must: Must::Clean(None) },
     Row { fake: &["plain"], options: &[], must: Must::Clean(None) },

@@ -129,14 +129,14 @@ pub struct Common {
     /// Judge only these kinds of things (repeatable); see `scupper list probes`
     #[arg(long = "probe", value_name = "KIND")]
     pub probes: Vec<String>,
-    /// Cycles of reconnecting and of calling, the warm-up not counted
-    #[arg(long, value_name = "N", default_value_t = CYCLES, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// Cycles of reconnecting and of calling, the warm-up not counted; fewer than 5 prove nothing
+    #[arg(long, value_name = "N", default_value_t = CYCLES, value_parser = clap::value_parser!(u32).range(5..=10_000))]
     pub cycles: u32,
     /// Cases at once; when not given, one for each core and at least 2, for scenarios four for each
     /// core: they mostly wait
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
-    /// Seed of every random choice
+    /// Written to the report; nothing is chosen at random yet
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     /// Era of the protocol to speak
@@ -152,7 +152,7 @@ pub struct Common {
     /// Count advisory findings as leaks
     #[arg(long)]
     pub strict: bool,
-    /// Count findings of memory as leaks
+    /// Count findings of memory as leaks; memory is a figure only, so far
     #[arg(long)]
     pub strict_memory: bool,
     /// Write a report as JSON

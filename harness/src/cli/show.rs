@@ -7,6 +7,7 @@ use super::arguments::Listed;
 use crate::cell::host::strongest_tier;
 use crate::ledger::rules::RULES;
 use crate::ledger::snapshot::Kind;
+use crate::ledger::verdict::Tier;
 use crate::peer::fake::FAKES;
 use crate::plan;
 use crate::probe::host::host;
@@ -73,7 +74,7 @@ pub fn doctor() -> Ended {
     let mut rows = vec![(
         "containment".to_owned(),
         match tier {
-            crate::ledger::verdict::Tier::PidNamespace => {
+            Tier::PidNamespace => {
                 "yes: pid namespace; nothing outlives a cell, whoever is killed".to_owned()
             }
             _ => "partly: subreaper; nothing outlives a cell unless scupper, its sentinel and its \
@@ -81,7 +82,7 @@ pub fn doctor() -> Ended {
                 .to_owned(),
         },
     )];
-    let mut complete = true;
+    let mut complete = tier == Tier::PidNamespace;
     for ability in host() {
         complete &= ability.available;
         let state = if ability.available { "yes" } else { "no" };

@@ -92,7 +92,10 @@ fn case_code(case: &CaseReport, mode: Mode, strictness: Strictness) -> u8 {
         return INVALID;
     }
     if mode == Mode::Expectations && case.expected.is_some() {
-        return if case.met { CLEAN } else { LEAK };
+        let strict = case.findings.iter().any(|finding| {
+            finding.class == Class::Advisory && strictness.counts(finding.class, finding.kind)
+        });
+        return if case.met && !strict { CLEAN } else { LEAK };
     }
     if case.verdict == Verdict::Leak
         || case.findings.iter().any(|f| strictness.counts(f.class, f.kind))

@@ -29,6 +29,8 @@ pub enum Ending {
     Signalled(&'static str),
     /// SIGKILL to the process that the client started.
     ServerKilled,
+    /// The process that the client started had exited before anything was done to it.
+    ExitedItself,
 }
 
 /// What is known when something survives.
@@ -123,7 +125,7 @@ fn main_line(scene: &Scene<'_>) -> Option<Blamed> {
         }
         (Some(server), launcher) => match scene.ending {
             Ending::StdinClosed | Ending::ClientKilled => Some(server_stayed(scene, *server)),
-            Ending::Signalled(_) | Ending::ServerKilled => {
+            Ending::Signalled(_) | Ending::ServerKilled | Ending::ExitedItself => {
                 // The outermost got the signal. If it is gone, what it left is the server.
                 let outermost = scene.roles.launchers.first();
                 let stayed = launcher.filter(|launcher| Some(*launcher) == outermost);
@@ -154,6 +156,9 @@ fn server_stayed(scene: &Scene<'_>, server: ProcessId) -> Blamed {
             Culprit::Server,
             format!("it is the process that the client started, and it was sent {signal} itself"),
         ),
+        (Ending::ExitedItself, _) => {
+            (Culprit::Server, "the process that the client started exited without it".to_owned())
+        }
         (Ending::ServerKilled, _) => {
             (Culprit::Server, "it was sent SIGKILL and is still there".to_owned())
         }
@@ -165,7 +170,7 @@ fn server_stayed(scene: &Scene<'_>, server: ProcessId) -> Blamed {
              behind for ever",
             "when stdin ends, close transports, timers and helpers and let the process exit",
         ),
-        Ending::Signalled(_) | Ending::ServerKilled => (
+        Ending::Signalled(_) | Ending::ServerKilled | Ending::ExitedItself => (
             None,
             "clients follow SIGTERM with SIGKILL, which lets nothing be cleaned up, or give up and \
              leave the process",
@@ -195,10 +200,14 @@ fn launcher_left(scene: &Scene<'_>, survivor: ProcessId, server: ProcessId) -> B
     let (role, blame) = if survivor == server {
         (
             Role::Server,
-            format!(
-                "the launcher {launcher} was sent {signal}, died of it and left the server that \
-                 it had started"
-            ),
+            if *scene.ending == Ending::ExitedItself {
+                format!("the launcher {launcher} exited and left the server that it had started")
+            } else {
+                format!(
+                    "the launcher {launcher} was sent {signal}, died of it and left the server \
+                     that it had started"
+                )
+            },
         )
     } else {
         (

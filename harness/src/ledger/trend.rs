@@ -51,19 +51,33 @@ pub fn growth(ledger: &Ledger, place: &str, cycles: u32) -> Vec<Growth> {
         let kind = Snapshot::kind_of(identity, facts);
         groups.entry((kind, step.place.clone())).or_default().push((cycle, step, identity));
     }
-    groups
-        .into_iter()
-        .filter_map(|((kind, _), mut members)| {
-            let filled: BTreeSet<u32> = members.iter().map(|(cycle, _, _)| *cycle).collect();
-            if filled.len() < (cycles - 1) as usize {
-                return None;
-            }
-            members.sort_by_key(|(cycle, _, _)| *cycle);
-            let step = members.first().map(|(_, step, _)| (*step).clone())?;
-            let identities = members.into_iter().map(|(_, _, identity)| identity.clone()).collect();
-            Some(Growth { kind, step, identities })
-        })
-        .collect()
+    let mut found: Vec<Growth> = Vec::new();
+    let mut by_kind: BTreeMap<Kind, Vec<Birth<'_>>> = BTreeMap::new();
+    for ((kind, _), members) in groups {
+        match filled(kind, members.clone(), cycles) {
+            Some(growth) => found.push(growth),
+            None => by_kind.entry(kind).or_default().extend(members),
+        }
+    }
+    // What comes a moment after its call is seen now after one step, now after the next.
+    for (kind, members) in by_kind {
+        if !found.iter().any(|growth| growth.kind == kind) {
+            found.extend(filled(kind, members, cycles));
+        }
+    }
+    found
+}
+
+/// Growth, if something of these was born in every cycle after the warm-up.
+fn filled(kind: Kind, mut members: Vec<Birth<'_>>, cycles: u32) -> Option<Growth> {
+    let born: BTreeSet<u32> = members.iter().map(|(cycle, _, _)| *cycle).collect();
+    if born.len() < (cycles - 1) as usize {
+        return None;
+    }
+    members.sort_by_key(|(cycle, _, _)| *cycle);
+    let step = members.first().map(|(_, step, _)| (*step).clone())?;
+    let identities = members.into_iter().map(|(_, _, identity)| identity.clone()).collect();
+    Some(Growth { kind, step, identities })
 }
 
 /// Median of the slopes between all pairs of equally spaced samples (Theil-Sen): per sample, and

@@ -5,7 +5,7 @@
 //! Nothing here is unbounded: a line of output is kept up to [`LINE_LIMIT`], events that nobody
 //! asked for are dropped (and counted) while more than a megabyte waits for the cell.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -25,9 +25,8 @@ use crate::lifecycle::step::Stream;
 pub const LINE_LIMIT: usize = 8 << 20;
 /// Largest answer that is passed on whole, in bytes; of a larger one only the length is.
 const PASS_LIMIT: usize = 4 << 20;
-/// Bytes that may wait for the cell before answers are dropped too: only a server that answers what
-/// nobody asked comes here.
-const ANSWER_BACKLOG_LIMIT: usize = 32 << 20;
+/// Longest reply to a request of the server's, in bytes; only an absurd id makes a longer one.
+const LONGEST_REPLY: usize = 1024;
 /// Writes that may wait before the server's own requests go unanswered.
 const REPLY_LIMIT: usize = 1000;
 /// Bytes of a log or noise line that are passed on.
@@ -54,6 +53,8 @@ struct Server {
     exited: bool,
     stdin: Option<OwnedFd>,
     unwritten: VecDeque<Unwritten>,
+    /// Ids of requests that the cell made and that have no answer yet.
+    expected: BTreeSet<u64>,
     stdout: Option<Output>,
     stderr: Option<Output>,
 }
@@ -184,6 +185,7 @@ impl Client {
             },
             Command::Write { bytes } => match self.server.as_mut() {
                 Some(server) if server.stdin.is_some() => {
+                    server.expected.extend(wire::request_id(&bytes));
                     server.unwritten.push_back(Unwritten { bytes, written: 0, told: true });
                     self.write_stdin();
                 }
@@ -191,6 +193,10 @@ impl Client {
             },
             Command::Close { stream } => {
                 if let Some(server) = self.server.as_mut() {
+                    if stream == Stream::Stdin && server.unwritten.iter().any(|write| write.told) {
+                        let cause = "stdin was closed before it took all".to_owned();
+                        self.events.push(&Event::WriteFailed { cause });
+                    }
                     server.close(stream);
                 }
             }
@@ -249,7 +255,7 @@ impl Client {
 
     fn read_output(&mut self, stream: Stream) -> io::Result<()> {
         let Self { server: Some(server), events, .. } = self else { return Ok(()) };
-        let Server { stdin, unwritten, stdout, stderr, .. } = server;
+        let Server { stdin, unwritten, stdout, stderr, expected, .. } = server;
         let slot = if stream == Stream::Stdout { stdout } else { stderr };
         let Some(output) = slot else { return Ok(()) };
         let mut ended = false;
@@ -257,7 +263,7 @@ impl Client {
         output.bytes += output.lines.read(output.fd.as_fd(), &mut ended, |line, length| {
             if stream == Stream::Stderr {
                 events.offer(&Event::Stderr { text: text(line) });
-            } else if let Some(reply) = hear(line, length, events) {
+            } else if let Some(reply) = hear(line, length, expected, events) {
                 replies.push(reply);
             }
         });
@@ -274,9 +280,10 @@ impl Client {
             events.push(&Event::Ended { stream, bytes: output.bytes });
             *slot = None;
         }
-        if stdin.is_some() && unwritten.len() < REPLY_LIMIT {
+        if stdin.is_some() {
+            let room = REPLY_LIMIT.saturating_sub(unwritten.len());
             let reply = |bytes| Unwritten { bytes, written: 0, told: false };
-            unwritten.extend(replies.into_iter().map(reply));
+            unwritten.extend(replies.into_iter().take(room).map(reply));
         }
         Ok(())
     }
@@ -292,20 +299,32 @@ impl Client {
 }
 
 /// What one line of stdout means; gives back what to answer, if the server asked something.
-fn hear(line: &[u8], length: u64, events: &mut Outbox) -> Option<Vec<u8>> {
+fn hear(
+    line: &[u8],
+    length: u64,
+    expected: &mut BTreeSet<u64>,
+    events: &mut Outbox,
+) -> Option<Vec<u8>> {
+    let short = |method: &str| text(method.as_bytes());
     match wire::classify(line) {
-        Incoming::Answer { id, body } => {
+        Incoming::Answer { id: Some(id), body } if expected.remove(&id) => {
             let body = if line.len() > PASS_LIMIT { Ok(serde_json::Value::Null) } else { body };
-            events.offer_within(ANSWER_BACKLOG_LIMIT, &Event::Answer { id, body, bytes: length });
+            events.push(&Event::Answer { id: Some(id), body, bytes: length });
+            None
+        }
+        // Nobody asked, so nobody waits, and a server may make as many as it likes.
+        Incoming::Answer { .. } => {
+            let body = Ok(serde_json::Value::Null);
+            events.offer(&Event::Answer { id: None, body, bytes: length });
             None
         }
         Incoming::Request { id, method } => {
+            events.offer(&Event::Asked { method: short(&method) });
             let reply = wire::line(&wire::reply(&id, &method));
-            events.offer(&Event::Asked { method });
-            Some(reply)
+            (reply.len() <= LONGEST_REPLY).then_some(reply)
         }
         Incoming::Notification { method } => {
-            events.offer(&Event::Notified { method });
+            events.offer(&Event::Notified { method: short(&method) });
             None
         }
         Incoming::Noise => {
@@ -353,6 +372,7 @@ impl Server {
             exited: false,
             stdin,
             unwritten: VecDeque::new(),
+            expected: BTreeSet::new(),
             stdout: stdout.map(output),
             stderr: stderr.map(output),
         };

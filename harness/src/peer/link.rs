@@ -15,8 +15,6 @@ use super::control::{Command, Event};
 const QUEUE: usize = 1024;
 /// Lines of stderr and of noise that are kept for messages.
 const TAIL: usize = 30;
-/// Answers that are kept for a step that asks for them later; the oldest goes first.
-const ANSWERS: usize = 256;
 
 /// A client process.
 #[derive(Debug)]
@@ -42,6 +40,8 @@ pub struct Heard {
     pub answered: u64,
     /// Answers that no step has asked for yet, by id.
     pub answers: BTreeMap<u64, Result<Value, Value>>,
+    /// Writes that the server's stdin took whole.
+    pub written: u64,
     /// Bytes of answers.
     pub answer_bytes: u64,
     /// Exit of the server: code and signal.
@@ -161,13 +161,10 @@ impl Heard {
             }
             Event::Answer { id, body, bytes } => {
                 self.messages += 1;
-                self.answered += 1;
                 self.answer_bytes += *bytes;
                 if let Some(id) = id {
+                    self.answered += 1;
                     self.answers.insert(*id, std::mem::replace(body, Ok(Value::Null)));
-                }
-                if self.answers.len() > ANSWERS {
-                    self.answers.pop_first();
                 }
             }
             Event::Asked { .. } | Event::Notified { .. } => self.messages += 1,
@@ -181,6 +178,7 @@ impl Heard {
             Event::Ended { stream: crate::lifecycle::step::Stream::Stderr, .. } => {
                 self.stderr_ended = true;
             }
+            Event::Wrote => self.written += 1,
             Event::WriteFailed { cause } => self.write_failed = Some(cause.clone()),
             Event::Dropped { events } => self.dropped += *events,
             _ => {}

@@ -31,11 +31,7 @@ impl Outbox {
 
     /// An event that may be left out when the cell cannot keep up.
     pub(super) fn offer(&mut self, event: &Event) {
-        self.offer_within(BACKLOG_LIMIT, event);
-    }
-
-    pub(super) fn offer_within(&mut self, limit: usize, event: &Event) {
-        if self.bytes.len() < limit {
+        if self.bytes.len() < BACKLOG_LIMIT {
             self.push(event);
         } else {
             self.dropped += 1;

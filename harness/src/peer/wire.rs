@@ -43,6 +43,13 @@ pub fn notification(era: Era, method: &str, params: Value) -> Value {
     message
 }
 
+/// The id of a request of ours, if these bytes are one.
+pub fn request_id(bytes: &[u8]) -> Option<u64> {
+    let message: Value = serde_json::from_slice(bytes).ok()?;
+    message.get("method")?;
+    message.get("id")?.as_u64()
+}
+
 /// One message as the bytes of one line.
 pub fn line(message: &Value) -> Vec<u8> {
     let mut bytes = message.to_string().into_bytes();

@@ -29,6 +29,8 @@ pub struct Connection {
     pub era: Era,
     /// Requests without an answer, by id, with their methods.
     pub pending: BTreeMap<u64, String>,
+    /// Writes handed to the client.
+    pub sent: u64,
     /// Requests sent, answered or not.
     pub asked: u64,
     /// A request was sent whose answer is not waited for.
@@ -79,6 +81,7 @@ impl Connection {
             roles: Roles::default(),
             era,
             pending: BTreeMap::new(),
+            sent: 0,
             asked: 0,
             busy: false,
             answered: false,
@@ -137,6 +140,7 @@ impl Connection {
 
     /// Sends raw bytes.
     pub fn send(&mut self, bytes: Vec<u8>) {
+        self.sent += 1;
         // A client that is gone shows in the next wait.
         let _ = self.link.send(&Command::Write { bytes });
     }

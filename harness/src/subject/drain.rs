@@ -103,6 +103,25 @@ impl Play<'_> {
         }
         self.drained(&names, end);
         self.look(end, LOOK);
+        self.note_strays();
+    }
+
+    /// Whatever is in sight once all connections are ended belongs to none, which cannot be clean.
+    fn note_strays(&mut self) {
+        let mut strays = BTreeMap::new();
+        let settled = settle(Instant::now() + SWEEP, || {
+            contain::reap();
+            strays = self.scanner.processes(&self.sight).unwrap_or_default();
+            strays.is_empty()
+        });
+        if settled == Settled::Bound {
+            for (id, facts) in strays.iter().take(5) {
+                self.played.unreadable.insert(format!(
+                    "to which connection pid {} ({}) belonged, which is left at the end",
+                    id.pid, facts.name
+                ));
+            }
+        }
     }
 
     /// Processes of these connections that still live; a zombie counts while its parent, one of the
@@ -151,7 +170,9 @@ impl Play<'_> {
                 [one] => Some((*one).clone()),
                 _ => None,
             };
-            let origin = inherited.or_else(started).or_else(|| facts.cookie.clone()).or_else(only);
+            // The cookie is the subject's to change: only a name that is in the books counts.
+            let told = || facts.cookie.clone().filter(|name| self.connections.contains_key(name));
+            let origin = inherited.or_else(started).or_else(told).or_else(only);
             if let Some(origin) = origin {
                 // A server that answers is here, whatever it then calls upon elsewhere.
                 let starting =
@@ -200,7 +221,14 @@ impl Play<'_> {
         let living: BTreeMap<ProcessId, ProcessFacts> =
             alive.into_iter().filter(|(_, facts)| !facts.is_zombie()).collect();
         let Some(connection) = self.connections.get(name) else { return };
-        let Some(due) = &connection.due else { return };
+        let Some(due) = &connection.due else {
+            if !living.is_empty() {
+                self.played
+                    .unreadable
+                    .insert(format!("when {name} ended, of which something lives"));
+            }
+            return;
+        };
         let writers = finding::writers(connection.pipes[0], &self.sight.ours);
         let scene = Scene {
             roles: &connection.roles,
@@ -251,7 +279,7 @@ impl Play<'_> {
 
     /// Growth over the cycles of a repeat, given time to go away.
     pub(super) fn judge_growth(&mut self, at: &StepRef, cycles: u32) {
-        if cycles < trend::LEAST_CYCLES + 1 || !self.played.findings.is_empty() {
+        if cycles < trend::LEAST_CYCLES + 1 {
             return;
         }
         let patience = self.order.patience.under_load(load_per_core());

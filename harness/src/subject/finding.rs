@@ -47,6 +47,7 @@ pub fn of_survivor(
         Ending::ClientKilled => format!("the death of {its} client"),
         Ending::Signalled(signal) => (*signal).to_owned(),
         Ending::ServerKilled => "SIGKILL".to_owned(),
+        Ending::ExitedItself => "the exit of its server".to_owned(),
     };
     let mut evidence = vec![format!("outlived {end} by {:.1} s", patience.as_secs_f64())];
     evidence.extend(process_line(scene, blamed.process));
@@ -279,6 +280,16 @@ pub fn not_started(words: &str, cause: &str) -> String {
     format!("could not start {words}: {cause}{guess}")
 }
 
+/// A value of the server's in a sentence: its beginning.
+pub fn short(value: &Value) -> String {
+    let text = value.to_string();
+    let mut cut: String = text.chars().take(500).collect();
+    if cut.len() < text.len() {
+        cut.push('…');
+    }
+    cut
+}
+
 /// Why a handshake did not come about.
 pub fn no_handshake(
     era: Era,
@@ -296,8 +307,9 @@ pub fn no_handshake(
              banner or a log line belongs on stderr, for stdout holds MCP messages and nothing else"
         ),
         Ok(Err(error)) => format!(
-            "{request} was answered with an error: {error}; if the server speaks another era, say \
-             so with --era"
+            "{request} was answered with an error: {}; if the server speaks another era, say \
+             so with --era",
+            short(error)
         ),
         Err(NoAnswer::Exited(code, signal)) => format!(
             "the server {} before it answered {request}; is something missing that it needs, such \
@@ -317,6 +329,19 @@ pub fn no_handshake(
         ),
         Err(NoAnswer::ClientGone) => "the client process is gone".to_owned(),
     }
+}
+
+/// Why an answer to the first request of a handshake is none.
+pub fn no_introduction(era: Era, result: &Value) -> String {
+    let (request, missing) = match era {
+        Era::Legacy => ("initialize", "no protocolVersion"),
+        Era::Modern => ("server/discover", "not 2026-07-28 among its supportedVersions"),
+    };
+    format!(
+        "the answer to {request} names {missing}: {}; is this an MCP server, and does it speak \
+         another era (--era)?",
+        short(result)
+    )
 }
 
 /// Why a request stayed without an answer.

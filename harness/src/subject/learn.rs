@@ -23,6 +23,8 @@ const LASTING: Duration = Duration::from_secs(3);
 const BRIEF: Duration = Duration::from_millis(10);
 /// Names of arguments that say how long a call takes, without their unit.
 const TIME_WORDS: [&str; 5] = ["duration", "delay", "sleep", "wait", "runtime"];
+/// Most values that are made for the arguments of one tool.
+const VALUES_LIMIT: usize = 1_000;
 /// Deepest nesting of a schema that arguments are made for.
 const DEPTH_LIMIT: usize = 6;
 
@@ -90,6 +92,14 @@ impl Play<'_> {
     }
 }
 
+/// Whether the answer to the first request of a handshake is one: it names a revision.
+pub fn introduces(result: &Value, era: Era) -> bool {
+    match era {
+        Era::Legacy => result["protocolVersion"].is_string(),
+        Era::Modern => speaks(result, era),
+    }
+}
+
 /// Whether the result of `server/discover` names this revision.
 fn speaks(result: &Value, era: Era) -> bool {
     let versions = result["supportedVersions"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -105,7 +115,7 @@ pub fn tools(result: &Value) -> Vec<Tool> {
 fn tool(tool: &Value) -> Option<Tool> {
     let hints = &tool["annotations"];
     let schema = &tool["inputSchema"];
-    let mut arguments = smallest(schema, 0);
+    let mut arguments = smallest(schema, 0, &mut VALUES_LIMIT.clone());
     let time = time_property(schema);
     let lasting = time.and_then(|(name, unit)| {
         let limits = &schema["properties"][name];
@@ -155,7 +165,10 @@ fn fitting(time: Duration, unit: Duration, limits: &Value) -> Option<Value> {
 
 /// The smallest value that a JSON Schema allows, as far as its common words tell. A tool that wants
 /// more answers with an error, which is an answer too.
-fn smallest(schema: &Value, depth: usize) -> Value {
+fn smallest(schema: &Value, depth: usize, budget: &mut usize) -> Value {
+    // A schema that names one member a thousand times in each of its levels is no slip.
+    let Some(left) = budget.checked_sub(1) else { return Value::Null };
+    *budget = left;
     if depth > DEPTH_LIMIT {
         return Value::Null;
     }
@@ -170,7 +183,7 @@ fn smallest(schema: &Value, depth: usize) -> Value {
     }
     for choice in ["anyOf", "oneOf", "allOf"] {
         if let Some(first) = schema[choice].as_array().and_then(|schemas| schemas.first()) {
-            return smallest(first, depth + 1);
+            return smallest(first, depth + 1, budget);
         }
     }
     let kind = match &schema["type"] {
@@ -183,7 +196,7 @@ fn smallest(schema: &Value, depth: usize) -> Value {
         "boolean" => json!(false),
         "array" => {
             let least = schema["minItems"].as_u64().unwrap_or(0).min(8) as usize;
-            Value::Array(vec![smallest(&schema["items"], depth + 1); least])
+            Value::Array(vec![smallest(&schema["items"], depth + 1, budget); least])
         }
         "null" => Value::Null,
         // A tool without a schema takes an object, too.
@@ -191,7 +204,7 @@ fn smallest(schema: &Value, depth: usize) -> Value {
             let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
             let member = |name: &Value| {
                 let name = name.as_str()?;
-                Some((name.to_owned(), smallest(&schema["properties"][name], depth + 1)))
+                Some((name.to_owned(), smallest(&schema["properties"][name], depth + 1, budget)))
             };
             Value::Object(required.iter().filter_map(member).collect())
         }
@@ -233,7 +246,7 @@ mod tests {
             },
         });
         let expected = json!({ "text": "scupper", "count": 3, "mode": "fast", "items": [false] });
-        assert_eq!(smallest(&schema, 0), expected);
+        assert_eq!(smallest(&schema, 0, &mut 1000), expected);
     }
 
     #[test]
@@ -263,6 +276,6 @@ mod tests {
         for _ in 0..100 {
             schema = json!({ "anyOf": [schema] });
         }
-        assert_eq!(smallest(&schema, 0), Value::Null);
+        assert_eq!(smallest(&schema, 0, &mut 1000), Value::Null);
     }
 }

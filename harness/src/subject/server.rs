@@ -10,7 +10,7 @@ use crate::cell::protocol::{CaseOrder, CellEvent, Learned};
 use crate::ledger::diff::Ledger;
 use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId, Snapshot};
 use crate::ledger::trend;
-use crate::ledger::verdict::{Failure, Finding, StepRef, StepTiming};
+use crate::ledger::verdict::{Class, Failure, Finding, StepRef, StepTiming};
 use crate::lifecycle::step::{Action, Era, Step};
 use crate::probe::{Root, Scanner, Sight};
 
@@ -156,12 +156,13 @@ impl<'a> Play<'a> {
         let deadline = within.map(|within| Instant::now() + within);
         let mut cycles = 0;
         let mut weights = Vec::new();
+        let before = self.leaks();
         for cycle in 1..=times {
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                let few = cycles < trend::LEAST_CYCLES + 1;
-                let few = if few { ", too few for growth to be judged" } else { "" };
+            // As many as growth needs are played whatever the time; the case has its own bound.
+            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if late && cycles > trend::LEAST_CYCLES {
                 self.played.notes.push(format!(
-                    "{at}: stopped after {cycles} of {times} cycles by its time limit{few}"
+                    "{at}: stopped after {cycles} of {times} cycles by its time limit"
                 ));
                 break;
             }
@@ -170,15 +171,21 @@ impl<'a> Play<'a> {
             if cycle > 1 {
                 self.weigh(&mut weights);
             }
-            if !self.played.findings.is_empty() {
+            if self.leaks() > before {
                 // What leaked once leaks in every cycle; it is not waited for again.
                 break;
             }
         }
         self.played.cycles = self.played.cycles.max(cycles.saturating_sub(1));
-        self.judge_growth(at, cycles);
+        if self.leaks() == before {
+            self.judge_growth(at, cycles);
+        }
         self.note_weights(&weights);
         Ok(())
+    }
+
+    fn leaks(&self) -> usize {
+        self.played.findings.iter().filter(|finding| finding.class == Class::Leak).count()
     }
 
     /// All branches advance together: the n-th steps of all are done before any is waited for.

@@ -77,10 +77,9 @@ impl Play<'_> {
                 Ok(Doing::Written)
             }
             Action::Cancel => {
-                if let Some(id) = connection.latest_unanswered() {
-                    connection.pending.remove(&id);
-                    connection.notify("notifications/cancelled", json!({ "requestId": id }));
-                }
+                let Some(id) = connection.latest_unanswered() else { return Ok(Doing::Nothing) };
+                connection.pending.remove(&id);
+                connection.notify("notifications/cancelled", json!({ "requestId": id }));
                 Ok(Doing::Written)
             }
             Action::Send { payload, upto } => {
@@ -148,7 +147,11 @@ impl Play<'_> {
             self.played.unreadable.insert(unseen);
         }
         // A connection of that name that was brought to its end makes room for the next life.
-        if self.connections.contains_key(&step.connection) {
+        if let Some(old) = self.connections.get(&step.connection) {
+            if old.due.is_none() {
+                // It ended by itself, or stayed; what is left of it is due in either case.
+                self.end_stdin(&step.connection, at);
+            }
             self.drained(std::slice::from_ref(&step.connection), at);
         }
         let link = match Link::start() {
@@ -204,11 +207,13 @@ impl Play<'_> {
         let raw = raw_signal(signal);
         let sent_to = match whom {
             Whom::Client => contain::identify(connection.link.pid),
+            // One that has exited is nobody's to signal, nor is the group whose leader it was.
+            _ if connection.link.heard.exited.is_some() => None,
             Whom::Server | Whom::Group => connection.roles.root,
         };
-        if let Some(id) = sent_to
-            && let Some(handle) = Handle::open(id)
-        {
+        let handle = sent_to.and_then(|id| Some((id, Handle::open(id)?)));
+        let reached = handle.is_some();
+        if let Some((id, handle)) = handle {
             // The group is signalled while its leader is known to be the one meant.
             let sent = match (whom, rustix::process::Pid::from_raw(id.pid)) {
                 (Whom::Group, Some(group)) => {
@@ -223,6 +228,10 @@ impl Play<'_> {
         let ending = match (whom, signal) {
             (_, Signal::Stop | Signal::Cont) => return,
             (Whom::Client, _) => Ending::ClientKilled,
+            _ if !reached => {
+                self.played.notes.push(format!("{at}: the server had exited before {signal}"));
+                Ending::ExitedItself
+            }
             (_, Signal::Kill) => Ending::ServerKilled,
             (_, Signal::Term) => Ending::Signalled("SIGTERM"),
             (_, Signal::Int) => Ending::Signalled("SIGINT"),

@@ -12,7 +12,7 @@ use crate::cell::contain;
 use crate::cell::protocol::CellEvent;
 use crate::ledger::verdict::{Failure, StepRef};
 use crate::lifecycle::step::{Action, Condition, Era, HandshakePoint, Read, Step};
-use crate::peer::control::Event;
+use crate::peer::link::Heard;
 use crate::settle::{Settled, settle};
 
 /// Longest time for a step that names none, starting and handshake apart.
@@ -87,10 +87,16 @@ impl Play<'_> {
         deadline: Instant,
     ) -> Result<(), Box<Failure>> {
         let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
-        let written = connection.link.wait(deadline, |heard, event| match event {
-            Event::Wrote => Some(Ok(())),
-            _ => heard.write_failed.clone().map(Err),
-        });
+        let sent = connection.sent;
+        let told = |heard: &Heard| match &heard.write_failed {
+            Some(cause) => Some(Err(cause.clone())),
+            None => (heard.written >= sent).then_some(Ok(())),
+        };
+        connection.link.catch_up();
+        let written = match told(&connection.link.heard) {
+            Some(told) => Ok(told),
+            None => connection.link.wait(deadline, |heard, _| told(heard)),
+        };
         match written {
             Ok(Ok(())) => Ok(()),
             // A server may refuse what is sent to it, or be gone; what comes of it is judged at its
@@ -118,6 +124,10 @@ impl Play<'_> {
         let answer = connection.answer(id, deadline);
         let started = connection.started;
         let result = match answer {
+            Ok(Ok(result)) if !learn::introduces(&result, self.order.era) => {
+                let message = finding::no_introduction(self.order.era, &result);
+                return Err(self.failure(name, at, message));
+            }
             Ok(Ok(result)) if connection.link.heard.noise_lines == 0 => result,
             other => {
                 let message = finding::no_handshake(self.order.era, &other, &connection.link.heard);
@@ -164,7 +174,8 @@ impl Play<'_> {
             }
             Ok(Err(error)) => {
                 // An error is an answer; a lifecycle is about resources, not about content.
-                let note = format!("{}: answered with an error: {error}", at.name);
+                let note =
+                    format!("{}: answered with an error: {}", at.name, finding::short(&error));
                 if !self.played.notes.contains(&note) && self.played.notes.len() < 20 {
                     self.played.notes.push(note);
                 }

@@ -26,6 +26,7 @@ impl Play<'_> {
             _ => true,
         }));
         snapshot.stable &= below.stable;
+        snapshot.unreadable.extend(below.unreadable);
         match self.tasks.to_things() {
             Ok(tasks) => snapshot.things.extend(tasks),
             Err(unreadable) => snapshot.unreadable.push(unreadable),

@@ -25,7 +25,7 @@ use crate::cell::protocol::CaseOrder;
 use crate::ledger::diff::Ledger;
 use crate::ledger::snapshot::{Identity, Kind, ProcessId};
 use crate::ledger::verdict::{Failure, StepRef, StepTiming};
-use crate::lifecycle::step::{Action, Condition, HandshakePoint, Signal, Step, Whom};
+use crate::lifecycle::step::{Action, Condition, Era, HandshakePoint, Signal, Step, Whom};
 use crate::probe::task::TaskTable;
 use crate::probe::{Root, Scanner, Sight};
 
@@ -316,7 +316,8 @@ impl<'a> Play<'a> {
             .map_err(|_| "the handshake took too long".to_owned())?
             .map_err(|error| error.to_string())?;
         self.connection(name)?.client = Some(client);
-        self.played.era = Some(self.order.era);
+        // rmcp makes the handshake of 2025-11-25 unless told otherwise.
+        self.played.era = Some(Era::Legacy);
         Ok(())
     }
 
