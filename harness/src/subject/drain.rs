@@ -10,7 +10,7 @@ use crate::cell::contain::{self, Handle};
 use crate::ledger::blame::{self, Ending, Roles, Scene};
 use crate::ledger::snapshot::{Kind, Memory, ProcessFacts, ProcessId};
 use crate::ledger::trend;
-use crate::ledger::verdict::{Finding, StepRef};
+use crate::ledger::verdict::{Class, Finding, StepRef};
 use crate::lifecycle::step::Stream;
 use crate::peer::control::{Command, Event};
 use crate::probe::memory;
@@ -203,6 +203,12 @@ impl Play<'_> {
         let drained = millis(due.at.elapsed());
         let figure = self.played.figures.entry("drained_after_due_ms".into()).or_insert(0.0);
         *figure = figure.max(drained);
+        if heard.noise_lines > 0 && self.played.notes.len() < 20 {
+            self.played.notes.push(format!(
+                "stdout carried {} line(s) that are no messages, where nothing else belongs",
+                heard.noise_lines
+            ));
+        }
         if due.ending == Ending::StdinClosed
             && let Some(exit) = heard.exited
             && exit != (Some(0), None)
@@ -278,7 +284,7 @@ impl Play<'_> {
     }
 
     /// Growth over the cycles of a repeat, given time to go away.
-    pub(super) fn judge_growth(&mut self, at: &StepRef, cycles: u32) {
+    pub(super) fn judge_growth(&mut self, at: &StepRef, cycles: u32, cut_short: bool) {
         if cycles < trend::LEAST_CYCLES + 1 {
             return;
         }
@@ -299,7 +305,7 @@ impl Play<'_> {
         }
         let roles = self.connections.values().next().map(|connection| connection.roles.clone());
         for growth in found {
-            let one = finding::of_growth(
+            let mut one = finding::of_growth(
                 &growth,
                 at,
                 cycles,
@@ -307,6 +313,13 @@ impl Play<'_> {
                 &self.ledger,
                 roles.as_ref().unwrap_or(&Roles::default()),
             );
+            if cut_short {
+                // A pool of eight that still fills looks just like this.
+                one.class = Class::Advisory;
+                one.evidence.push(format!(
+                    "advisory: the time limit left {cycles} cycles, in which a pool may still fill"
+                ));
+            }
             self.played.findings.push(one);
         }
     }
