@@ -416,6 +416,13 @@ mod tests {
     }
 
     #[test]
+    fn a_helper_of_a_server_that_exited_by_itself_is_the_servers_leak() {
+        let blamed = judged(&[(1, 0), (2, 1)], &[2], direct(), Ending::ExitedItself);
+        assert_eq!((blamed[0].culprit, blamed[0].class), (Culprit::Server, Class::Leak));
+        assert!(!blamed[0].blame.contains("shared"));
+    }
+
+    #[test]
     fn a_server_left_by_its_dead_launcher_is_the_launchers() {
         let tree = [(1, 0), (2, 1), (3, 2)];
         let blamed = judged(&tree, &[2, 3], launched(), Ending::Signalled("SIGTERM"));
