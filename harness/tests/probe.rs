@@ -404,11 +404,15 @@ fn an_orphan_across_setsid_and_double_fork_is_found_below_the_subreaper() {
     let sight = sight(Root::Descendants(target.pid), &[Kind::Process, Kind::Zombie]);
     assert_eq!(scanner.processes(&sight).expect("readable").len(), 0);
     let pid: i32 = target.tell("on orphan").parse().expect("a pid");
-    // Between fork and exec it still looks like the shell.
+    // Between fork and exec it still looks like the shell; inside exec it has its new name and as yet
+    // no command line and no environment (load_elf_binary of fs/binfmt_elf.c sets them last).
     let (_, orphan) = until(|| {
         let processes = scanner.processes(&sight).expect("readable");
         processes.into_iter().find(|(id, facts)| {
-            id.pid == pid && facts.parent == target.pid && facts.name == "sleep"
+            id.pid == pid
+                && facts.parent == target.pid
+                && facts.name == "sleep"
+                && facts.cookie.is_some()
         })
     });
     assert_ne!(orphan.session, rustix::process::getsid(None).expect("own").as_raw_pid());
