@@ -162,7 +162,7 @@ fn report_has_its_version_and_every_field_of_the_contract() {
     assert_eq!(report["schema"], "scupper.report/1");
     assert_eq!(report["exit_code"], 1);
     let cases = report["cases"].as_array().expect("cases");
-    assert_eq!(cases.len(), 10);
+    assert_eq!(cases.len(), 26);
     for case in cases {
         for field in [
             "id",

@@ -76,7 +76,7 @@ const TABLE: &[Row] = &[
     leak(&["ignores-eof"], Kind::Process, "stdio/clean-close", &["step 1, open"], "step 4, close", "the server"),
     // Only a server that does not obey SIGTERM survives this lifecycle.
     leak(&["ignores-eof-and-term"], Kind::Process, "stdio/sigterm-idle", &["step 1, open"], "step 3, signal TERM server", "the server"),
-    // The tools are listed in the first look and nowhere else in the battery.
+    // Where more is asked after the list, no answer comes either; the leak stands beside that.
     leak(&["stops-reading-stdin"], Kind::Process, "stdio/clean-close", &["step 1, open"], "step 4, close", "the server"),
     leak(&["helper-setsid"], Kind::Process, "stdio/churn", &["step 3.1, call echo (cycle 1)"], "step 4, close", "a helper process"),
     leak(&["helper-same-group"], Kind::Process, "stdio/churn", &["step 3.1, call echo (cycle 1)"], "step 4, close", "a helper process"),

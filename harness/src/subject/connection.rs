@@ -33,10 +33,12 @@ pub struct Connection {
     pub sent: u64,
     /// Requests sent, answered or not.
     pub asked: u64,
-    /// A request was sent whose answer is not waited for.
+    /// A call was made whose answer is not waited for.
     pub busy: bool,
     /// The handshake was answered.
     pub answered: bool,
+    /// The server was sent a signal that ends processes.
+    pub signalled: bool,
     /// How and when the connection was brought to its end.
     pub due: Option<Due>,
     /// Another process that holds the write end of stdin.
@@ -85,6 +87,7 @@ impl Connection {
             asked: 0,
             busy: false,
             answered: false,
+            signalled: false,
             due: None,
             holder: None,
             started: Instant::now(),

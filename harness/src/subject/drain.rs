@@ -210,12 +210,15 @@ impl Play<'_> {
             ));
         }
         if due.ending == Ending::StdinClosed
+            && !connection.signalled
             && let Some(exit) = heard.exited
             && exit != (Some(0), None)
             && self.played.notes.len() < 20
         {
+            let early = heard.exited_at.is_some_and(|at| at < due.at);
             self.played.notes.push(format!(
-                "at the end of its stdin the server {}",
+                "{} its stdin the server {}",
+                if early { "before the end of" } else { "at the end of" },
                 finding::exit_words(exit.0, exit.1)
             ));
         }

@@ -20,6 +20,9 @@ use crate::peer::link::Link;
 /// Longest time that making a holder of stdin may take.
 const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What an ending by Ctrl-C is called.
+const INTERRUPT: &str = "SIGINT";
+
 /// What a step still waits for once its effect is done.
 pub(super) enum Doing {
     Nothing,
@@ -69,7 +72,6 @@ impl Play<'_> {
             }
             Action::Request { method, params, wait } => {
                 let id = connection.request(method, params.clone());
-                connection.busy |= !wait;
                 Ok(if *wait { Doing::Answer(id, method.clone()) } else { Doing::Written })
             }
             Action::Notify { method, params } => {
@@ -79,6 +81,8 @@ impl Play<'_> {
             Action::Cancel => {
                 let Some(id) = connection.latest_unanswered() else { return Ok(Doing::Nothing) };
                 connection.pending.remove(&id);
+                // Something was in flight, and this is what became of it.
+                connection.busy = false;
                 connection.notify("notifications/cancelled", json!({ "requestId": id }));
                 Ok(Doing::Written)
             }
@@ -175,11 +179,16 @@ impl Play<'_> {
         self.tell_whether_busy(name);
         let Some(connection) = self.connections.get_mut(name) else { return };
         connection.link.send(&Command::Close { stream: Stream::Stdin });
-        connection.due.get_or_insert(Due {
-            step: at.clone(),
-            ending: Ending::StdinClosed,
-            at: Instant::now(),
-        });
+        let due = Due { step: at.clone(), ending: Ending::StdinClosed, at: Instant::now() };
+        // No rule asks of a server that it ends on SIGINT while its stdin is open; one that has not
+        // is due from now on.
+        let interrupted =
+            connection.due.as_ref().is_some_and(|due| due.ending == Ending::Signalled(INTERRUPT));
+        if interrupted && connection.link.heard.exited.is_none() {
+            connection.due = Some(due);
+        } else {
+            connection.due.get_or_insert(due);
+        }
     }
 
     /// A lifecycle that is about work in flight says so where there was none any more.
@@ -225,6 +234,8 @@ impl Play<'_> {
                 self.played.notes.push(format!("{at}: could not send {signal}: {error}"));
             }
         }
+        connection.signalled |=
+            whom != Whom::Client && !matches!(signal, Signal::Stop | Signal::Cont);
         let ending = match (whom, signal) {
             (_, Signal::Stop | Signal::Cont) => return,
             (Whom::Client, _) => Ending::ClientKilled,
@@ -234,7 +245,7 @@ impl Play<'_> {
             }
             (_, Signal::Kill) => Ending::ServerKilled,
             (_, Signal::Term) => Ending::Signalled("SIGTERM"),
-            (_, Signal::Int) => Ending::Signalled("SIGINT"),
+            (_, Signal::Int) => Ending::Signalled(INTERRUPT),
             (_, Signal::Hup) => Ending::Signalled("SIGHUP"),
         };
         connection.due.get_or_insert(Due { step: at.clone(), ending, at: Instant::now() });
