@@ -117,7 +117,7 @@ fn server_case(lifecycle: Lifecycle, command: &[String], choices: &Choices, era:
     let repeat = server_command(Some(&lifecycle.id), command, choices);
     let subject = SubjectOrder::Server { command: command.to_vec() };
     let mut case = case(lifecycle, subject, words, choices, era, repeat);
-    case.order.lenient_calls = true;
+    case.order.for_any_server = true;
     case
 }
 
@@ -227,7 +227,7 @@ fn case(
         kinds: choices.kinds.clone(),
         patience,
         start_timeout_ms: choices.start_timeout_ms,
-        lenient_calls: false,
+        for_any_server: false,
         repeat,
     };
     Case { order, expect: None }

@@ -162,7 +162,7 @@ fn report_has_its_version_and_every_field_of_the_contract() {
     assert_eq!(report["schema"], "scupper.report/1");
     assert_eq!(report["exit_code"], 1);
     let cases = report["cases"].as_array().expect("cases");
-    assert_eq!(cases.len(), 26);
+    assert_eq!(cases.len(), 28);
     for case in cases {
         for field in [
             "id",
@@ -249,6 +249,25 @@ fn kinds_that_can_find_nothing_in_a_server_are_refused() {
     for kinds in ["task", "memory", "task,memory"] {
         let ended = Run::fake(&["--probe", kinds], &["plain"], &[]).end();
         assert_eq!(ended.code, 2, "--probe {kinds}: {}", in_full(&ended));
+    }
+}
+
+/// A server that takes a lock has not leaked because a second one cannot start beside it.
+#[test]
+fn a_server_that_can_run_only_once_at_a_time_is_clean_and_a_note_says_so() {
+    let script = format!(
+        "exec 9> \"$TMPDIR/lock\"; flock -n 9 || {{ echo 'another one is running' >&2; exit 1; }}; \
+         exec {SCUPPER} fake slow-exit"
+    );
+    let only = ["--only", "ten-at-once", "--only", "restart-while-draining"];
+    let ended = Run::server(&only, &["sh", "-c", &script], &[]).end();
+    let report = ended.report();
+    assert_eq!((ended.code, report.cases.len()), (0, 2), "{}", in_full(&ended));
+    for case in &report.cases {
+        let told = case.notes.iter().any(|note| {
+            note.contains("did not start beside") && note.contains("another one is running")
+        });
+        assert!(told, "{}: {:?}", case.id, case.notes);
     }
 }
 

@@ -34,8 +34,9 @@ pub struct CaseOrder {
     pub patience: Patience,
     /// How long a server may take to answer the handshake, in milliseconds.
     pub start_timeout_ms: u64,
-    /// A call that is not answered in time leaves its tool out instead of failing the case.
-    pub lenient_calls: bool,
+    /// The lifecycle was made for any server, not for this one: a slow tool, or a server of which
+    /// only one can run at a time, is no failure but a note.
+    pub for_any_server: bool,
     /// Command that repeats the case.
     pub repeat: String,
 }

@@ -37,6 +37,7 @@ impl Play<'_> {
     /// The effect of a step.
     pub(super) fn begin(&mut self, step: &Step, at: &StepRef) -> Result<Doing, Box<Failure>> {
         if matches!(step.action, Action::Open) {
+            self.given_up.remove(&step.connection);
             return self.open(step, at);
         }
         if matches!(step.action, Action::Shutdown) {
@@ -45,6 +46,9 @@ impl Play<'_> {
                 self.end_stdin(name, at);
             }
             return Ok(Doing::Drained(names));
+        }
+        if self.given_up.contains(&step.connection) {
+            return Ok(Doing::Nothing);
         }
         if !self.connections.contains_key(&step.connection) {
             if self.ended.contains(&step.connection) && fits_after_the_end(&step.action) {
@@ -199,7 +203,7 @@ impl Play<'_> {
             return;
         }
         // A scenario's author chose the steps; the battery chose for its user.
-        if self.order.lenient_calls && connection.link.heard.answered >= connection.asked {
+        if self.order.for_any_server && connection.link.heard.answered >= connection.asked {
             self.played.notes.push(
                 "the server had answered everything before the end came, so nothing was in flight; \
                  name a call that lasts some seconds with --call TOOL=JSON"

@@ -21,15 +21,16 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Play<'_> {
-    /// What a step waits for.
+    /// What a step waits for. Its time counts from `began`.
     pub(super) fn finish(
         &mut self,
         step: &Step,
         at: &StepRef,
         doing: Doing,
+        began: Instant,
     ) -> Result<(), Box<Failure>> {
         let name = &step.connection;
-        let deadline = Instant::now() + step.within.unwrap_or_else(|| self.default_time(step));
+        let deadline = began + step.within.unwrap_or_else(|| self.default_time(step));
         match doing {
             Doing::Start => self.await_start(name, at, deadline)?,
             Doing::Handshake(_, HandshakePoint::Sent) => self.await_written(name, at, deadline)?,
@@ -51,7 +52,7 @@ impl Play<'_> {
             Action::Open | Action::Handshake { .. } => {
                 Duration::from_millis(self.order.start_timeout_ms)
             }
-            Action::Call { .. } if self.order.lenient_calls => CALL_TIMEOUT,
+            Action::Call { .. } if self.order.for_any_server => CALL_TIMEOUT,
             _ => STEP_TIMEOUT,
         }
     }
@@ -163,7 +164,7 @@ impl Play<'_> {
         deadline: Instant,
     ) -> Result<(), Box<Failure>> {
         let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
-        let lenient = self.order.lenient_calls && matches!(step.action, Action::Call { .. });
+        let lenient = self.order.for_any_server && matches!(step.action, Action::Call { .. });
         match connection.answer(id, deadline) {
             Ok(Ok(result)) => {
                 if self.order.first_look && what == "tools/list" {
@@ -205,8 +206,9 @@ impl Play<'_> {
         self.forget(name, at);
         for action in [Action::Open, Action::Handshake { until: HandshakePoint::Ready }] {
             let step = Step::new(action).on(name);
+            let began = Instant::now();
             let doing = self.begin(&step, at)?;
-            self.finish(&step, at, doing)?;
+            self.finish(&step, at, doing, began)?;
         }
         Ok(())
     }

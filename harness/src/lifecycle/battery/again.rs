@@ -1,12 +1,17 @@
-//! The same again and again: what grows with every round is a leak.
+//! The same again and again, or several at once: what grows with every round is a leak, and what one
+//! life leaves is in the way of the next.
 
 use std::time::Duration;
 
 use super::{
-    Action, Knowledge, Lifecycle, N9, Step, close, handshake, lifecycle, list, open, step,
+    Action, Knowledge, Lifecycle, N9, Step, close, end_stdin, handshake, lifecycle, list, open,
+    step,
 };
 use crate::lifecycle::scenario::limits;
+use crate::lifecycle::step::Condition;
 
+/// Lives at once.
+const TOGETHER: usize = 10;
 /// Lives for each cycle that the user asked for.
 const LIVES: u32 = 5;
 /// Longest time that life after life may take.
@@ -17,7 +22,37 @@ const CHURN_TIME: Duration = Duration::from_secs(30);
 const C4: &str = "2026-07-28 cancellation C4";
 
 pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
-    vec![reconnect(known), cancel_churn(known), churn(known)]
+    vec![
+        reconnect(known),
+        cancel_churn(known),
+        churn(known),
+        ten_at_once(),
+        restart_while_draining(known),
+    ]
+}
+
+fn ten_at_once() -> Lifecycle {
+    let life = |name: String| [open(), handshake(), list(true)].map(|step| step.on(&name)).to_vec();
+    let branches = (1..=TOGETHER).map(|number| life(format!("c{number}"))).collect();
+    lifecycle(
+        "stdio/ten-at-once",
+        "A host with ten windows: ten servers start at once, and end at once.",
+        N9,
+        vec![step(Action::Concurrently { branches }), step(Action::Shutdown)],
+    )
+}
+
+fn restart_while_draining(known: &Knowledge) -> Lifecycle {
+    let old = [open(), handshake(), known.busy(), end_stdin()].map(|step| step.on("old"));
+    let new = [open(), handshake(), list(true), close()].map(|step| step.on("new"));
+    let gone = step(Action::WaitFor { condition: Condition::Gone }).on("old");
+    lifecycle(
+        "stdio/restart-while-draining",
+        "A host that restarts its server: the new one lives while the old one still works on a \
+         request, and both must end.",
+        N9,
+        old.into_iter().chain(new).chain([gone]).collect(),
+    )
 }
 
 fn reconnect(known: &Knowledge) -> Lifecycle {
