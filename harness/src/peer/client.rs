@@ -72,6 +72,8 @@ struct Output {
     lines: Lines,
     stalled: bool,
     bytes: u64,
+    /// It was told that the current line has begun.
+    told_begun: bool,
     /// It was told that the current line is too long to be a message.
     told_long: bool,
 }
@@ -261,21 +263,16 @@ impl Client {
         let mut ended = false;
         let mut replies = Vec::new();
         output.bytes += output.lines.read(output.fd.as_fd(), &mut ended, |line, length| {
+            output.told_begun = false;
             if stream == Stream::Stderr {
                 events.offer(&Event::Stderr { text: text(line) });
             } else if let Some(reply) = hear(line, length, expected, events) {
                 replies.push(reply);
             }
         });
-        // A line without an end is told of while it lasts, or nothing seems to have come.
-        let too_long = output.lines.too_long();
-        if let Some((start, bytes)) = too_long
-            && !output.told_long
-            && stream == Stream::Stdout
-        {
-            events.offer(&Event::Noise { text: text(start), bytes });
+        if stream == Stream::Stdout {
+            output.tell_unfinished(events);
         }
-        output.told_long = too_long.is_some();
         if ended {
             events.push(&Event::Ended { stream, bytes: output.bytes });
             *slot = None;
@@ -328,9 +325,40 @@ fn hear(
             None
         }
         Incoming::Noise => {
-            events.offer(&Event::Noise { text: text(line), bytes: length });
+            let utf8 = is_utf8(line, length);
+            events.offer(&Event::Noise { text: text(line), bytes: length, utf8 });
             None
         }
+    }
+}
+
+/// Whether a line is UTF-8, as far as it was kept.
+fn is_utf8(line: &[u8], length: u64) -> bool {
+    let cut = length > line.len() as u64;
+    match std::str::from_utf8(line) {
+        Ok(_) => true,
+        // A cut may fall into a letter.
+        Err(error) => cut && error.error_len().is_none(),
+    }
+}
+
+impl Output {
+    /// A line without an end is told of while it lasts, or nothing seems to have come.
+    fn tell_unfinished(&mut self, events: &mut Outbox) {
+        if let Some(begun) = self.lines.begun()
+            && !self.told_begun
+        {
+            events.offer(&Event::Begun { text: text(begun) });
+            self.told_begun = true;
+        }
+        let too_long = self.lines.too_long();
+        if let Some((start, bytes)) = too_long
+            && !self.told_long
+        {
+            let utf8 = is_utf8(start, bytes);
+            events.offer(&Event::Noise { text: text(start), bytes, utf8 });
+        }
+        self.told_long = too_long.is_some();
     }
 }
 
@@ -364,6 +392,7 @@ impl Server {
             lines: Lines::new(LINE_LIMIT),
             stalled: false,
             bytes: 0,
+            told_begun: false,
             told_long: false,
         };
         let server = Self {
@@ -410,4 +439,18 @@ fn nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     })?;
     fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_may_be_cut_by_our_limit_and_by_nothing_else() {
+        let cafe = "Café".as_bytes();
+        assert!(is_utf8(cafe, 5));
+        assert!(is_utf8(&cafe[..4], 5));
+        assert!(!is_utf8(&cafe[..4], 4));
+        assert!(!is_utf8(b"Caf\xe9!", 100));
+    }
 }

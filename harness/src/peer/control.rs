@@ -87,6 +87,14 @@ pub enum Event {
         text: String,
         /// Length of the whole line in bytes.
         bytes: u64,
+        /// It is text in UTF-8, as messages are.
+        utf8: bool,
+    },
+    /// A line of stdout began and has not ended yet. Told once for a line, and of no line that came
+    /// whole.
+    Begun {
+        /// What came of it so far, cut to a limit.
+        text: String,
     },
     /// A line of stderr, cut to a limit.
     Stderr {

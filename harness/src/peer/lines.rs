@@ -58,6 +58,11 @@ impl Lines {
         (self.skipped > 0).then_some((self.buffer.as_slice(), length))
     }
 
+    /// What was kept of a line that has not ended; none between two lines.
+    pub(super) fn begun(&self) -> Option<&[u8]> {
+        (!self.buffer.is_empty()).then_some(self.buffer.as_slice())
+    }
+
     fn take(&mut self, mut bytes: &[u8], each: &mut impl FnMut(&[u8], u64)) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             self.keep(&bytes[..end]);
@@ -107,6 +112,15 @@ mod tests {
         for cut in 0..14 {
             let (left, right) = b"one\ntwo\nthree\n".split_at(cut);
             assert_eq!(lines_of(100, &[left, right]), whole, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_has_not_ended_is_known_while_it_lasts() {
+        let mut lines = Lines::new(100);
+        for (bytes, begun) in [("on", Some("on")), ("e\n", None), ("two\nth", Some("th"))] {
+            lines.take(bytes.as_bytes(), &mut |_: &[u8], _| {});
+            assert_eq!(lines.begun(), begun.map(str::as_bytes), "after {bytes:?}");
         }
     }
 

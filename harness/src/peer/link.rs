@@ -36,6 +36,12 @@ pub struct Heard {
     pub noise: VecDeque<String>,
     /// How many such lines there were.
     pub noise_lines: u64,
+    /// How many of them were not UTF-8.
+    pub not_utf8: u64,
+    /// Length in bytes of the longest of them, as far as it came.
+    pub longest_noise: u64,
+    /// The beginning of a line of stdout whose end has not come.
+    pub begun: Option<String>,
     /// How many answers came.
     pub answered: u64,
     /// Answers that no step has asked for yet, by id.
@@ -114,22 +120,24 @@ impl Link {
         self.commands = None;
     }
 
-    /// Waits for the next event.
+    /// Waits for the next event. One that came after the deadline is heard and is late: a server
+    /// that talks without end must not be waited for without end.
     pub fn next(&mut self, deadline: Instant) -> Result<Event, Silence> {
         let left = deadline.saturating_duration_since(Instant::now());
         match self.events.recv_timeout(left) {
             Ok((at, mut event)) => {
                 self.heard.take(at, &mut event);
-                Ok(event)
+                if at > deadline { Err(Silence::Late) } else { Ok(event) }
             }
             Err(RecvTimeoutError::Timeout) => Err(Silence::Late),
             Err(RecvTimeoutError::Disconnected) => Err(Silence::ClientGone),
         }
     }
 
-    /// Takes in what has arrived, without waiting.
+    /// Takes in what has arrived, without waiting, and not what arrives meanwhile.
     pub fn catch_up(&mut self) {
-        while let Ok((at, mut event)) = self.events.try_recv() {
+        for _ in 0..=QUEUE {
+            let Ok((at, mut event)) = self.events.try_recv() else { return };
             self.heard.take(at, &mut event);
         }
     }
@@ -153,12 +161,25 @@ impl Heard {
     /// Notes an event. The body of an answer is taken out of it: a step that waits for something
     /// else must not lose it.
     fn take(&mut self, at: Instant, event: &mut Event) {
+        if matches!(
+            event,
+            Event::Noise { .. }
+                | Event::Answer { .. }
+                | Event::Asked { .. }
+                | Event::Notified { .. }
+                | Event::Dropped { .. }
+        ) {
+            self.begun = None;
+        }
         match event {
             Event::Stderr { text } => keep(&mut self.stderr, text),
-            Event::Noise { text, .. } => {
+            Event::Noise { text, bytes, utf8 } => {
                 self.noise_lines += 1;
+                self.not_utf8 += u64::from(!*utf8);
+                self.longest_noise = self.longest_noise.max(*bytes);
                 keep(&mut self.noise, text);
             }
+            Event::Begun { text } => self.begun = Some(std::mem::take(text)),
             Event::Answer { id, body, bytes } => {
                 self.messages += 1;
                 self.answer_bytes += *bytes;

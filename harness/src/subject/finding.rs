@@ -12,6 +12,7 @@ use crate::ledger::snapshot::{Facts, FdKind, Identity, Kind, ProcessId};
 use crate::ledger::trend::Growth;
 use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
 use crate::lifecycle::step::Era;
+use crate::peer::client::LINE_LIMIT;
 use crate::peer::link::Heard;
 use crate::probe::holder::{self, Holders};
 
@@ -319,14 +320,17 @@ pub fn no_handshake(
         Err(NoAnswer::StdoutEnded) => {
             format!("the server closed its stdout before it answered {request}, and stays")
         }
-        Err(NoAnswer::Late) if noise > 0 => format!(
-            "no answer to {request} came, but {noise} line(s) of other text did: is this an MCP \
-             server that speaks over stdio?"
-        ),
-        Err(NoAnswer::Late) => format!(
-            "no answer to {request} in time and nothing else on stdout: is this an MCP server that \
-             speaks over stdio, and does it need an argument for that?"
-        ),
+        Err(NoAnswer::Late) => match crooked_line(heard) {
+            Some(crooked) => format!("no answer to {request} came in time: {crooked}"),
+            None if noise > 0 => format!(
+                "no answer to {request} came, but {noise} line(s) of other text did: is this an \
+                 MCP server that speaks over stdio?"
+            ),
+            None => format!(
+                "no answer to {request} in time and nothing else on stdout: is this an MCP server \
+                 that speaks over stdio, and does it need an argument for that?"
+            ),
+        },
         Err(NoAnswer::ClientGone) => "the client process is gone".to_owned(),
     }
 }
@@ -347,7 +351,10 @@ pub fn no_introduction(era: Era, result: &Value) -> String {
 /// Why a request stayed without an answer.
 pub fn no_answer(what: &str, cause: &NoAnswer, heard: &Heard) -> String {
     match cause {
-        NoAnswer::Late => format!("{what} was not answered in time"),
+        NoAnswer::Late => match crooked_line(heard) {
+            Some(crooked) => format!("{what} was not answered in time: {crooked}"),
+            None => format!("{what} was not answered in time"),
+        },
         NoAnswer::Exited(code, signal) => {
             format!("the server {} while {what} was to be answered", exit_words(*code, *signal))
         }
@@ -359,6 +366,29 @@ pub fn no_answer(what: &str, cause: &NoAnswer, heard: &Heard) -> String {
             None => format!("the client process is gone, so {what} has no answer"),
         },
     }
+}
+
+/// What is wrong with a line of stdout that is no message, where its bytes show it.
+fn crooked_line(heard: &Heard) -> Option<String> {
+    if heard.longest_noise > LINE_LIMIT as u64 {
+        return Some(format!(
+            "stdout carried a line of more than {} MiB; a message is one line that ends with a \
+             newline, and clients have a limit for it",
+            LINE_LIMIT >> 20
+        ));
+    }
+    if heard.not_utf8 > 0 {
+        return Some(format!(
+            "stdout carried {} line(s) that are not UTF-8, as messages have to be; does the \
+             server write in the encoding of its locale?",
+            heard.not_utf8
+        ));
+    }
+    heard.begun.as_ref().map(|_| {
+        "stdout carried the beginning of a line and not its end; does the server write a newline \
+         after each message, and flush its stdout?"
+            .to_owned()
+    })
 }
 
 /// How a process ended, in words.
@@ -374,7 +404,8 @@ pub fn exit_words(code: Option<i32>, signal: Option<i32>) -> String {
 pub fn last_output(heard: &Heard) -> Vec<String> {
     let stderr = heard.stderr.iter().map(|line| format!("stderr: {line}"));
     let noise = heard.noise.iter().map(|line| format!("stdout: {line}"));
-    let mut lines: Vec<String> = noise.chain(stderr).collect();
+    let begun = heard.begun.iter().map(|text| format!("stdout, no newline yet: {text}"));
+    let mut lines: Vec<String> = noise.chain(begun).chain(stderr).collect();
     let surplus = lines.len().saturating_sub(12);
     lines.drain(..surplus);
     lines

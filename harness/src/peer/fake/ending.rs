@@ -41,6 +41,27 @@ impl Fault for IgnoresEofAndTerm {
     }
 }
 
+/// Stays alive when stdin ends, but only once it was called: what a timer does that a call starts
+/// and nobody stops.
+#[derive(Default)]
+pub(super) struct TimerAfterCall {
+    ticks: bool,
+}
+
+impl Fault for TimerAfterCall {
+    fn on_call(&mut self, _nth: u64) -> io::Result<()> {
+        self.ticks = true;
+        Ok(())
+    }
+
+    fn on_eof(&mut self, _sleeps: &Sleeps) -> u8 {
+        if self.ticks {
+            linger();
+        }
+        0
+    }
+}
+
 /// Takes its time after the end of stdin.
 pub(super) struct SlowExit {
     /// How long.

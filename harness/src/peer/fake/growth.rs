@@ -1,8 +1,11 @@
-//! Faults of a server that grows with every call: descriptors, threads, files, and all at once.
+//! Faults of a server that grows with its calls: descriptors, memory, threads, files, and all at
+//! once.
 
 use std::{
     fs::{self, File},
+    hint::black_box,
     io::{self, Write},
+    net::{Ipv4Addr, TcpListener},
     ops::ControlFlow::{Break, Continue},
     os::{fd::OwnedFd, unix::net::UnixDatagram},
     thread,
@@ -19,20 +22,72 @@ fn open_socket() -> io::Result<OwnedFd> {
     Ok(UnixDatagram::unbound()?.into())
 }
 
-/// Opens a descriptor at each call and keeps it. The twin closes it.
-pub(super) struct FdPerCall {
+/// Takes something at each call, or at every so many calls, and keeps it. The twin lets go of it.
+pub(super) struct KeepsPerCall<T> {
+    fixed: bool,
+    every: u64,
+    take: fn() -> io::Result<T>,
+    kept: Vec<T>,
+}
+
+impl<T> KeepsPerCall<T> {
+    fn new(fixed: bool, every: u64, take: fn() -> io::Result<T>) -> Self {
+        Self { fixed, every, take, kept: Vec::new() }
+    }
+}
+
+impl KeepsPerCall<OwnedFd> {
+    /// A descriptor.
+    pub(super) fn fd(fixed: bool) -> Self {
+        Self::new(fixed, 1, open_socket)
+    }
+
+    /// A descriptor, once in ten calls: somebody who looks at two calls sees nothing.
+    pub(super) fn every_tenth(fixed: bool) -> Self {
+        Self::new(fixed, 10, open_socket)
+    }
+}
+
+impl KeepsPerCall<TcpListener> {
+    /// A socket that listens on a port of the loopback interface.
+    pub(super) fn listener(fixed: bool) -> Self {
+        Self::new(fixed, 1, || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+    }
+}
+
+impl KeepsPerCall<Vec<u8>> {
+    /// 1 MiB of memory, every page of it written to: what was never touched takes no room.
+    pub(super) fn memory(fixed: bool) -> Self {
+        Self::new(fixed, 1, || Ok(black_box(vec![1; 1 << 20])))
+    }
+}
+
+impl<T> Fault for KeepsPerCall<T> {
+    fn on_call(&mut self, nth: u64) -> io::Result<()> {
+        if nth.is_multiple_of(self.every) {
+            let taken = (self.take)()?;
+            if !self.fixed {
+                self.kept.push(taken);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Keeps a descriptor for each call that is cancelled while it is worked on. The twin closes it.
+pub(super) struct LeaksOnCancel {
     fixed: bool,
     leaked: Vec<OwnedFd>,
 }
 
-impl FdPerCall {
+impl LeaksOnCancel {
     pub(super) fn new(fixed: bool) -> Self {
         Self { fixed, leaked: Vec::new() }
     }
 }
 
-impl Fault for FdPerCall {
-    fn on_call(&mut self, _nth: u64) -> io::Result<()> {
+impl Fault for LeaksOnCancel {
+    fn on_cancel(&mut self) -> io::Result<()> {
         let socket = open_socket()?;
         if !self.fixed {
             self.leaked.push(socket);

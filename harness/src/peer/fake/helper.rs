@@ -1,22 +1,18 @@
 //! Processes that fakes start: our own binary again, as the internal fake `helper`, so that a
-//! leaked one has a telling command line and depends on nothing installed.
+//! leaked one has a telling command line and depends on nothing installed. `life` is what such a
+//! process does.
+
+mod life;
 
 use std::{
-    fs::File,
     io::{self, PipeReader, PipeWriter, Read},
-    ops::ControlFlow::Break,
     os::fd::AsFd,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec};
-
-use super::{
-    options::{FakeError, Settings},
-    server::{Fault, Flow, Output},
-};
+pub(super) use self::life::{HELPER_OPTIONS, Helper};
 
 /// The longest anything stays that is meant to stay for ever. Far longer than any case lasts, and
 /// short enough that nothing remains on a developer's machine when a case forgets it.
@@ -33,13 +29,18 @@ pub(super) fn linger() {
     }
 }
 
-/// Which session a helper lives in.
+/// How a helper is tied to the server that starts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Session {
-    /// One of its own, out of reach of signals to the server's group.
-    Own,
-    /// The server's, and its process group.
-    Servers,
+pub(super) enum Tie {
+    /// It lives in the server's session and process group.
+    Group,
+    /// It lives in a session of its own, out of reach of signals to the server's group.
+    OwnSession,
+    /// As daemons start: in a session of its own, and the process between it and the server is
+    /// gone.
+    DoubleFork,
+    /// It lives in the server's process group, and its stdout is the server's.
+    Stdout,
 }
 
 /// A pipe whose ends only the server holds. Helpers get a copy of its reading end as stdin, which
@@ -57,6 +58,7 @@ impl Lifeline {
 }
 
 /// When a helper ends.
+#[derive(Clone, Copy)]
 pub(super) enum Until<'a> {
     /// When somebody kills it, or at last after [`LIFE`].
     Killed,
@@ -70,28 +72,34 @@ pub(super) enum Until<'a> {
 const UNTIL: [&str; 3] = ["killed", "stdin-ends", "started"];
 
 /// Starts a helper and returns when it is where it should be, so that a signal to the server's
-/// group right after cannot catch it half-way. It shares none of the server's three streams.
-pub(super) fn spawn(session: Session, until: Until) -> io::Result<Child> {
-    let (until, stdin) = match until {
-        Until::Killed => (UNTIL[0], Stdio::null()),
-        Until::ServerEnds(lifeline) => (UNTIL[1], lifeline.reader.try_clone()?.into()),
-        Until::Started => (UNTIL[2], Stdio::null()),
+/// group right after cannot catch it half-way. It shares none of the server's three streams, but
+/// for [`Tie::Stdout`].
+pub(super) fn spawn(tie: Tie, until: Until) -> io::Result<Child> {
+    let mut helper = helper_until(until)?;
+    match tie {
+        Tie::Group => &mut helper,
+        Tie::OwnSession => helper.arg("setsid=true"),
+        Tie::DoubleFork => helper.args(["setsid=true", "forks=true"]),
+        // Its own stdout is where it says that it is ready; it takes over this one then.
+        Tie::Stdout => {
+            let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+            helper.arg("stdout=stderr").stderr(stdout)
+        }
     };
-    let mut child = ourselves()?
-        .arg("helper")
-        .arg(format!("setsid={}", session == Session::Own))
-        .arg(format!("until={until}"))
-        .stdin(stdin)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let mut said = Vec::new();
-    let stdout = child.stdout.take().expect("stdout was asked for as a pipe");
-    stdout.take(READY.len() as u64 + 1).read_to_end(&mut said)?;
-    if said != READY {
-        let status = end(child)?;
-        return Err(io::Error::other(format!("helper ended before it was ready: {status}")));
+    let mut child = begin(&mut helper)?;
+    await_ready(&mut child)?;
+    if tie == Tie::DoubleFork {
+        // The one between; the helper itself is nobody's child any more.
+        child.wait()?;
     }
+    Ok(child)
+}
+
+/// Starts a helper that starts helpers which start helpers, so many in all, and returns when all
+/// of them stand.
+pub(super) fn spawn_tree(until: Until, processes: u32) -> io::Result<Child> {
+    let mut child = begin(helper_until(until)?.arg(format!("tree={processes}")))?;
+    await_ready(&mut child)?;
     Ok(child)
 }
 
@@ -108,43 +116,30 @@ pub(super) fn ourselves() -> io::Result<Command> {
     Ok(command)
 }
 
-/// The helper itself; its whole life is its start.
-pub(super) struct Helper {
-    setsid: bool,
-    until: &'static str,
+fn helper_until(until: Until) -> io::Result<Command> {
+    let (until, stdin) = match until {
+        Until::Killed => (UNTIL[0], Stdio::null()),
+        Until::ServerEnds(lifeline) => (UNTIL[1], lifeline.reader.try_clone()?.into()),
+        Until::Started => (UNTIL[2], Stdio::null()),
+    };
+    let mut helper = ourselves()?;
+    helper.args(["helper", &format!("until={until}")]).stdin(stdin).stderr(Stdio::null());
+    Ok(helper)
 }
 
-impl Helper {
-    pub(super) fn build(settings: &Settings) -> Result<Box<dyn Fault>, FakeError> {
-        Ok(Box::new(Self {
-            setsid: settings.parsed("setsid", "true or false")?,
-            until: UNTIL[settings.one_of("until", &UNTIL)?],
-        }))
+fn begin(helper: &mut Command) -> io::Result<Child> {
+    helper.stdout(Stdio::piped()).spawn()
+}
+
+/// Waits until a helper says that it is where it should be. One that is not is ended.
+fn await_ready(child: &mut Child) -> io::Result<()> {
+    let mut said = Vec::new();
+    let stdout = child.stdout.take().expect("stdout was asked for as a pipe");
+    stdout.take(READY.len() as u64 + 1).read_to_end(&mut said)?;
+    if said != READY {
+        child.kill()?;
+        let status = child.wait()?;
+        return Err(io::Error::other(format!("helper ended before it was ready: {status}")));
     }
-}
-
-impl Fault for Helper {
-    fn on_start(&mut self, out: &Output) -> io::Result<Flow> {
-        if self.setsid {
-            rustix::process::setsid()?;
-        }
-        out.write(READY)?;
-        // The server reads to the end of this pipe; a helper that kept it would hold it up.
-        rustix::stdio::dup2_stdout(File::options().write(true).open("/dev/null")?)?;
-        match self.until {
-            "killed" => linger(),
-            "stdin-ends" => wait_for_end_of_stdin()?,
-            _ => {}
-        }
-        Ok(Break(0))
-    }
-}
-
-/// Waits for the end of stdin, into which nobody writes, but no longer than [`LIFE`].
-fn wait_for_end_of_stdin() -> io::Result<()> {
-    let stdin = io::stdin();
-    let mut fds = [PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN)];
-    let life = Timespec { tv_sec: LIFE.as_secs() as i64, tv_nsec: 0 };
-    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(&life)))?;
     Ok(())
 }

@@ -1,13 +1,15 @@
-//! The fault of launchers such as `npx` or `sh -c`: they die of a signal and leave the server.
+//! Faults of launchers such as `npx` or `sh -c`: they die of a signal and leave the server, or keep
+//! the end of stdin from it.
 
 use std::{
-    io,
+    io::{self, Write},
     ops::ControlFlow::Break,
     os::{
         fd::AsFd,
         unix::{net::UnixStream, process::ExitStatusExt},
     },
-    process::{Command, ExitStatus},
+    process::{Command, ExitStatus, Stdio},
+    thread,
 };
 
 use rustix::{
@@ -17,7 +19,7 @@ use rustix::{
 use signal_hook::consts::SIGTERM;
 
 use super::{
-    helper::ourselves,
+    helper::{linger, ourselves},
     options::{FakeError, Settings},
     registry,
     server::{Fault, Flow, Output},
@@ -32,11 +34,7 @@ pub(super) struct Wrapper {
 
 impl Wrapper {
     pub(super) fn build(settings: &Settings) -> Result<Box<dyn Fault>, FakeError> {
-        let inner = settings.text("inner");
-        if registry::find(inner).is_none() {
-            return Err(settings.bad_value("inner", "the name of a fake"));
-        }
-        Ok(Box::new(Self { fixed: settings.fixed(), inner: inner.to_owned() }))
+        Ok(Box::new(Self { fixed: settings.fixed(), inner: inner(settings)? }))
     }
 }
 
@@ -47,6 +45,58 @@ impl Fault for Wrapper {
         server.arg(&self.inner);
         let status = if self.fixed { forward(server)? } else { server.status()? };
         Ok(Break(exit_code(status)))
+    }
+}
+
+/// Starts the real server on a pipe of its own, into which it copies what the client writes. When
+/// the client ends stdin, the launcher keeps that pipe open and waits for the server, which waits
+/// for its end. The twin closes it.
+pub(super) struct HoldsStdin {
+    fixed: bool,
+    inner: String,
+}
+
+impl HoldsStdin {
+    pub(super) fn build(settings: &Settings) -> Result<Box<dyn Fault>, FakeError> {
+        Ok(Box::new(Self { fixed: settings.fixed(), inner: inner(settings)? }))
+    }
+}
+
+impl Fault for HoldsStdin {
+    fn on_start(&mut self, _out: &Output) -> io::Result<Flow> {
+        let mut server = ourselves()?.arg(&self.inner).stdin(Stdio::piped()).spawn()?;
+        let mut servers_stdin = server.stdin.take().expect("stdin was asked for as a pipe");
+        let fixed = self.fixed;
+        let copy = move || {
+            // A server that is gone takes no more; the launcher then ends as well.
+            let copied = copy_stdin(&mut servers_stdin);
+            if copied.is_ok() && !fixed {
+                linger();
+            }
+        };
+        thread::Builder::new().name("copy stdin".into()).spawn(copy)?;
+        Ok(Break(exit_code(server.wait()?)))
+    }
+}
+
+/// Copies stdin up to its end. The descriptor itself is read: the server below every fault has the
+/// standard library's lock on it.
+fn copy_stdin(to: &mut impl Write) -> io::Result<()> {
+    let mut chunk = [0; 8192];
+    loop {
+        match rustix::io::retry_on_intr(|| rustix::io::read(rustix::stdio::stdin(), &mut chunk))? {
+            0 => return Ok(()),
+            count => to.write_all(&chunk[..count])?,
+        }
+    }
+}
+
+/// The name of the fake that a launcher starts.
+fn inner(settings: &Settings) -> Result<String, FakeError> {
+    let inner = settings.text("inner");
+    match registry::find(inner) {
+        Some(_) => Ok(inner.to_owned()),
+        None => Err(settings.bad_value("inner", "the name of a fake")),
     }
 }
 

@@ -3,13 +3,15 @@
 //!
 //! Start with `registry`, the list of them. `server` is the good server below them all and
 //! says where a fault may interfere; `message` and `sleep` are its words and its slow tool.
-//! The faults: `ending`, `growth`, `process`, `launcher`, `wire`; `helper` is what they
-//! start, `options` how they are set.
+//! The faults: `ending`, `growth`, `lock`, `process`, `launcher`, `wire`, `flood`; `helper` is what
+//! they start, `options` how they are set.
 
 mod ending;
+mod flood;
 mod growth;
 mod helper;
 mod launcher;
+mod lock;
 mod message;
 mod options;
 mod process;

@@ -5,7 +5,7 @@ use std::{io, ops::ControlFlow::Continue, process::Child};
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 use super::{
-    helper::{self, Lifeline, Session, Until},
+    helper::{self, Lifeline, Tie, Until},
     options::{FakeError, Settings},
     server::{Fault, Flow, Output},
     sleep::Sleeps,
@@ -15,29 +15,28 @@ use super::{
 /// that ends, and is reaped when it ends at the end of stdin.
 pub(super) struct LeavesHelper {
     fixed: bool,
-    session: Session,
+    tie: Tie,
     at_start: bool,
     helper: Option<(Child, Option<Lifeline>)>,
 }
 
 impl LeavesHelper {
-    pub(super) fn new(fixed: bool, session: Session) -> Self {
-        Self { fixed, session, at_start: false, helper: None }
+    pub(super) fn new(fixed: bool, tie: Tie) -> Self {
+        // One that does it right does not hand its stdout on.
+        let tie = if fixed && tie == Tie::Stdout { Tie::Group } else { tie };
+        Self { fixed, tie, at_start: false, helper: None }
     }
 
-    pub(super) fn build(
-        settings: &Settings,
-        session: Session,
-    ) -> Result<Box<dyn Fault>, FakeError> {
+    pub(super) fn build(settings: &Settings, tie: Tie) -> Result<Box<dyn Fault>, FakeError> {
         let at_start = settings.one_of("at", &["start", "call"])? == 0;
-        Ok(Box::new(Self { at_start, ..Self::new(settings.fixed(), session) }))
+        Ok(Box::new(Self { at_start, ..Self::new(settings.fixed(), tie) }))
     }
 
     fn ensure_helper(&mut self) -> io::Result<()> {
         if self.helper.is_none() {
             let lifeline = self.fixed.then(Lifeline::new).transpose()?;
             let until = lifeline.as_ref().map_or(Until::Killed, Until::ServerEnds);
-            self.helper = Some((helper::spawn(self.session, until)?, lifeline));
+            self.helper = Some((helper::spawn(self.tie, until)?, lifeline));
         }
         Ok(())
     }
@@ -85,7 +84,7 @@ impl Fault for ChildPerCall {
 
     fn on_call(&mut self, _nth: u64) -> io::Result<()> {
         let lifeline = self.lifeline.as_ref().expect("a server starts before it is called");
-        let child = helper::spawn(Session::Servers, Until::ServerEnds(lifeline))?;
+        let child = helper::spawn(Tie::Group, Until::ServerEnds(lifeline))?;
         if self.fixed {
             helper::end(child)?;
         }
@@ -101,7 +100,7 @@ pub(super) struct Zombie {
 
 impl Fault for Zombie {
     fn on_call(&mut self, _nth: u64) -> io::Result<()> {
-        let mut child = helper::spawn(Session::Servers, Until::Started)?;
+        let mut child = helper::spawn(Tie::Group, Until::Started)?;
         if self.fixed {
             child.wait()?;
         } else {
@@ -110,6 +109,46 @@ impl Fault for Zombie {
             let look_only = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             rustix::io::retry_on_intr(|| rustix::process::waitid(pid.clone(), look_only))?;
         }
+        Ok(())
+    }
+}
+
+/// Starts, at its first call, a process which starts processes that do the same, up to so many, and
+/// all of them stay. The twin's end before it answers, each parent having waited for its own.
+pub(super) struct ForksWithoutEnd {
+    fixed: bool,
+    processes: u32,
+    done: bool,
+}
+
+impl ForksWithoutEnd {
+    /// Most processes that it may be told to start: a slip of the keyboard must not take a host
+    /// down.
+    const MOST: u32 = 1000;
+
+    pub(super) fn build(settings: &Settings) -> Result<Box<dyn Fault>, FakeError> {
+        let wanted = "a number of processes from 1 to 1000";
+        let processes = settings.parsed("cap", wanted)?;
+        if !(1..=Self::MOST).contains(&processes) {
+            return Err(settings.bad_value("cap", wanted));
+        }
+        Ok(Box::new(Self { fixed: settings.fixed(), processes, done: false }))
+    }
+}
+
+impl Fault for ForksWithoutEnd {
+    fn on_call(&mut self, _nth: u64) -> io::Result<()> {
+        if std::mem::replace(&mut self.done, true) {
+            return Ok(());
+        }
+        if !self.fixed {
+            helper::spawn_tree(Until::Killed, self.processes)?;
+            return Ok(());
+        }
+        let lifeline = Lifeline::new()?;
+        let mut tree = helper::spawn_tree(Until::ServerEnds(&lifeline), self.processes)?;
+        drop(lifeline);
+        tree.wait()?;
         Ok(())
     }
 }

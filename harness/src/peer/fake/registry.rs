@@ -5,14 +5,19 @@ use std::time::Duration;
 use super::{
     ending::{
         BusyUntilDone, CrashAtByte, ExitsBeforeInitialize, IgnoresEof, IgnoresEofAndTerm, SlowExit,
+        TimerAfterCall,
     },
-    growth::{FdPerCall, FdSwap, TempfilePerCall, ThreadPerCall, Together},
-    helper::{Helper, Session},
-    launcher::Wrapper,
+    flood::{EndlessLine, FloodsStderr, FloodsStdout},
+    growth::{FdSwap, KeepsPerCall, LeaksOnCancel, TempfilePerCall, ThreadPerCall, Together},
+    helper::{HELPER_OPTIONS, Helper, Tie},
+    launcher::{HoldsStdin, Wrapper},
+    lock::LockFile,
     options::{FakeError, Settings, nearest},
-    process::{ChildPerCall, LeavesHelper, Zombie},
+    process::{ChildPerCall, ForksWithoutEnd, LeavesHelper, Zombie},
     server::{Fault, Plain},
-    wire::{Banner, EndlessLine, FloodsStderr, Garbage, NeverAnswers, OneEra, StopsReading},
+    wire::{
+        Banner, ClosesStdout, Garbage, HalfALine, InvalidUtf8, NeverAnswers, OneEra, StopsReading,
+    },
 };
 use crate::lifecycle::{scenario::FakeSpec, step::Era};
 
@@ -58,6 +63,7 @@ impl FakeInfo {
     }
 }
 
+const INNER: (&str, &str, &str) = ("inner", "plain", "the fake it starts");
 const AT: (&str, &str, &str) = ("at", "call", "starts it at `start`, or at the first `call`");
 
 /// Every fake, by what is wrong with it: nothing, its end, what it leaves, how it grows, its words.
@@ -70,6 +76,8 @@ pub const FAKES: &[FakeInfo] = &[
         |_| Ok(Box::new(IgnoresEof))),
     FakeInfo::new("ignores-eof-and-term", "stays alive when stdin ends and upon SIGTERM; only SIGKILL ends it", Twin::Plain,
         |_| Ok(Box::new(IgnoresEofAndTerm))),
+    FakeInfo::new("timer-after-call", "stays alive when stdin ends, once echo was called; SIGTERM ends it", Twin::Plain,
+        |_| Ok(Box::new(TimerAfterCall::default()))),
     FakeInfo::new("slow-exit", "exits some time after stdin has ended", Twin::Plain,
         |s| Ok(Box::new(SlowExit { delay: Duration::from_millis(s.parsed("ms", MS)?) })))
         .with(&[("ms", "1500", "milliseconds it takes")]),
@@ -83,27 +91,49 @@ pub const FAKES: &[FakeInfo] = &[
         .with(&[("byte", "40", "bytes of the answer it writes first")]),
     FakeInfo::new("wrapper", "a launcher that dies of SIGTERM and leaves the server it started", Twin::Own,
         Wrapper::build)
-        .with(&[("inner", "plain", "the fake it starts")]),
+        .with(&[INNER]),
+    FakeInfo::new("wrapper-holds-stdin", "a launcher that keeps the server's stdin open after its own has ended, and waits", Twin::Own,
+        HoldsStdin::build)
+        .with(&[INNER]),
 
     FakeInfo::new("helper-setsid", "leaves a helper in a session of its own when it exits", Twin::Own,
-        |s| LeavesHelper::build(s, Session::Own))
+        |s| LeavesHelper::build(s, Tie::OwnSession))
+        .with(&[AT]),
+    FakeInfo::new("helper-double-fork", "leaves a helper that daemonized: in a session of its own, its parent gone", Twin::Own,
+        |s| LeavesHelper::build(s, Tie::DoubleFork))
         .with(&[AT]),
     FakeInfo::new("helper-same-group", "leaves a helper in its own process group when it exits", Twin::Own,
-        |s| LeavesHelper::build(s, Session::Servers))
+        |s| LeavesHelper::build(s, Tie::Group))
         .with(&[AT]),
+    FakeInfo::new("helper-holds-stdout", "leaves a helper that has its stdout, so that the client never sees it end", Twin::Own,
+        |s| LeavesHelper::build(s, Tie::Stdout))
+        .with(&[AT]),
+    FakeInfo::new("forks-without-end", "leaves a tree of processes that fork and fork again, up to a cap", Twin::Own,
+        ForksWithoutEnd::build)
+        .with(&[("cap", "200", "processes at which it stops, 1000 at most")]),
     FakeInfo::new("child-per-call", "starts a child at each echo call that ends only with the server", Twin::Own,
         |s| Ok(Box::new(ChildPerCall::new(s.fixed())))),
     FakeInfo::new("zombie", "starts a child at each echo call and never reaps it", Twin::Own,
         |s| Ok(Box::new(Zombie { fixed: s.fixed() }))),
 
     FakeInfo::new("fd-per-call", "opens a descriptor at each echo call and never closes it", Twin::Own,
-        |s| Ok(Box::new(FdPerCall::new(s.fixed())))),
+        |s| Ok(Box::new(KeepsPerCall::fd(s.fixed())))),
     FakeInfo::new("fd-swap", "closes one descriptor and leaks another at each echo call, so that their number stays", Twin::Own,
         |s| Ok(Box::new(FdSwap::new(s.fixed())))),
+    FakeInfo::new("leaks-every-tenth", "opens a descriptor at every tenth echo call and never closes it", Twin::Own,
+        |s| Ok(Box::new(KeepsPerCall::every_tenth(s.fixed())))),
+    FakeInfo::new("leaks-on-cancel", "keeps a descriptor for each call that is cancelled while in flight", Twin::Own,
+        |s| Ok(Box::new(LeaksOnCancel::new(s.fixed())))),
+    FakeInfo::new("listener-per-call", "listens on another port of 127.0.0.1 at each echo call and never stops", Twin::Own,
+        |s| Ok(Box::new(KeepsPerCall::listener(s.fixed())))),
+    FakeInfo::new("memory-per-call", "keeps 1 MiB of memory at each echo call", Twin::Own,
+        |s| Ok(Box::new(KeepsPerCall::memory(s.fixed())))),
     FakeInfo::new("thread-per-call", "starts a thread at each echo call that never ends", Twin::Own,
         |s| Ok(Box::new(ThreadPerCall { fixed: s.fixed() }))),
     FakeInfo::new("tempfile-per-call", "leaves a file in TMPDIR at each echo call", Twin::Own,
         |s| Ok(Box::new(TempfilePerCall { fixed: s.fixed() }))),
+    FakeInfo::new("lock-file", "leaves its lock file in TMPDIR when it exits, and does not start where there is one", Twin::Own,
+        |s| Ok(Box::new(LockFile { fixed: s.fixed() }))),
     FakeInfo::new("canary", "leaks every kind in one life: descriptor, thread, child, zombie and file at each echo call, and a helper", Twin::Own,
         |s| Ok(Box::new(canary(s.fixed())))),
 
@@ -113,12 +143,21 @@ pub const FAKES: &[FakeInfo] = &[
         |s| Ok(Box::new(Banner { fixed: s.fixed() }))),
     FakeInfo::new("garbage", "answers every request with a line that is not JSON", Twin::Plain,
         |_| Ok(Box::new(Garbage))),
+    FakeInfo::new("invalid-utf8", "answers every request with a line that is not UTF-8", Twin::Plain,
+        |_| Ok(Box::new(InvalidUtf8))),
+    FakeInfo::new("half-a-line", "writes half of its first answer and never the rest", Twin::Plain,
+        |_| Ok(Box::new(HalfALine::default()))),
+    FakeInfo::new("closes-stdout-stays", "closes its stdout instead of answering, and stays until stdin ends", Twin::Plain,
+        ClosesStdout::build)
+        .with(&[("at", "start", "instead of its first answer (`start`), or of that to a `call`")]),
     FakeInfo::new("endless-line", "begins its first answer and never ends the line", Twin::Plain,
         |s| Ok(Box::new(EndlessLine { bytes: s.parsed("bytes", COUNT)?, begun: false })))
         // Twice the longest line the Rust SDK takes.
-        .with(&[("bytes", "33554432", "how long the line gets")]),
+        .with(&[("bytes", "33554432", "how long the line gets; 0: until stdin ends")]),
     FakeInfo::new("stops-reading-stdin", "stops reading after tools/list, so that it never sees stdin end", Twin::Plain,
         |_| Ok(Box::new(StopsReading))),
+    FakeInfo::new("floods-stdout", "notifies as fast as it is read, from the handshake on, until stdin ends", Twin::Plain,
+        |_| Ok(Box::new(FloodsStdout::default()))),
     FakeInfo::new("floods-stderr", "fills stderr before it answers an echo call", Twin::Own,
         FloodsStderr::build)
         // Well over the 64 KiB that a pipe holds.
@@ -139,10 +178,7 @@ static HELPER: FakeInfo = FakeInfo::new(
     Twin::None,
     Helper::build,
 )
-.with(&[
-    ("setsid", "false", "moves to a session of its own first: true or false"),
-    ("until", "killed", "stays until `killed`, until `stdin-ends`, or only until `started`"),
-]);
+.with(HELPER_OPTIONS);
 
 /// The fake of this name, if it is one that is listed.
 pub(super) fn find(name: &str) -> Option<&'static FakeInfo> {
@@ -165,8 +201,8 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Box<dyn Fault>, FakeError> {
 /// One leak of each kind. The helper is started first and only once.
 fn canary(fixed: bool) -> Together {
     Together(vec![
-        Box::new(LeavesHelper::new(fixed, Session::Own)),
-        Box::new(FdPerCall::new(fixed)),
+        Box::new(LeavesHelper::new(fixed, Tie::OwnSession)),
+        Box::new(KeepsPerCall::fd(fixed)),
         Box::new(ThreadPerCall { fixed }),
         Box::new(ChildPerCall::new(fixed)),
         Box::new(Zombie { fixed }),

@@ -4,7 +4,11 @@
 use std::{
     io::{self, BufRead, Write},
     ops::ControlFlow::{self, Break, Continue},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
     time::Duration,
 };
 
@@ -42,6 +46,11 @@ pub(super) trait Fault {
         Ok(())
     }
 
+    /// A call of `sleep` was cancelled while it was in flight.
+    fn on_cancel(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Puts an answer on the wire. Answers of `sleep` come later and do not pass here.
     fn on_answer(&mut self, _method: &str, answer: &[u8], out: &Output) -> io::Result<Flow> {
         out.write(answer)?;
@@ -59,21 +68,45 @@ pub(super) struct Plain;
 
 impl Fault for Plain {}
 
-/// The server's stdout, shared with threads that answer later.
+/// The server's stdout, shared with threads that write of their own accord.
 #[derive(Clone)]
-pub(super) struct Output(Arc<Mutex<Box<dyn Write + Send>>>);
+pub(super) struct Output(Arc<Shared>);
+
+struct Shared {
+    stream: Mutex<Box<dyn Write + Send>>,
+    /// Writers that go first.
+    waiting: AtomicUsize,
+}
 
 impl Output {
     /// Wraps a stream.
     pub(super) fn new(stream: impl Write + Send + 'static) -> Self {
-        Self(Arc::new(Mutex::new(Box::new(stream))))
+        let stream: Box<dyn Write + Send> = Box::new(stream);
+        Self(Arc::new(Shared { stream: Mutex::new(stream), waiting: AtomicUsize::new(0) }))
     }
 
     /// Writes these bytes in one piece, nothing added.
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut stream = self.0.lock().expect("no writer panics");
+        self.0.waiting.fetch_add(1, Ordering::Relaxed);
+        let mut stream = self.lock();
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
         stream.write_all(bytes)?;
         stream.flush()
+    }
+
+    /// Writes these bytes when nobody else wants to. A mutex does not queue: who lets go of it and
+    /// takes it again at once would shut out everybody else.
+    pub(super) fn write_last(&self, bytes: &[u8]) -> io::Result<()> {
+        while self.0.waiting.load(Ordering::Relaxed) > 0 {
+            thread::yield_now();
+        }
+        let mut stream = self.lock();
+        stream.write_all(bytes)?;
+        stream.flush()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Box<dyn Write + Send>> {
+        self.0.stream.lock().expect("no writer panics")
     }
 }
 
@@ -136,8 +169,9 @@ impl Server<'_> {
             Incoming::Notification { method, params } => {
                 if method == "notifications/cancelled"
                     && let Some(id) = params.get("requestId")
+                    && self.sleeps.cancel(id)
                 {
-                    self.sleeps.cancel(id);
+                    self.fault.on_cancel()?;
                 }
             }
             Incoming::Ignored => {}

@@ -65,9 +65,10 @@ impl Sleeps {
         })
     }
 
-    /// Ends a sleep without an answer; an unknown id is ignored, as the rules ask.
-    pub(super) fn cancel(&self, id: &Value) {
-        self.lock().pending.remove(&id.to_string());
+    /// Ends a sleep without an answer and tells whether it was in flight; an unknown id is ignored,
+    /// as the rules ask.
+    pub(super) fn cancel(&self, id: &Value) -> bool {
+        self.lock().pending.remove(&id.to_string()).is_some()
     }
 
     /// Whether this request sleeps.

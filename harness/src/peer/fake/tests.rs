@@ -1,6 +1,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs,
+    io::{self, BufRead, Write},
     sync::{Arc, Mutex},
     thread,
 };
@@ -10,10 +11,11 @@ use serde_json::{Value, json};
 use super::{
     FAKES, FakeError,
     ending::{BusyUntilDone, CrashAtByte},
+    flood::{EndlessLine, FloodsStdout},
     growth::ThreadPerCall,
     registry,
     server::{Fault, Output, Plain, serve},
-    wire::{Banner, EndlessLine, Garbage, NeverAnswers, OneEra},
+    wire::{Banner, Garbage, HalfALine, InvalidUtf8, NeverAnswers, OneEra},
 };
 use crate::lifecycle::{scenario::FakeSpec, step::Era};
 
@@ -32,10 +34,16 @@ impl io::Write for Sink {
 /// What a server with this fault writes when the client sends these bytes and then closes stdin,
 /// and its exit code.
 fn talk(fault: &mut dyn Fault, input: &[u8]) -> (String, u8) {
+    let (written, code) = talk_bytes(fault, input);
+    (String::from_utf8(written).unwrap(), code)
+}
+
+/// The same, whatever the bytes are.
+fn talk_bytes(fault: &mut dyn Fault, input: &[u8]) -> (Vec<u8>, u8) {
     let sink = Sink::default();
     let code = serve(fault, input, Output::new(sink.clone()));
     let written = sink.0.lock().unwrap().clone();
-    (String::from_utf8(written).unwrap(), code)
+    (written, code)
 }
 
 /// The messages a server with this fault answers these with.
@@ -202,6 +210,27 @@ fn cancelled_sleep_ends_without_an_answer() {
 }
 
 #[test]
+fn only_a_call_in_flight_is_told_as_cancelled() {
+    #[derive(Default)]
+    struct Counts(u32);
+    impl Fault for Counts {
+        fn on_cancel(&mut self) -> io::Result<()> {
+            self.0 += 1;
+            Ok(())
+        }
+    }
+    let cancel = |id: u32| {
+        json!({
+            "jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id},
+        })
+    };
+    let sleep = legacy(1, "tools/call", call("sleep", json!({"ms": 3_600_000})));
+    let mut counts = Counts::default();
+    answers(&mut counts, &[cancel(1), sleep, cancel(7), cancel(1), cancel(1)]);
+    assert_eq!(counts.0, 1);
+}
+
+#[test]
 fn end_of_stdin_does_not_wait_for_a_sleep() {
     let sleep = legacy(1, "tools/call", call("sleep", json!({"ms": 3_600_000})));
     assert_eq!(answers(&mut Plain, &[sleep]), Vec::<Value>::new());
@@ -245,8 +274,48 @@ fn wire_faults_write_what_they_promise() {
     assert_eq!(garbage.lines().count(), 2);
     assert!(garbage.lines().all(|line| serde_json::from_str::<Value>(line).is_err()));
 
+    let (begun, _) = talk(&mut HalfALine::default(), &session);
+    let (first, _) = good.split_once('\n').unwrap();
+    assert_eq!(begun, first[..first.len().div_ceil(2)]);
+
+    let (latin, _) = talk_bytes(&mut InvalidUtf8, &session);
+    let latin: Vec<_> = latin.strip_suffix(b"\n").unwrap().split(|byte| *byte == b'\n').collect();
+    assert_eq!(latin.len(), 2);
+    assert!(latin.iter().all(|line| std::str::from_utf8(line).is_err()));
+    let lossy = latin.iter().map(|line| String::from_utf8_lossy(line).into_owned());
+    assert!(lossy.into_iter().all(|line| serde_json::from_str::<Value>(&line).is_ok()));
+
     let (endless, _) = talk(&mut EndlessLine { bytes: 20_000, begun: false }, &session);
     assert!(endless.len() > 20_000 && !endless.contains('\n'));
+}
+
+#[test]
+fn a_flood_shuts_out_no_answer_and_no_end() {
+    let (client_reads, stdout) = io::pipe().unwrap();
+    let (stdin, mut client_writes) = io::pipe().unwrap();
+    client_writes
+        .write_all(&lines(&[
+            initialize("2025-11-25"),
+            legacy(2, "tools/call", call("sleep", json!({"ms": 0}))),
+            legacy(3, "ping", json!({})),
+        ]))
+        .unwrap();
+    let server = thread::spawn(move || {
+        serve(&mut FloodsStdout::default(), io::BufReader::new(stdin), Output::new(stdout))
+    });
+    let mut missing = BTreeSet::from([1, 2, 3]);
+    let mut notifications = 0;
+    let mut lines = io::BufReader::new(client_reads).lines();
+    while !missing.is_empty() || notifications < 1000 {
+        let message: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        match message["id"].as_u64() {
+            Some(id) => assert!(missing.remove(&id), "{id} is answered twice"),
+            None => notifications += 1,
+        }
+    }
+    // The client reads no more, so that the flood is stuck in the pipe; the end comes all the same.
+    drop(client_writes);
+    assert_eq!(server.join().unwrap(), 0);
 }
 
 #[test]
@@ -301,6 +370,7 @@ fn wrong_names_and_options_are_explained() {
         ("a number", complaint("slow-exit", &[("ms", "soon")])),
         ("a word", complaint("helper-setsid", &[("at", "noon")])),
         ("a fake", complaint("wrapper", &[("inner", "npx")])),
+        ("a number in bounds", complaint("forks-without-end", &[("cap", "1001")])),
     ]
     .into();
     insta::assert_debug_snapshot!(wrong, @r###"
@@ -309,6 +379,7 @@ fn wrong_names_and_options_are_explained() {
         "a name": "no fake is called `fdswap` (did you mean `fd-swap`?); `scupper list fakes` names them",
         "a name like none": "no fake is called `q`; `scupper list fakes` names them",
         "a number": "option `ms` of fake `slow-exit` must be a number of milliseconds, not `soon`",
+        "a number in bounds": "option `cap` of fake `forks-without-end` must be a number of processes from 1 to 1000, not `1001`",
         "a word": "option `at` of fake `helper-setsid` must be start or call, not `noon`",
         "an option": "fake `slow-exit` has no option `msec`; it has ms",
         "an option of none": "fake `garbage` has no option `ms`; it has none",

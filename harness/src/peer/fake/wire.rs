@@ -1,7 +1,8 @@
-//! Faults of what is written and read: not JSON, not at all, too much, in one era only.
+//! Faults of what is written and read: not JSON, not UTF-8, not whole, not at all, in one era only.
 
 use std::{
-    io::{self, Write},
+    fs::File,
+    io,
     ops::ControlFlow::{Break, Continue},
 };
 
@@ -63,54 +64,55 @@ impl Fault for StopsReading {
     }
 }
 
-/// Begins its first answer and never ends the line.
-pub(super) struct EndlessLine {
-    /// How much of it to write; a line that grew for ever would only test the reader's memory.
-    pub(super) bytes: usize,
-    /// The line has begun, and anything more would belong to it.
-    pub(super) begun: bool,
+/// Writes the first half of its answer to the handshake, and nothing after it.
+#[derive(Default)]
+pub(super) struct HalfALine {
+    /// Anything more would belong to the line that was begun.
+    begun: bool,
 }
 
-impl Fault for EndlessLine {
+impl Fault for HalfALine {
     fn on_request(&mut self, _request: &Request) -> Option<Vec<u8>> {
         self.begun.then(Vec::new)
     }
 
-    fn on_answer(&mut self, _method: &str, _answer: &[u8], out: &Output) -> io::Result<Flow> {
+    fn on_answer(&mut self, _method: &str, answer: &[u8], out: &Output) -> io::Result<Flow> {
         self.begun = true;
-        out.write(b"{\"jsonrpc\":\"2.0\",\"endless\":\"")?;
-        let chunk = [b'x'; 8192];
-        let mut left = self.bytes;
-        while left > 0 {
-            let now = left.min(chunk.len());
-            out.write(&chunk[..now])?;
-            left -= now;
-        }
+        out.write(&answer[..answer.len() / 2])?;
         Ok(Continue(()))
     }
 }
 
-/// Logs so much before each answer of `echo` that a client which does not drain stderr never gets
-/// one. The twin logs a line.
-pub(super) struct FloodsStderr {
-    lines: u32,
-}
+/// Answers in Latin-1, of which one letter shows.
+pub(super) struct InvalidUtf8;
 
-impl FloodsStderr {
-    pub(super) fn build(settings: &Settings) -> Result<Box<dyn Fault>, FakeError> {
-        let lines = settings.parsed("lines", "a whole number")?;
-        Ok(Box::new(Self { lines: if settings.fixed() { 1 } else { lines } }))
+impl Fault for InvalidUtf8 {
+    fn on_answer(&mut self, _method: &str, answer: &[u8], out: &Output) -> io::Result<Flow> {
+        let object = answer.trim_ascii().strip_suffix(b"}").unwrap_or(answer);
+        out.write(&[object, b",\"served-by\":\"Caf\xe9\"}\n"].concat())?;
+        Ok(Continue(()))
     }
 }
 
-impl Fault for FloodsStderr {
-    fn on_call(&mut self, nth: u64) -> io::Result<()> {
-        let mut stderr = io::stderr().lock();
-        for line in 1..=self.lines {
-            // A client may close stderr; that is no reason to stop serving.
-            let _ = stderr.write_all(format!("call {nth}, line {line}: {:.<64}\n", "").as_bytes());
+/// Closes its stdout instead of answering, and stays until stdin ends.
+pub(super) struct ClosesStdout {
+    at_start: bool,
+}
+
+impl ClosesStdout {
+    pub(super) fn build(settings: &Settings) -> Result<Box<dyn Fault>, FakeError> {
+        Ok(Box::new(Self { at_start: settings.one_of("at", &["start", "call"])? == 0 }))
+    }
+}
+
+impl Fault for ClosesStdout {
+    fn on_answer(&mut self, method: &str, answer: &[u8], out: &Output) -> io::Result<Flow> {
+        if self.at_start || method == "tools/call" {
+            // Another file takes over the number, and with it goes the server's end of the pipe.
+            rustix::stdio::dup2_stdout(File::options().write(true).open("/dev/null")?)?;
         }
-        Ok(())
+        out.write(answer)?;
+        Ok(Continue(()))
     }
 }
 
