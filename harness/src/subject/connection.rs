@@ -39,6 +39,8 @@ pub struct Connection {
     pub answered: bool,
     /// How and when the connection was brought to its end.
     pub due: Option<Due>,
+    /// The process that the client started was dead before its end was asked for.
+    pub was_gone: bool,
     /// Another process that holds the write end of stdin.
     pub holder: Option<ProcessId>,
     /// When the server was started.
@@ -86,6 +88,7 @@ impl Connection {
             busy: false,
             answered: false,
             due: None,
+            was_gone: false,
             holder: None,
             started: Instant::now(),
             next_id: 1,

@@ -45,7 +45,7 @@ impl Play<'_> {
         }
         let settled = settle(Instant::now() + patience, || self.alive(&names).is_empty());
         for name in &names {
-            self.note_exit(name);
+            self.note_exit(name, settled == Settled::Quiet);
         }
         if settled == Settled::Bound {
             // What is first seen now came to be after the step that ended the connection.
@@ -185,7 +185,8 @@ impl Play<'_> {
         }
     }
 
-    pub(super) fn note_exit(&mut self, name: &str) {
+    /// Figures and notes of an end. What has to be killed has not drained.
+    fn note_exit(&mut self, name: &str, drained: bool) {
         let Some(connection) = self.connections.get_mut(name) else { return };
         let Some(due) = &connection.due else { return };
         if due.ending != Ending::ClientKilled && connection.link.heard.exited.is_none() {
@@ -194,23 +195,33 @@ impl Play<'_> {
             let _ = connection.link.wait(Instant::now() + EXIT_TOLD, told);
         }
         let heard = &connection.link.heard;
-        if let Some(at) = heard.exited_at {
+        // An exit that came before its end was asked for says nothing about that end.
+        let exit = heard.exited.zip(heard.exited_at).filter(|_| !connection.was_gone);
+        if let Some((_, at)) = exit {
             let took = millis(at.saturating_duration_since(due.at));
             let figure = self.played.figures.entry("exit_after_due_ms".into()).or_insert(0.0);
             *figure = figure.max(took);
-            self.learned.exit_ms = self.learned.exit_ms.max(took as u64);
+            let slowest = self.learned.exit_ms.unwrap_or(0).max(took as u64);
+            self.learned.exit_ms = Some(slowest);
         }
-        let drained = millis(due.at.elapsed());
-        let figure = self.played.figures.entry("drained_after_due_ms".into()).or_insert(0.0);
-        *figure = figure.max(drained);
-        if heard.noise_lines > 0 && self.played.notes.len() < 20 {
+        if drained {
+            let took = millis(due.at.elapsed());
+            let figure = self.played.figures.entry("drained_after_due_ms".into()).or_insert(0.0);
+            *figure = figure.max(took);
+        }
+        // Before an answer it is part of the failure.
+        if heard.noise_lines > 0 && connection.answered && self.played.notes.len() < 20 {
             self.played.notes.push(format!(
-                "stdout carried {} line(s) that are no messages, where nothing else belongs",
-                heard.noise_lines
+                "stdout carried {}, where nothing but messages belongs",
+                finding::counted(
+                    heard.noise_lines,
+                    "line that is no message",
+                    "lines that are no messages"
+                )
             ));
         }
         if due.ending == Ending::StdinClosed
-            && let Some(exit) = heard.exited
+            && let Some((exit, _)) = exit
             && exit != (Some(0), None)
             && self.played.notes.len() < 20
         {

@@ -303,8 +303,9 @@ pub fn no_handshake(
     let noise = heard.noise_lines;
     match answer {
         Ok(Ok(_)) => format!(
-            "stdout carried {noise} line(s) that are no messages before the answer to {request}: a \
-             banner or a log line belongs on stderr, for stdout holds MCP messages and nothing else"
+            "stdout carried {} before the answer to {request}: a banner or a log line belongs on \
+             stderr, for stdout holds MCP messages and nothing else",
+            counted(noise, "line that is no message", "lines that are no messages")
         ),
         Ok(Err(error)) => format!(
             "{request} was answered with an error: {}; if the server speaks another era, say \
@@ -320,8 +321,9 @@ pub fn no_handshake(
             format!("the server closed its stdout before it answered {request}, and stays")
         }
         Err(NoAnswer::Late) if noise > 0 => format!(
-            "no answer to {request} came, but {noise} line(s) of other text did: is this an MCP \
-             server that speaks over stdio?"
+            "no answer to {request} came, but {} of other text did: is this an MCP server that \
+             speaks over stdio?",
+            counted(noise, "line", "lines")
         ),
         Err(NoAnswer::Late) => format!(
             "no answer to {request} in time and nothing else on stdout: is this an MCP server that \
@@ -359,6 +361,11 @@ pub fn no_answer(what: &str, cause: &NoAnswer, heard: &Heard) -> String {
             None => format!("the client process is gone, so {what} has no answer"),
         },
     }
+}
+
+/// A number with the fitting one of two nouns.
+pub fn counted(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
 }
 
 /// How a process ended, in words.

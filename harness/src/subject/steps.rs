@@ -174,6 +174,11 @@ impl Play<'_> {
     pub(super) fn end_stdin(&mut self, name: &str, at: &StepRef) {
         self.tell_whether_busy(name);
         let Some(connection) = self.connections.get_mut(name) else { return };
+        if connection.due.is_none() {
+            // News of an exit may still be on its way; the process itself tells no less.
+            let lives = connection.roles.root.is_some_and(contain::lives);
+            connection.was_gone = connection.link.heard.exited.is_some() || !lives;
+        }
         connection.link.send(&Command::Close { stream: Stream::Stdin });
         connection.due.get_or_insert(Due {
             step: at.clone(),
@@ -209,7 +214,9 @@ impl Play<'_> {
             Whom::Client => contain::identify(connection.link.pid),
             // One that has exited is nobody's to signal, nor is the group whose leader it was.
             _ if connection.link.heard.exited.is_some() => None,
-            Whom::Server | Whom::Group => connection.roles.root,
+            Whom::Server | Whom::Group => {
+                connection.roles.root.filter(|root| contain::lives(*root))
+            }
         };
         let handle = sent_to.and_then(|id| Some((id, Handle::open(id)?)));
         let reached = handle.is_some();
@@ -229,6 +236,7 @@ impl Play<'_> {
             (_, Signal::Stop | Signal::Cont) => return,
             (Whom::Client, _) => Ending::ClientKilled,
             _ if !reached => {
+                connection.was_gone |= connection.due.is_none();
                 self.played.notes.push(format!("{at}: the server had exited before {signal}"));
                 Ending::ExitedItself
             }
