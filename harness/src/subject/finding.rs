@@ -113,12 +113,12 @@ pub fn of_growth(
     let count = growth.identities.len();
     let judged = cycles - 1;
     let owner = growth.identities.first().and_then(Identity::owner);
-    let by_launcher = owner.is_some_and(|owner| {
-        let mut line = std::iter::once(owner).chain(ledger.ancestors(owner));
-        growth.kind != Kind::Process
-            && growth.kind != Kind::Zombie
-            && line.next().is_some_and(|id| roles.launchers.contains(&id))
+    // Who made it: a process its parent, everything else the process that has it.
+    let maker = owner.and_then(|owner| match growth.kind {
+        Kind::Process | Kind::Zombie => ledger.parent(owner),
+        _ => Some(owner),
     });
+    let by_launcher = maker.is_some_and(|maker| roles.launchers.contains(&maker));
     let culprit = if by_launcher { Culprit::Launcher } else { Culprit::Server };
     let mut evidence = vec![format!(
         "{count} born in {judged} of {judged} cycles after a warm-up and alive {:.1} s later: what \
@@ -137,21 +137,14 @@ pub fn of_growth(
     });
     let held = held.map(|identity| holder::holders(identity, Duration::from_secs(1)));
     let (hurts, remedy) = words_of(growth.kind);
-    let blame = match owner {
-        Some(owner) if matches!(growth.kind, Kind::Process | Kind::Zombie) => {
-            let parent = ledger.parent(owner).map(|parent| {
-                format!("pid {} ({}) made each of them", parent.pid, command(ledger, parent))
-            });
-            parent.unwrap_or_else(|| "they came to be below the server".into())
+    let blame = match (owner, maker) {
+        (Some(owner), Some(maker)) => {
+            let keeps = if maker == owner { " and keeps them" } else { "" };
+            let words = command(ledger, maker);
+            format!("pid {} ({words}) made each of them{keeps}", maker.pid)
         }
-        Some(owner) => {
-            format!(
-                "pid {} ({}) made each of them and keeps them",
-                owner.pid,
-                command(ledger, owner)
-            )
-        }
-        None => "nothing but the server worked in this directory".to_owned(),
+        (Some(_), None) => "they came to be below the server".to_owned(),
+        (None, _) => "nothing but the server worked in this directory".to_owned(),
     };
     Finding {
         class: Class::Leak,
@@ -385,4 +378,32 @@ pub fn last_output(heard: &Heard) -> Vec<String> {
     let surplus = lines.len().saturating_sub(12);
     lines.drain(..surplus);
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::diff::tests::{process, snapshot, step};
+
+    fn id(pid: i32) -> ProcessId {
+        ProcessId { pid, start_time: u64::from(pid.cast_unsigned()) }
+    }
+
+    #[test]
+    fn children_that_pile_up_are_their_parents() {
+        let mut ledger = Ledger::default();
+        let all = [process(1, 0), process(2, 1), process(3, 2), process(4, 1)];
+        ledger.record(&step("1", None), snapshot(all));
+        let roles = Roles { root: Some(id(1)), server: Some(id(2)), launchers: vec![id(1)] };
+        let culprit = |pid| {
+            let growth = Growth {
+                kind: Kind::Process,
+                step: step("1.1", Some(2)),
+                identities: vec![Identity::Process(id(pid))],
+            };
+            of_growth(&growth, &step("1", None), 6, Duration::ZERO, &ledger, &roles).culprit
+        };
+        assert_eq!(culprit(3), Culprit::Server);
+        assert_eq!(culprit(4), Culprit::Launcher);
+    }
 }
