@@ -96,3 +96,75 @@ fn growth_that_the_time_limit_cut_short_is_advisory() {
     let why = finding.evidence.last().expect("there is evidence");
     assert!(why.contains("the time limit left 6 cycles"), "{why}");
 }
+
+#[test]
+fn a_client_process_that_was_stopped_blames_nobody() {
+    let text = format!(
+        "why = \"Our own client is stopped, so that stdin never ends.\"\n\
+         [subject]\nfake = \"plain\"\n\n{}[expect]\nverdict = \"unknown\"\n",
+        steps(&[
+            "do = \"open\"",
+            "do = \"handshake\"",
+            "do = \"signal\"\nsignal = \"STOP\"\nwhom = \"client\"",
+            "do = \"close\"",
+        ])
+    );
+    let (ended, report) = scenario(&text, &["--leak-timeout", "500ms"]);
+    let case = only(&report);
+    assert_eq!(case.verdict, Verdict::Unknown, "{}", ended.stdout);
+    assert_eq!(case.findings, []);
+    let said = |words: &str| case.unreadable.iter().any(|one| one.contains(words));
+    assert!(said("still has the write end"), "{case:#?}");
+}
+
+#[test]
+fn a_client_process_that_takes_no_commands_is_not_waited_for_for_ever() {
+    let much = "x".repeat(100_000);
+    let text = format!(
+        "why = \"Our own client is stopped, and its pipe is full.\"\n\
+         [subject]\nfake = \"plain\"\n\n{}[expect]\nverdict = \"unknown\"\n",
+        steps(&[
+            "do = \"open\"",
+            "do = \"handshake\"",
+            "do = \"signal\"\nsignal = \"STOP\"\nwhom = \"client\"",
+            &format!("do = \"send\"\ntext = \"{much}\""),
+            "do = \"request\"\nmethod = \"tools/list\"",
+        ])
+    );
+    let (ended, report) = scenario(&text, &["--leak-timeout", "500ms"]);
+    let case = only(&report);
+    assert_eq!(case.verdict, Verdict::Unknown, "{}", ended.stdout);
+    assert_eq!((case.failure.as_ref(), case.findings.len()), (None, 0));
+    assert!(
+        case.unreadable.iter().any(|one| one.contains("took no command for 10 s")),
+        "{case:#?}"
+    );
+}
+
+#[test]
+fn a_line_too_long_to_be_read_is_told_by_its_length() {
+    let options = ["--only", "stdio/clean-close", "--start-timeout", "5s"];
+    let ended = Run::fake(&options, &["endless-line"], &[]).end();
+    let report = ended.report();
+    let failure = only(&report).failure.as_ref().expect("there is no answer");
+    let said = "scupper reads no message longer than 8 MiB";
+    assert!(failure.message.contains(said), "{}", failure.message);
+}
+
+#[test]
+fn what_may_have_been_left_out_is_unknown_and_no_failure() {
+    let text = format!(
+        "why = \"A line is waited for, of a server that writes faster than anybody reads.\"\n\
+         [subject]\ncommand = [\"sh\", \"-c\", \"yes >&2 & exec yes >&2\"]\n\n{}\
+         [expect]\nverdict = \"unknown\"\n",
+        steps(&[
+            "do = \"open\"",
+            "do = \"wait-for\"\nstderr = \"ready\"\nwithin = \"3s\"",
+            "do = \"kill\"\nwhom = \"group\"",
+        ])
+    );
+    let (ended, report) = scenario(&text, &["--leak-timeout", "500ms"]);
+    let case = only(&report);
+    assert_eq!(case.failure, None, "{}", ended.stdout);
+    assert!(case.unreadable.iter().any(|one| one.contains("were left out")), "{case:#?}");
+}

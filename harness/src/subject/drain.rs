@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::elsewhere::elsewhere;
+use super::finding::Writers;
 use super::server::{LOOK, Play, millis};
 use super::{finding, roles};
 use crate::cell::contain::{self, Handle};
@@ -246,7 +247,16 @@ impl Play<'_> {
             }
             return;
         };
-        let writers = finding::writers(connection.pipes[0], &self.sight.ours);
+        let Writers { others: writers, ours } = Writers::of(connection.pipes[0], &self.sight.ours);
+        if let (Some(pid), Ending::StdinClosed | Ending::ClientKilled) = (ours.first(), &due.ending)
+        {
+            // The server cannot know of an end that has not come.
+            self.played.unreadable.insert(format!(
+                "whether the server goes when its stdin ends: it has not ended, for scupper's own \
+                 process pid {pid} still has the write end; was it stopped?"
+            ));
+            return;
+        }
         let scene = Scene {
             roles: &connection.roles,
             ending: &due.ending,
@@ -286,11 +296,22 @@ impl Play<'_> {
             if let Some(handle) = client.and_then(Handle::open) {
                 let _ = handle.signal(rustix::process::Signal::KILL);
             }
-            self.played
-                .unreadable
-                .insert(format!("processes of connection {name} survived SIGKILL at {at}"));
+            let unseen = if self.alive(&names).is_empty() {
+                let pid = connection.link.pid;
+                format!(
+                    "the end of connection {name}: scupper's own client process, pid {pid}, did \
+                     not leave by itself at {at}; was it stopped?"
+                )
+            } else {
+                format!("processes of connection {name} survived SIGKILL at {at}")
+            };
+            self.played.unreadable.insert(unseen);
         }
+        self.played.unreadable.extend(connection.link.broken.take());
         self.sight.ours.remove(&connection.link.pid);
+        for holder in connection.holders.drain(..) {
+            self.sight.ours.remove(&holder);
+        }
         self.origins.retain(|_, origin| origin != name);
     }
 

@@ -10,8 +10,9 @@ use crate::ledger::blame::{Blamed, Ending, Role, Roles, Scene};
 use crate::ledger::diff::Ledger;
 use crate::ledger::snapshot::{Facts, FdKind, Identity, Kind, ProcessId};
 use crate::ledger::trend::Growth;
-use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
+use crate::ledger::verdict::{Class, Culprit, Finding, Holder, StepRef};
 use crate::lifecycle::step::Era;
+use crate::peer::client::LINE_LIMIT;
 use crate::peer::link::Heard;
 use crate::probe::holder::{self, Holders};
 
@@ -254,11 +255,24 @@ fn command(ledger: &Ledger, id: ProcessId) -> String {
     }
 }
 
-/// Who else can write to a server's stdin, our own processes not counted.
-pub fn writers(stdin: u64, ours: &BTreeSet<i32>) -> Holders {
-    let mut found = holder::pipe_ends(stdin);
-    found.holders.retain(|holder| !ours.contains(&holder.pid) && holder.holds.contains("write"));
-    found
+/// Who can write to a server's stdin.
+pub struct Writers {
+    /// Processes that are not ours.
+    pub others: Holders,
+    /// Pids of our own.
+    pub ours: Vec<i32>,
+}
+
+impl Writers {
+    /// Of the pipe with this inode.
+    pub fn of(stdin: u64, ours: &BTreeSet<i32>) -> Self {
+        let mut found = holder::pipe_ends(stdin);
+        found.holders.retain(|holder| holder.holds.contains("write"));
+        let (own, holders) = found.holders.into_iter().partition(|one| ours.contains(&one.pid));
+        let own: Vec<Holder> = own;
+        let ours = own.iter().map(|one| one.pid).collect();
+        Self { others: Holders { holders, unread: found.unread }, ours }
+    }
 }
 
 /// Why a command could not be started.
@@ -313,6 +327,9 @@ pub fn no_handshake(
         Err(NoAnswer::StdoutEnded) => {
             format!("the server closed its stdout before it answered {request}, and stays")
         }
+        Err(NoAnswer::TooLong(bytes)) => {
+            format!("no answer to {request} could be read: {}", too_long(*bytes))
+        }
         Err(NoAnswer::Late) if noise > 0 => format!(
             "no answer to {request} came, but {} of other text did: is this an MCP server that \
              speaks over stdio?",
@@ -342,7 +359,7 @@ pub fn no_introduction(era: Era, result: &Value) -> String {
 /// Why a request stayed without an answer.
 pub fn no_answer(what: &str, cause: &NoAnswer, heard: &Heard) -> String {
     match cause {
-        NoAnswer::Late => format!("{what} was not answered in time"),
+        NoAnswer::Late | NoAnswer::TooLong(_) => format!("{what} was not answered in time"),
         NoAnswer::Exited(code, signal) => {
             format!("the server {} while {what} was to be answered", exit_words(*code, *signal))
         }
@@ -354,6 +371,16 @@ pub fn no_answer(what: &str, cause: &NoAnswer, heard: &Heard) -> String {
             None => format!("the client process is gone, so {what} has no answer"),
         },
     }
+}
+
+/// A line that may have been an answer and could not be read as one.
+pub fn too_long(bytes: u64) -> String {
+    format!(
+        "a line of {} MiB came, and scupper reads no message longer than {} MiB; ask for less at \
+         once, or page the result",
+        bytes >> 20,
+        LINE_LIMIT >> 20
+    )
 }
 
 /// A number with the fitting one of two nouns.

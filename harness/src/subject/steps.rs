@@ -258,6 +258,7 @@ impl Play<'_> {
         match held {
             Ok(pid) => {
                 connection.holder = contain::identify(pid);
+                connection.holders.push(pid);
                 self.sight.ours.insert(pid);
                 Ok(Doing::Nothing)
             }
