@@ -99,7 +99,7 @@ pub fn battery(command: &[String], choices: &Choices, learned: &Learned, era: Er
             let mut case = server_case(lifecycle, command, choices, era);
             case.order.launchers = Some(learned.launchers.len());
             if choices.leak_timeout_ms.is_none() {
-                case.order.patience = Patience::calibrated(learned.exit_ms);
+                case.order.patience = Patience::calibrated(learned.exit_ms.unwrap_or(0));
             }
             case.order.patience = case.order.patience.with_start(learned.start_ms);
             case

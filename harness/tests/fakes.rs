@@ -100,7 +100,7 @@ const TABLE: &[Row] = &[
     not_started(&["crash-at-byte"], &[], &["exited with code 1 before it answered initialize", "crashed after 40 of"]),
     not_started(&["exits-before-initialize"], &[], &["exited with code 1 before it answered initialize", "stderr: error: API_KEY is not set"]),
     not_started(&["never-answers"], &["--start-timeout", "2s"], &["no answer to initialize in time", "is this an MCP server"]),
-    not_started(&["garbage"], &["--start-timeout", "2s"], &["1 line(s) of other text", "stdout: ?!initialize"]),
+    not_started(&["garbage"], &["--start-timeout", "2s"], &["1 line of other text", "stdout: ?!initialize"]),
     not_started(&["banner-before-json"], &[], &["a banner or a log line belongs on stderr", "stdout: My MCP server v1.0"]),
     not_started(&["wrong-era"], &["--era", "2025-11-25"], &["2026-07-28", "say so with --era"]),
 

@@ -143,8 +143,8 @@ pub struct Learned {
     pub launchers: Vec<String>,
     /// From start to the answer of the handshake.
     pub start_ms: u64,
-    /// From end of stdin to exit.
-    pub exit_ms: u64,
+    /// From end of stdin to exit, where an exit was seen.
+    pub exit_ms: Option<u64>,
     /// Other figures.
     pub figures: BTreeMap<String, f64>,
 }

@@ -59,6 +59,8 @@ pub struct Play<'a> {
     pub(super) left_out: BTreeSet<String>,
     /// A process outlived its end in a run that does not judge processes.
     pub(super) unjudged_survivor: bool,
+    /// Why the failure of a step says nothing of the server.
+    pub(super) unsure: Option<String>,
     pub(super) learned: Learned,
     pub(super) begun: Instant,
     pub(super) played: Played,
@@ -90,6 +92,7 @@ impl<'a> Play<'a> {
             given_up: BTreeSet::new(),
             left_out: BTreeSet::new(),
             unjudged_survivor: false,
+            unsure: None,
             learned: Learned::default(),
             begun: Instant::now(),
             played: Played::default(),
@@ -105,7 +108,15 @@ impl<'a> Play<'a> {
         let failed = self.play_all(&steps, "", None).err();
         let end = StepRef { place: "end".into(), name: "end of the lifecycle".into(), cycle: None };
         if let Some(failure) = failed {
-            self.played.failure = Some(*failure);
+            let broken = self.connections.values().find_map(|one| one.link.broken.clone());
+            match self.unsure.take().or(broken) {
+                // What did not come about for our own reasons is not the server's failure.
+                Some(cause) => {
+                    let unseen = format!("{}: {}: {cause}", failure.step, failure.message);
+                    self.played.unreadable.insert(unseen);
+                }
+                None => self.played.failure = Some(*failure),
+            }
         }
         let began = Instant::now();
         self.end_all(&end);

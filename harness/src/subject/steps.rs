@@ -182,6 +182,11 @@ impl Play<'_> {
     pub(super) fn end_stdin(&mut self, name: &str, at: &StepRef) {
         self.tell_whether_busy(name);
         let Some(connection) = self.connections.get_mut(name) else { return };
+        if connection.due.is_none() {
+            // News of an exit may still be on its way; the process itself tells no less.
+            let lives = connection.roles.root.is_some_and(contain::lives);
+            connection.was_gone = connection.link.heard.exited.is_some() || !lives;
+        }
         connection.link.send(&Command::Close { stream: Stream::Stdin });
         let due = Due { step: at.clone(), ending: Ending::StdinClosed, at: Instant::now() };
         // No rule asks of a server that it ends on SIGINT while its stdin is open; one that has not
@@ -222,7 +227,9 @@ impl Play<'_> {
             Whom::Client => contain::identify(connection.link.pid),
             // One that has exited is nobody's to signal, nor is the group whose leader it was.
             _ if connection.link.heard.exited.is_some() => None,
-            Whom::Server | Whom::Group => connection.roles.root,
+            Whom::Server | Whom::Group => {
+                connection.roles.root.filter(|root| contain::lives(*root))
+            }
         };
         let handle = sent_to.and_then(|id| Some((id, Handle::open(id)?)));
         let reached = handle.is_some();
@@ -244,6 +251,7 @@ impl Play<'_> {
             (_, Signal::Stop | Signal::Cont) => return,
             (Whom::Client, _) => Ending::ClientKilled,
             _ if !reached => {
+                connection.was_gone |= connection.due.is_none();
                 self.played.notes.push(format!("{at}: the server had exited before {signal}"));
                 Ending::ExitedItself
             }
@@ -265,6 +273,7 @@ impl Play<'_> {
         match held {
             Ok(pid) => {
                 connection.holder = contain::identify(pid);
+                connection.holders.push(pid);
                 self.sight.ours.insert(pid);
                 Ok(Doing::Nothing)
             }

@@ -182,20 +182,28 @@ impl Play<'_> {
                 }
                 Ok(())
             }
-            Err(NoAnswer::Late) if lenient => {
+            Err(cause @ (NoAnswer::Late | NoAnswer::TooLong(_))) if lenient => {
                 connection.pending.remove(&id);
                 connection.notify("notifications/cancelled", json!({ "requestId": id }));
                 self.left_out.insert(what.to_owned());
-                self.played.notes.push(format!(
-                    "tool {what} left out: no answer within {} s",
-                    CALL_TIMEOUT.as_secs()
-                ));
+                self.played.notes.push(match cause {
+                    NoAnswer::TooLong(bytes) => {
+                        format!("tool {what} left out: {}", finding::too_long(bytes))
+                    }
+                    _ => format!(
+                        "tool {what} left out: no answer within {} s",
+                        CALL_TIMEOUT.as_secs()
+                    ),
+                });
                 // A call that goes on all the same would keep the server beyond its end.
                 if at.cycle == Some(1) { self.start_over(name, at) } else { Ok(()) }
             }
             Err(cause) => {
                 let heard = &connection.link.heard;
                 let message = finding::no_answer(what, &cause, heard);
+                if let NoAnswer::TooLong(bytes) = cause {
+                    self.unsure = Some(finding::too_long(bytes));
+                }
                 Err(self.failure(name, at, message))
             }
         }
@@ -221,6 +229,7 @@ impl Play<'_> {
         deadline: Instant,
     ) -> Result<(), Box<Failure>> {
         let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
+        let counts = matches!(what, Read::Messages(_));
         let (heard_it, what) = match what {
             Read::Answers => (connection.all_answers(deadline).is_ok(), "all answers".to_owned()),
             Read::Messages(count) => {
@@ -241,6 +250,10 @@ impl Play<'_> {
         };
         if heard_it {
             return Ok(());
+        }
+        // Answers are never left out, other messages are where there are too many.
+        if counts {
+            self.unsure = connection.unseen();
         }
         Err(self.failure(name, at, format!("{what} did not come in time")))
     }
@@ -290,6 +303,7 @@ impl Play<'_> {
                 if heard {
                     return Ok(());
                 }
+                self.unsure = connection.unseen();
                 Err(self.failure(name, at, format!("{text:?} did not appear on stderr in time")))
             }
         }
