@@ -162,7 +162,7 @@ fn report_has_its_version_and_every_field_of_the_contract() {
     assert_eq!(report["schema"], "scupper.report/1");
     assert_eq!(report["exit_code"], 1);
     let cases = report["cases"].as_array().expect("cases");
-    assert_eq!(cases.len(), 28);
+    assert_eq!(cases.len(), 30);
     for case in cases {
         for field in [
             "id",
@@ -250,6 +250,21 @@ fn kinds_that_can_find_nothing_in_a_server_are_refused() {
         let ended = Run::fake(&["--probe", kinds], &["plain"], &[]).end();
         assert_eq!(ended.code, 2, "--probe {kinds}: {}", in_full(&ended));
     }
+}
+
+/// What is for servers of both eras is left out for others, and its case speaks the other era.
+#[test]
+fn lifecycles_of_two_eras_are_for_servers_that_speak_them() {
+    let only = ["--only", "discover-first", "--only", "both-eras"];
+    let both = Run::fake(&only, &["plain"], &[]).end();
+    let eras: Vec<_> = both.report().cases.into_iter().map(|case| (case.id, case.era)).collect();
+    let expected = [("stdio/both-eras", "2026-07-28"), ("stdio/discover-first", "2025-11-25")]
+        .map(|(id, era)| (id.to_owned(), Some(era.to_owned())));
+    assert_eq!((both.code, eras), (0, expected.to_vec()), "{}", in_full(&both));
+    let one = Run::fake(&only, &["wrong-era", "era=2025-11-25"], &[]).end();
+    let ids: Vec<String> = one.report().cases.into_iter().map(|case| case.id).collect();
+    assert_eq!((one.code, ids), (0, vec!["stdio/discover-first".to_owned()]));
+    assert!(one.stdout.contains("stdio/both-eras left out"), "{}", one.stdout);
 }
 
 /// A server that takes a lock has not leaked because a second one cannot start beside it.

@@ -117,8 +117,8 @@ impl<'a> Play<'a> {
 
     /// What the first look learned, and in a further life whether the server speaks the other era.
     pub fn learned(&mut self) -> Learned {
-        if self.learned.eras.contains(&Era::Legacy) && self.answers_discover() {
-            self.learned.eras.push(Era::Modern);
+        if self.learned.eras.contains(&Era::Legacy) {
+            self.learn_discover();
         }
         std::mem::take(&mut self.learned)
     }

@@ -173,6 +173,8 @@ impl Play<'_> {
                 }
                 Ok(())
             }
+            // That is how a server says that it is of the older era.
+            Ok(Err(_)) if self.order.for_any_server && what == "server/discover" => Ok(()),
             Ok(Err(error)) => {
                 // An error is an answer; a lifecycle is about resources, not about content.
                 let note =
