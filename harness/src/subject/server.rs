@@ -54,6 +54,8 @@ pub struct Play<'a> {
     /// Connections that were judged and taken out of the books.
     pub(super) ended: BTreeSet<String>,
     pub(super) origins: BTreeMap<ProcessId, String>,
+    /// The last cursor that a list gave, in any life.
+    pub(super) cursor: Option<String>,
     /// Connections whose server did not start beside another one.
     pub(super) given_up: BTreeSet<String>,
     pub(super) left_out: BTreeSet<String>,
@@ -87,6 +89,7 @@ impl<'a> Play<'a> {
             connections: BTreeMap::new(),
             ended: BTreeSet::new(),
             origins: BTreeMap::new(),
+            cursor: None,
             given_up: BTreeSet::new(),
             left_out: BTreeSet::new(),
             unjudged_survivor: false,

@@ -6,7 +6,7 @@ use super::{
     Action, Discover, Knowledge, Lifecycle, N9, close, end_stdin, handshake, lifecycle, list, open,
     step,
 };
-use crate::lifecycle::step::{Era, EraChoice, Payload};
+use crate::lifecycle::step::{CURSOR, Era, EraChoice, PAGES, Payload};
 
 /// A request that breaks off.
 const HALF_LINE: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/li"#;
@@ -16,6 +16,10 @@ const ANSWER: &str = concat!(r#"{"jsonrpc":"2.0","id":987654321,"result":{}}"#, 
 /// A client that writes responses, for which no server of 2026-07-28 asks.
 const N5: &str = "2026-07-28 stdio N5";
 
+/// A server with cursors.
+const A2: &str = "2026-07-28 pagination A2";
+/// No server has given this one.
+const UNKNOWN_CURSOR: &str = "scupper-unknown-cursor";
 /// A client of both eras.
 const N12: &str = "2026-07-28 stdio N12";
 
@@ -36,9 +40,35 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
             vec![open(), handshake(), send(ANSWER), list(false), end_stdin()],
         ),
     ];
+    all.push(pagination());
     all.extend(known.other_era.map(|era| both_eras(known, era)));
     all.extend(known.discover.map(discover_first));
     all
+}
+
+fn pagination() -> Lifecycle {
+    let at = |cursor: &str| {
+        let params = json!({ "cursor": cursor });
+        step(Action::Request { method: "tools/list".into(), params, wait: true })
+    };
+    let all = step(Action::ListAll { method: "tools/list".into(), pages: PAGES });
+    lifecycle(
+        "stdio/pagination",
+        "A list to its end, a cursor that does not exist, and in the next life a cursor of this \
+         one: what a server keeps for a cursor must go with its life.",
+        A2,
+        vec![
+            open(),
+            handshake(),
+            all,
+            at(UNKNOWN_CURSOR),
+            close(),
+            open(),
+            handshake(),
+            at(CURSOR),
+            close(),
+        ],
+    )
 }
 
 /// A server that says nothing is not waited for: that it answers what comes next was seen.
