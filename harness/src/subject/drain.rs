@@ -235,7 +235,8 @@ impl Play<'_> {
             }
             return;
         };
-        let writers = finding::writers(connection.pipes[0], &self.sight.ours);
+        let server = connection.roles.server.or(connection.roles.root);
+        let writers = finding::writers(connection.pipes[0], server, &self.ledger, &self.sight.ours);
         let scene = Scene {
             roles: &connection.roles,
             ending: &due.ending,
@@ -246,7 +247,9 @@ impl Play<'_> {
         };
         let findings: Vec<Finding> = blame::survivors(&scene)
             .into_iter()
-            .map(|blamed| finding::of_survivor(&blamed, &scene, due, patience, &writers))
+            .map(|blamed| {
+                finding::of_survivor(&blamed, &scene, due, patience, &connection.pipes, &writers)
+            })
             .filter(|finding| self.order.kinds.contains(&finding.kind))
             .collect();
         self.unjudged_survivor |= !living.is_empty() && !self.order.kinds.contains(&Kind::Process);

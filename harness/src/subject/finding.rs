@@ -10,12 +10,15 @@ use crate::ledger::blame::{Blamed, Ending, Role, Roles, Scene};
 use crate::ledger::diff::Ledger;
 use crate::ledger::snapshot::{Facts, FdKind, Identity, Kind, ProcessId};
 use crate::ledger::trend::Growth;
-use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
+use crate::ledger::verdict::{Class, Culprit, Finding, Holder, StepRef};
 use crate::lifecycle::step::Era;
 use crate::peer::client::LINE_LIMIT;
 use crate::peer::link::Heard;
 use crate::probe::holder::{self, Holders};
+use crate::probe::socket;
 
+/// How long the holders of a stdin that is not the client's are looked for.
+const STDIN_BUDGET: Duration = Duration::from_secs(2);
 /// Longest command line in a sentence, in characters.
 const COMMAND: usize = 80;
 /// Lines of evidence for one kind of thing.
@@ -27,13 +30,18 @@ pub fn of_survivor(
     scene: &Scene<'_>,
     due: &Due,
     patience: Duration,
+    pipes: &[u64; 3],
     writers: &Holders,
 ) -> Finding {
     let ledger = scene.ledger;
     let identity = Identity::Process(blamed.process);
     let birth_step = ledger.birth(&identity).unwrap_or(&due.step).clone();
+    let below = match blamed.below.len() {
+        0 => String::new(),
+        many => format!(" with {many} below it"),
+    };
     let what = format!(
-        "{} pid {} ({})",
+        "{} pid {} ({}){below}",
         match blamed.role {
             Role::Server => "the server,",
             Role::Launcher => "the launcher,",
@@ -52,6 +60,9 @@ pub fn of_survivor(
     };
     let mut evidence = vec![format!("outlived {end} by {:.1} s", patience.as_secs_f64())];
     evidence.extend(process_line(scene, blamed.process));
+    if blamed.role == Role::Helper {
+        evidence.extend(streams_line(scene, blamed.process, pipes));
+    }
     for id in blamed.below.iter().take(LINES) {
         evidence.push(format!("below it: pid {} ({})", id.pid, command(ledger, *id)));
     }
@@ -100,6 +111,25 @@ fn process_line(scene: &Scene<'_>, id: ProcessId) -> Option<String> {
         "state {}, {parent}, group {}{apart}, {fds} descriptors, {threads} threads",
         facts.state, facts.group
     ))
+}
+
+/// The server's streams to the client that a helper has kept.
+fn streams_line(scene: &Scene<'_>, id: ProcessId, pipes: &[u64; 3]) -> Option<String> {
+    let things = &scene.ledger.last().things;
+    let has = |pipe: u64| {
+        things.keys().any(|thing| {
+            matches!(thing, Identity::Fd { owner, kind: FdKind::Pipe, inode, .. }
+                if *owner == id && *inode == pipe)
+        })
+    };
+    match (has(pipes[1]), has(pipes[2])) {
+        (false, false) => None,
+        (true, false) => Some("has the server's stdout: the client never sees it end".into()),
+        (false, true) => Some("has the server's stderr: the client never sees it end".into()),
+        (true, true) => {
+            Some("has the server's stdout and stderr: the client never sees them end".into())
+        }
+    }
 }
 
 /// Things that every cycle added.
@@ -239,8 +269,12 @@ fn words_of(kind: Kind) -> (&'static str, &'static str) {
 pub(super) fn thing(identity: &Identity, ledger: &Ledger) -> String {
     match identity {
         Identity::Process(id) => format!("pid {} ({})", id.pid, command(ledger, *id)),
-        Identity::Fd { owner, number, target, extra, .. } => {
+        Identity::Fd { owner, number, kind, target, extra, .. } => {
             let extra = if extra.is_empty() { String::new() } else { format!(" ({extra})") };
+            let target = match kind {
+                FdKind::Socket => socket::describe(identity),
+                _ => target.clone(),
+            };
             format!("fd {number} of pid {}: {target}{extra}", owner.pid)
         }
         Identity::Thread { owner, tid, .. } => format!("thread {tid} of pid {}", owner.pid),
@@ -262,10 +296,33 @@ fn command(ledger: &Ledger, id: ProcessId) -> String {
     }
 }
 
-/// Who else can write to a server's stdin, our own processes not counted.
-pub fn writers(stdin: u64, ours: &BTreeSet<i32>) -> Holders {
-    let mut found = holder::pipe_ends(stdin);
-    found.holders.retain(|holder| !ours.contains(&holder.pid) && holder.holds.contains("write"));
+/// Who else can write to a server's stdin, our own processes not counted: into the pipe that the
+/// client made, or, where that has ended, into another that a launcher made in its place.
+pub fn writers(
+    client_made: u64,
+    server: Option<ProcessId>,
+    ledger: &Ledger,
+    ours: &BTreeSet<i32>,
+) -> Holders {
+    let mut found = holder::pipe_ends(client_made);
+    let can_write = |holder: &Holder| !ours.contains(&holder.pid) && holder.holds.contains("write");
+    found.holders.retain(can_write);
+    let is_stdin = |thing: &&Identity| match thing {
+        Identity::Fd { owner, number: 0, kind, inode, .. } => {
+            Some(*owner) == server
+                && matches!(kind, FdKind::Pipe | FdKind::Socket)
+                && *inode != client_made
+        }
+        _ => false,
+    };
+    if found.holders.is_empty()
+        && let Some(stdin) = ledger.last().things.keys().find(is_stdin)
+    {
+        let of_stdin = holder::holders(stdin, STDIN_BUDGET);
+        found.unread = found.unread.max(of_stdin.unread);
+        found.holders = of_stdin.holders;
+        found.holders.retain(|holder| can_write(holder) || holder.holds.contains("other end"));
+    }
     found
 }
 
