@@ -99,7 +99,7 @@ pub fn battery(command: &[String], choices: &Choices, learned: &Learned, era: Er
             let mut case = server_case(lifecycle, command, choices, era);
             case.order.launchers = Some(learned.launchers.len());
             if choices.leak_timeout_ms.is_none() {
-                case.order.patience = Patience::calibrated(learned.exit_ms);
+                case.order.patience = Patience::calibrated(learned.exit_ms.unwrap_or(0));
             }
             case.order.patience = case.order.patience.with_start(learned.start_ms);
             case
@@ -117,7 +117,7 @@ fn server_case(lifecycle: Lifecycle, command: &[String], choices: &Choices, era:
     let repeat = server_command(Some(&lifecycle.id), command, choices);
     let subject = SubjectOrder::Server { command: command.to_vec() };
     let mut case = case(lifecycle, subject, words, choices, era, repeat);
-    case.order.lenient_calls = true;
+    case.order.for_any_server = true;
     case
 }
 
@@ -227,7 +227,7 @@ fn case(
         kinds: choices.kinds.clone(),
         patience,
         start_timeout_ms: choices.start_timeout_ms,
-        lenient_calls: false,
+        for_any_server: false,
         repeat,
     };
     Case { order, expect: None }

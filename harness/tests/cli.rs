@@ -65,7 +65,7 @@ const NO_SERVERS: &[(&[&str], &[&str])] = &[
     (&["true"], &["exited with code 0 before it answered initialize", "is something missing that it needs"]),
     (&["sh", "-c", "echo 'cannot open database' >&2; exit 7"], &["exited with code 7", "stderr: cannot open database"]),
     (&["sh", "-c", "kill -SEGV $$"], &["was ended by signal 11 before it answered initialize"]),
-    (&["sh", "-c", "echo 'Server ready'; cat > /dev/null"], &["1 line(s) of other text", "stdout: Server ready", "is this an MCP server"]),
+    (&["sh", "-c", "echo 'Server ready'; cat > /dev/null"], &["1 line of other text", "stdout: Server ready", "is this an MCP server"]),
     (&["sh", "-c", "cat > /dev/null"], &["no answer to initialize in time", "is this an MCP server"]),
     (&["sh", "-c", "exec 1>&-; cat > /dev/null"], &["closed its stdout before it answered initialize"]),
     // It does not even read its stdin, and has to be killed.
@@ -162,7 +162,7 @@ fn report_has_its_version_and_every_field_of_the_contract() {
     assert_eq!(report["schema"], "scupper.report/1");
     assert_eq!(report["exit_code"], 1);
     let cases = report["cases"].as_array().expect("cases");
-    assert_eq!(cases.len(), 10);
+    assert_eq!(cases.len(), 28);
     for case in cases {
         for field in [
             "id",
@@ -249,6 +249,25 @@ fn kinds_that_can_find_nothing_in_a_server_are_refused() {
     for kinds in ["task", "memory", "task,memory"] {
         let ended = Run::fake(&["--probe", kinds], &["plain"], &[]).end();
         assert_eq!(ended.code, 2, "--probe {kinds}: {}", in_full(&ended));
+    }
+}
+
+/// A server that takes a lock has not leaked because a second one cannot start beside it.
+#[test]
+fn a_server_that_can_run_only_once_at_a_time_is_clean_and_a_note_says_so() {
+    let script = format!(
+        "exec 9> \"$TMPDIR/lock\"; flock -n 9 || {{ echo 'another one is running' >&2; exit 1; }}; \
+         exec {SCUPPER} fake slow-exit"
+    );
+    let only = ["--only", "ten-at-once", "--only", "restart-while-draining"];
+    let ended = Run::server(&only, &["sh", "-c", &script], &[]).end();
+    let report = ended.report();
+    assert_eq!((ended.code, report.cases.len()), (0, 2), "{}", in_full(&ended));
+    for case in &report.cases {
+        let told = case.notes.iter().any(|note| {
+            note.contains("did not start beside") && note.contains("another one is running")
+        });
+        assert!(told, "{}: {:?}", case.id, case.notes);
     }
 }
 

@@ -76,7 +76,7 @@ const TABLE: &[Row] = &[
     leak(&["ignores-eof"], Kind::Process, "stdio/clean-close", &["step 1, open"], "step 4, close", "the server"),
     // Only a server that does not obey SIGTERM survives this lifecycle.
     leak(&["ignores-eof-and-term"], Kind::Process, "stdio/sigterm-idle", &["step 1, open"], "step 3, signal TERM server", "the server"),
-    // The tools are listed in the first look and nowhere else in the battery.
+    // Where more is asked after the list, no answer comes either; the leak stands beside that.
     leak(&["stops-reading-stdin"], Kind::Process, "stdio/clean-close", &["step 1, open"], "step 4, close", "the server"),
     leak(&["helper-setsid"], Kind::Process, "stdio/churn", &["step 3.1, call echo (cycle 1)"], "step 4, close", "a helper process"),
     leak(&["helper-double-fork"], Kind::Process, "stdio/churn", &["step 3.1, call echo (cycle 1)"], "step 4, close", "a helper process"),
@@ -111,11 +111,11 @@ const TABLE: &[Row] = &[
     not_started(&["crash-at-byte"], &[], &["exited with code 1 before it answered initialize", "crashed after 40 of"]),
     not_started(&["exits-before-initialize"], &[], &["exited with code 1 before it answered initialize", "stderr: error: API_KEY is not set"]),
     not_started(&["never-answers"], &["--start-timeout", "2s"], &["no answer to initialize in time", "is this an MCP server"]),
-    not_started(&["garbage"], &["--start-timeout", "2s"], &["1 line(s) of other text", "stdout: ?!initialize"]),
+    not_started(&["garbage"], &["--start-timeout", "2s"], &["1 line of other text", "stdout: ?!initialize"]),
     not_started(&["banner-before-json"], &[], &["a banner or a log line belongs on stderr", "stdout: My MCP server v1.0"]),
     not_started(&["half-a-line"], &["--start-timeout", "2s"], &["the beginning of a line and not its end", "stdout, no newline yet: {\"id\":1"]),
-    not_started(&["endless-line"], &["--start-timeout", "5s"], &["a line of more than 8 MiB", "stdout: {\"jsonrpc\":\"2.0\",\"endless\":\"xxxx"]),
-    not_started(&["invalid-utf8"], &["--start-timeout", "2s"], &["1 line(s) that are not UTF-8", "Caf\u{fffd}"]),
+    not_started(&["endless-line"], &["--start-timeout", "5s"], &["a line of 8 MiB or more did", "end each message with a newline", "stdout: {\"jsonrpc\":\"2.0\",\"endless\":\"xxxx"]),
+    not_started(&["invalid-utf8"], &["--start-timeout", "2s"], &["1 line that is not UTF-8", "Caf\u{fffd}"]),
     not_started(&["closes-stdout-stays"], &[], &["closed its stdout before it answered initialize, and stays"]),
     not_started(&["wrong-era"], &["--era", "2025-11-25"], &["2026-07-28", "say so with --era"]),
 

@@ -139,7 +139,7 @@ fn has_a_clean_battery(at: usize, name: &str, command: &[&Path]) {
             case["figures"]["drained_after_due_ms"]
         );
     }
-    assert_eq!(judged.verdicts().len(), 10, "{judged}");
+    assert!(judged.verdicts().len() >= 26, "{judged}");
     assert!(judged.verdicts().iter().all(|(_, verdict)| *verdict == "clean"), "{judged}");
     judged.has_exit_code(0);
 }

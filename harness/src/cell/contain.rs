@@ -39,6 +39,15 @@ pub fn identify(pid: i32) -> Option<ProcessId> {
     Some(ProcessId { pid, start_time: start_time(pid)? })
 }
 
+/// Whether this very process runs; one that is dead and unreaped does not.
+pub fn lives(id: ProcessId) -> bool {
+    let Some(fields) = stat_fields(id.pid) else { return false };
+    let number = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
+    let is_dead = matches!(fields.first().map(String::as_str), Some("Z" | "X"));
+    // A process whose first thread has ended looks dead and lives on in the others.
+    number(19) == Some(id.start_time) && (!is_dead || number(17).is_some_and(|threads| threads > 1))
+}
+
 fn start_time(pid: i32) -> Option<u64> {
     stat_fields(pid)?.get(19)?.parse().ok()
 }
@@ -131,4 +140,28 @@ pub fn drain(bound: Duration) -> Vec<i32> {
 /// Our own pid.
 pub fn own_pid() -> i32 {
     std::process::id().cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zombie_is_known_and_does_not_live() {
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("cat starts");
+        let id = identify(child.id().cast_signed()).expect("it is there");
+        assert!(lives(id));
+        assert!(!lives(ProcessId { start_time: id.start_time + 1, ..id }), "its pid is another's");
+        drop(child.stdin.take());
+        let target = Pid::from_child(&child);
+        let dead = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(target), dead).expect("it is our child");
+        assert_eq!(identify(id.pid), Some(id));
+        assert!(!lives(id));
+        child.wait().expect("it is our child");
+        assert!(!lives(id));
+    }
 }

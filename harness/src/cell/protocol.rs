@@ -34,8 +34,9 @@ pub struct CaseOrder {
     pub patience: Patience,
     /// How long a server may take to answer the handshake, in milliseconds.
     pub start_timeout_ms: u64,
-    /// A call that is not answered in time leaves its tool out instead of failing the case.
-    pub lenient_calls: bool,
+    /// The lifecycle was made for any server, not for this one: a slow tool, or a server of which
+    /// only one can run at a time, is no failure but a note.
+    pub for_any_server: bool,
     /// Command that repeats the case.
     pub repeat: String,
 }
@@ -142,8 +143,8 @@ pub struct Learned {
     pub launchers: Vec<String>,
     /// From start to the answer of the handshake.
     pub start_ms: u64,
-    /// From end of stdin to exit.
-    pub exit_ms: u64,
+    /// From end of stdin to exit, where an exit was seen.
+    pub exit_ms: Option<u64>,
     /// Other figures.
     pub figures: BTreeMap<String, f64>,
 }

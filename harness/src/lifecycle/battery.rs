@@ -1,12 +1,21 @@
 //! The built-in lifecycles for any stdio server: the moments at which a life can end.
+//!
+//! Each is about what drains. A server that answers oddly is no failure: only a step that waits for
+//! an answer that any right server gives may fail.
+//!
+//! - [`again`]: the same again and again, or several at once.
+//! - [`ending`]: stdin ends, the client dies, signals come.
+//! - [`streams`]: a client that does not read, or no longer.
+//! - [`words`]: what a client may say, and when.
 
-use std::time::Duration;
+mod again;
+mod ending;
+mod streams;
+mod words;
 
 use serde_json::{Value, json};
 
-use super::step::{
-    Action, EraChoice, HandshakePoint, Lifecycle, Payload, Signal, Step, Stream, Whom,
-};
+use super::step::{Action, EraChoice, HandshakePoint, Lifecycle, Signal, Step, Stream, Whom};
 
 /// A call that may be made.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,22 +33,36 @@ pub struct Knowledge {
     pub calls: Vec<Call>,
     /// The call to have in flight when the end comes; a list of tools where none may be made.
     pub in_flight: Option<Call>,
-    /// Cycles of reconnecting and of calling, the warm-up not counted.
+    /// Cycles of calling, the warm-up not counted.
     pub cycles: u32,
+}
+
+impl Knowledge {
+    /// A request that lasts, if the server has one, and that nobody waits for.
+    fn busy(&self) -> Step {
+        match &self.in_flight {
+            Some(call) => call.step(false),
+            None => list(false),
+        }
+    }
+
+    /// A request that is over soon, and that is waited for.
+    fn brief(&self) -> Step {
+        self.calls.first().map_or_else(|| list(true), |call| call.step(true))
+    }
+}
+
+impl Call {
+    fn step(&self, wait: bool) -> Step {
+        step(Action::Call { tool: self.tool.clone(), arguments: self.arguments.clone(), wait })
+    }
 }
 
 /// Id of the lifecycle that is played first, alone, and from which the rest is learned.
 pub const FIRST_LOOK: &str = "stdio/clean-close";
-/// Bytes of the first request after which stdin ends in `stdio/eof-mid-initialize`: inside the name
-/// of the method, in either era.
-const MID_INITIALIZE: usize = 40;
-/// Longest time that life after life may take.
-const RECONNECT_TIME: Duration = Duration::from_secs(40);
-/// Longest time that calling tools again and again may take.
-const CHURN_TIME: Duration = Duration::from_secs(30);
 
-const N9: &str = "2026-07-28 stdio N9";
 const N8: &str = "2026-07-28 stdio N8";
+const N9: &str = "2026-07-28 stdio N9";
 
 /// The lifecycle that is played first: the whole of a good life.
 pub fn first_look() -> Lifecycle {
@@ -47,129 +70,26 @@ pub fn first_look() -> Lifecycle {
         FIRST_LOOK,
         "A whole good life: handshake, one request, end of stdin. Everything must be gone after it.",
         N9,
-        vec![open(), handshake(), list(true), step(Action::Close)],
+        vec![open(), handshake(), list(true), close()],
     )
 }
 
 /// All lifecycles, in the order in which they are played.
 pub fn stdio(known: &Knowledge) -> Vec<Lifecycle> {
-    let busy = || match &known.in_flight {
-        Some(call) => step(Action::Call {
-            tool: call.tool.clone(),
-            arguments: call.arguments.clone(),
-            wait: false,
-        }),
-        None => list(false),
-    };
-    let mut all = vec![
-        first_look(),
-        // The longest first: the others fill its time.
-        reconnect(known),
-        lifecycle(
-            "stdio/eof-before-initialize",
-            "A host that changes its mind: stdin ends before the first message.",
-            N9,
-            vec![open(), end_stdin()],
-        ),
-        lifecycle(
-            "stdio/eof-mid-initialize",
-            "A host that dies while it writes: stdin ends inside the first request.",
-            N9,
-            vec![
-                open(),
-                step(Action::Send { payload: Payload::Handshake, upto: Some(MID_INITIALIZE) }),
-                end_stdin(),
-            ],
-        ),
-        lifecycle(
-            "stdio/eof-call-in-flight",
-            "Stdin ends while a request is being worked on.",
-            N9,
-            vec![open(), handshake(), busy(), end_stdin()],
-        ),
-        lifecycle(
-            "stdio/client-killed",
-            "The host is killed: the kernel closes its pipes and nobody says goodbye.",
-            N9,
-            vec![open(), handshake(), step(Action::Kill { whom: Whom::Client })],
-        ),
-        lifecycle(
-            "stdio/sigterm-idle",
-            "SIGTERM to the one pid that the host started, as SDKs send it; stdin stays open.",
-            N8,
-            vec![open(), handshake(), sigterm()],
-        ),
-        lifecycle(
-            "stdio/sigterm-busy",
-            "SIGTERM while a request is being worked on.",
-            N8,
-            vec![open(), handshake(), busy(), sigterm()],
-        ),
-        lifecycle(
-            "stdio/stdin-held",
-            "The host dies while another process still has the write end of the server's stdin: \
-             the end comes late, and then it must be obeyed.",
-            N9,
-            vec![
-                open(),
-                handshake(),
-                step(Action::HoldStdin),
-                step(Action::Kill { whom: Whom::Client }),
-                step(Action::ReleaseStdin),
-            ],
-        ),
-    ];
-    all.push(churn(known));
+    let mut all = vec![first_look()];
+    // The longest first: the others fill its time.
+    all.extend(again::all(known));
+    all.extend(ending::all(known));
+    all.extend(streams::all(known));
+    all.extend(words::all(known));
     all
-}
-
-fn reconnect(known: &Knowledge) -> Lifecycle {
-    let mut repeat = step(Action::Repeat {
-        times: known.cycles + 1,
-        steps: vec![open(), handshake(), step(Action::Close)],
-    });
-    repeat.within = Some(RECONNECT_TIME);
-    lifecycle(
-        "stdio/reconnect",
-        "Life after life in one place: nothing may pile up from one to the next.",
-        N9,
-        vec![repeat],
-    )
-}
-
-/// One call of each tool as the warm-up, then so many more: what grows with every cycle is a leak.
-/// Where no tool may be called, lists are asked for.
-fn churn(known: &Knowledge) -> Lifecycle {
-    let mut calls: Vec<Step> = known
-        .calls
-        .iter()
-        .map(|call| {
-            step(Action::Call {
-                tool: call.tool.clone(),
-                arguments: call.arguments.clone(),
-                wait: true,
-            })
-        })
-        .collect();
-    if calls.is_empty() {
-        calls.push(list(true));
-    }
-    let mut repeat = step(Action::Repeat { times: known.cycles + 1, steps: calls });
-    repeat.within = Some(CHURN_TIME);
-    lifecycle(
-        "stdio/churn",
-        "The same calls again and again in one life: descriptors, threads, children, zombies and \
-         files must not grow with them.",
-        N9,
-        vec![open(), handshake(), repeat, step(Action::Close)],
-    )
 }
 
 /// The lifecycle of the canary: every kind of leak in one life.
 pub fn canary() -> Lifecycle {
     let call = Call { tool: "echo".into(), arguments: json!({ "text": "canary" }) };
-    let known = Knowledge { calls: vec![call], in_flight: None, cycles: 6 };
-    Lifecycle { id: "canary".into(), ..churn(&known) }
+    let known = Knowledge { calls: vec![call], cycles: 6, ..Knowledge::default() };
+    Lifecycle { id: "canary".into(), ..again::churn(&known) }
 }
 
 fn lifecycle(id: &str, why: &str, rule: &str, steps: Vec<Step>) -> Lifecycle {
@@ -198,41 +118,89 @@ fn list(wait: bool) -> Step {
     step(Action::Request { method: "tools/list".into(), params: Value::Null, wait })
 }
 
-fn end_stdin() -> Step {
-    step(Action::HalfClose { stream: Stream::Stdin })
+fn close() -> Step {
+    step(Action::Close)
 }
 
-fn sigterm() -> Step {
-    step(Action::Signal { signal: Signal::Term, whom: Whom::Server })
+fn end_stdin() -> Step {
+    half_close(Stream::Stdin)
+}
+
+fn half_close(stream: Stream) -> Step {
+    step(Action::HalfClose { stream })
+}
+
+fn signal(signal: Signal, whom: Whom) -> Step {
+    step(Action::Signal { signal, whom })
+}
+
+fn kill_client() -> Step {
+    step(Action::Kill { whom: Whom::Client })
+}
+
+/// Several steps at once.
+fn at_once(steps: impl IntoIterator<Item = Step>) -> Step {
+    step(Action::Concurrently { branches: steps.into_iter().map(|one| vec![one]).collect() })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::scenario::{Expectation, Scenario, Subject, parse, render};
     use super::*;
+    use crate::ledger::{rules, verdict::Verdict};
+
+    fn whole() -> Vec<Lifecycle> {
+        let call = Call { tool: "echo".into(), arguments: json!({ "text": "hello" }) };
+        stdio(&Knowledge { calls: vec![call.clone()], in_flight: Some(call), cycles: 20 })
+    }
 
     #[test]
     fn every_lifecycle_survives_the_way_through_a_file() {
-        use super::super::scenario::{Expectation, Scenario, Subject, parse, render};
-        use crate::ledger::verdict::Verdict;
-        let call = Call { tool: "echo".into(), arguments: json!({ "text": "hello" }) };
-        let known = Knowledge { calls: vec![call.clone()], in_flight: Some(call), cycles: 20 };
-        for lifecycle in stdio(&known) {
+        for lifecycle in whole() {
             let scenario = Scenario {
                 lifecycle,
                 subject: Subject::Command(vec!["server".into()]),
                 expect: Expectation { verdict: Verdict::Clean, findings: vec![] },
             };
             let text = render(&scenario);
-            assert_eq!(parse("kept.toml", &text).ok().as_ref(), Some(&scenario), "{text}");
+            match parse("kept.toml", &text) {
+                Ok(read) => assert_eq!(read, scenario, "{text}"),
+                Err(error) => panic!("{error:?}\n{text}"),
+            }
         }
     }
 
     #[test]
     fn ids_are_unique_and_the_first_look_comes_first() {
-        let all = stdio(&Knowledge { cycles: 20, ..Knowledge::default() });
+        let all = whole();
         let ids: std::collections::BTreeSet<&str> =
             all.iter().map(|lifecycle| lifecycle.id.as_str()).collect();
         assert_eq!(ids.len(), all.len());
         assert_eq!(all[0].id, FIRST_LOOK);
+    }
+
+    #[test]
+    fn every_lifecycle_rests_on_a_rule_that_exists() {
+        for lifecycle in whole() {
+            let rule = lifecycle.rule.as_deref().expect("each names one");
+            assert!(rules::rule(rule).is_some(), "{}: there is no rule {rule}", lifecycle.id);
+        }
+    }
+
+    #[test]
+    fn every_why_is_a_sentence() {
+        for lifecycle in whole() {
+            let why = &lifecycle.why;
+            assert!(why.ends_with('.') && !why.contains("  "), "{}: {why}", lifecycle.id);
+        }
+    }
+
+    /// Without calls that may be made, lists take their place.
+    #[test]
+    fn no_tool_is_called_that_nobody_allowed() {
+        let all = stdio(&Knowledge { cycles: 20, ..Knowledge::default() });
+        assert_eq!(all.len(), whole().len());
+        let text = format!("{all:?}");
+        assert!(!text.contains("Call {"), "{text}");
     }
 }

@@ -1,20 +1,27 @@
 //! The cell's end of a client process: commands out, events in, every wait with a deadline.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{ChildStdin, Command as Process, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use serde_json::Value;
 
+use super::client::LINE_LIMIT;
 use super::control::{Command, Event};
 
 /// Events that may wait in the cell; beyond it the client process drops what nobody waits for.
 const QUEUE: usize = 1024;
 /// Lines of stderr and of noise that are kept for messages.
 const TAIL: usize = 30;
+/// How long a client process may take nothing of a command. It waits for nothing but commands and
+/// events, so that one that is slower is stopped or broken.
+const STUCK: Duration = Duration::from_secs(10);
 
 /// A client process.
 #[derive(Debug)]
@@ -23,6 +30,9 @@ pub struct Link {
     pub pid: i32,
     commands: Option<ChildStdin>,
     events: Receiver<(Instant, Event)>,
+    /// Why nothing more can be asked of it, where that is neither the lifecycle's doing nor the
+    /// server's. What the server does from then on is unknown.
+    pub broken: Option<String>,
     /// What was heard so far.
     pub heard: Heard,
 }
@@ -38,8 +48,6 @@ pub struct Heard {
     pub noise_lines: u64,
     /// How many of them were not UTF-8.
     pub not_utf8: u64,
-    /// Length in bytes of the longest of them, as far as it came.
-    pub longest_noise: u64,
     /// The beginning of a line of stdout whose end has not come.
     pub begun: Option<String>,
     /// How many answers came.
@@ -64,6 +72,8 @@ pub struct Heard {
     pub messages: u64,
     /// Events that were left out because there were too many.
     pub dropped: u64,
+    /// Length of the longest line that was too long to be read as a message.
+    pub too_long: Option<u64>,
 }
 
 /// Why a wait on a client ended without what was waited for.
@@ -71,13 +81,13 @@ pub struct Heard {
 pub enum Silence {
     /// The deadline passed.
     Late,
-    /// The client process is gone.
+    /// The client process is gone, or takes no commands.
     ClientGone,
 }
 
 impl Link {
     /// Starts a client process: this very program, in its own process group.
-    pub fn start() -> std::io::Result<Self> {
+    pub fn start() -> io::Result<Self> {
         use std::os::unix::process::CommandExt;
         let mut child = Process::new(std::env::current_exe()?)
             .arg(crate::cell::CLIENT)
@@ -85,6 +95,10 @@ impl Link {
             .stdout(Stdio::piped())
             .process_group(0)
             .spawn()?;
+        if let Some(stdin) = &child.stdin {
+            let flags = fcntl_getfl(stdin)?;
+            fcntl_setfl(stdin, flags | OFlags::NONBLOCK)?;
+        }
         let (sender, events) = sync_channel(QUEUE);
         if let Some(stdout) = child.stdout.take() {
             thread::spawn(move || {
@@ -103,16 +117,27 @@ impl Link {
             pid: child.id().cast_signed(),
             commands: child.stdin.take(),
             events,
+            broken: None,
             heard: Heard::default(),
         })
     }
 
-    /// Sends a command; false if the client process is gone.
+    /// Sends a command; false if the client process is gone, or takes nothing more.
     pub fn send(&mut self, command: &Command) -> bool {
-        let Some(commands) = self.commands.as_mut() else { return false };
+        let Some(commands) = self.commands.as_ref() else { return false };
         let Ok(mut line) = serde_json::to_vec(command) else { return false };
         line.push(b'\n');
-        commands.write_all(&line).is_ok()
+        let Err(error) = write_all(commands.as_fd(), &line, STUCK) else { return true };
+        // After half a command nothing more can be said.
+        self.commands = None;
+        if error.kind() == io::ErrorKind::TimedOut {
+            self.broken = Some(format!(
+                "scupper's own client process, pid {}, took no command for {} s; was it stopped?",
+                self.pid,
+                STUCK.as_secs()
+            ));
+        }
+        false
     }
 
     /// Ends the client process' stdin, upon which it leaves.
@@ -123,12 +148,15 @@ impl Link {
     /// Waits for the next event. One that came after the deadline is heard and is late: a server
     /// that talks without end must not be waited for without end.
     pub fn next(&mut self, deadline: Instant) -> Result<Event, Silence> {
+        // One that takes no commands is not worth waiting for.
+        let deadline = if self.broken.is_some() { Instant::now() } else { deadline };
         let left = deadline.saturating_duration_since(Instant::now());
         match self.events.recv_timeout(left) {
             Ok((at, mut event)) => {
                 self.heard.take(at, &mut event);
                 if at > deadline { Err(Silence::Late) } else { Ok(event) }
             }
+            Err(RecvTimeoutError::Timeout) if self.broken.is_some() => Err(Silence::ClientGone),
             Err(RecvTimeoutError::Timeout) => Err(Silence::Late),
             Err(RecvTimeoutError::Disconnected) => Err(Silence::ClientGone),
         }
@@ -176,7 +204,9 @@ impl Heard {
             Event::Noise { text, bytes, utf8 } => {
                 self.noise_lines += 1;
                 self.not_utf8 += u64::from(!*utf8);
-                self.longest_noise = self.longest_noise.max(*bytes);
+                if *bytes > LINE_LIMIT as u64 {
+                    self.too_long = self.too_long.max(Some(*bytes));
+                }
                 keep(&mut self.noise, text);
             }
             Event::Begun { text } => self.begun = Some(std::mem::take(text)),
@@ -212,4 +242,82 @@ fn keep(lines: &mut VecDeque<String>, text: &str) {
         lines.pop_front();
     }
     lines.push_back(text.to_owned());
+}
+
+/// Writes all of it, however long it takes as long as some of it is taken within the patience.
+fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8], patience: Duration) -> io::Result<()> {
+    let mut deadline = Instant::now() + patience;
+    while !bytes.is_empty() {
+        match rustix::io::write(fd, bytes) {
+            Ok(count) => {
+                bytes = &bytes[count..];
+                deadline = Instant::now() + patience;
+                continue;
+            }
+            Err(rustix::io::Errno::AGAIN) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+        rustix::io::retry_on_intr(|| poll(&mut polled, Some(&left)))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    use super::*;
+
+    /// More than any pipe holds.
+    const MUCH: usize = 4 << 20;
+
+    #[test]
+    fn nobody_waits_for_ever_for_a_reader_that_is_stuck() {
+        let (_reader, writer) = pipe_with(PipeFlags::NONBLOCK).expect("a pipe");
+        let written = write_all(writer.as_fd(), &vec![0; MUCH], Duration::from_millis(10));
+        assert_eq!(written.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+    }
+
+    #[test]
+    fn a_reader_that_reads_gets_all_of_it() {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).expect("a pipe");
+        let flags = fcntl_getfl(&reader).expect("flags");
+        fcntl_setfl(&reader, flags - OFlags::NONBLOCK).expect("flags");
+        let reads = thread::spawn(move || {
+            let mut all = Vec::new();
+            std::fs::File::from(reader).read_to_end(&mut all).map(|_| all.len())
+        });
+        write_all(writer.as_fd(), &vec![0; MUCH], STUCK).expect("all is taken");
+        drop(writer);
+        assert_eq!(reads.join().expect("it does not panic").expect("all is read"), MUCH);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_no_stuck_one() {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).expect("a pipe");
+        drop(reader);
+        let written = write_all(writer.as_fd(), b"x", STUCK);
+        assert_eq!(written.map_err(|error| error.kind()), Err(io::ErrorKind::BrokenPipe));
+    }
+
+    #[test]
+    fn a_line_beyond_the_limit_is_remembered_by_its_length() {
+        let mut heard = Heard::default();
+        let mut noise = |bytes| {
+            heard.take(Instant::now(), &mut Event::Noise { text: "{".into(), bytes, utf8: true });
+            heard.too_long
+        };
+        assert_eq!(noise(100), None);
+        assert_eq!(noise(9 << 20), Some(9 << 20));
+        assert_eq!(noise(100), Some(9 << 20));
+    }
 }

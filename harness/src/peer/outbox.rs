@@ -1,7 +1,8 @@
 //! Events on their way from a client process to its cell, bounded.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::control::Event;
 
@@ -22,10 +23,7 @@ impl Outbox {
 
     /// An event that the cell waits for.
     pub(super) fn push(&mut self, event: &Event) {
-        if self.dropped > 0 && self.bytes.len() < BACKLOG_LIMIT {
-            let dropped = Event::Dropped { events: std::mem::take(&mut self.dropped) };
-            self.append(&dropped);
-        }
+        self.tell_dropped();
         self.append(event);
     }
 
@@ -45,17 +43,59 @@ impl Outbox {
         }
     }
 
+    /// What was left out is told as soon as there is room again: nothing else may ever follow, and
+    /// whoever waits for it has to know that it may have been among them.
+    fn tell_dropped(&mut self) {
+        if self.dropped > 0 && self.bytes.len() < BACKLOG_LIMIT {
+            let dropped = Event::Dropped { events: std::mem::take(&mut self.dropped) };
+            self.append(&dropped);
+        }
+    }
+
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
+        self.flush_to(io::stdout().as_fd())
+    }
+
+    fn flush_to(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
         while !self.bytes.is_empty() {
             let (front, _) = self.bytes.as_slices();
-            match rustix::io::write(&stdout, front) {
-                Ok(count) => drop(self.bytes.drain(..count)),
+            match rustix::io::write(fd, front) {
+                Ok(count) => {
+                    self.bytes.drain(..count);
+                    self.tell_dropped();
+                }
                 Err(rustix::io::Errno::AGAIN) => break,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        stdout.flush()
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_out_is_told_even_if_nothing_follows() {
+        let mut outbox = Outbox::default();
+        let line = Event::Stderr { text: "x".repeat(1 << 10) };
+        for _ in 0..2 << 10 {
+            outbox.offer(&line);
+        }
+        let dropped = outbox.dropped;
+        assert!(dropped > 0);
+        let written = tempfile::tempfile().expect("a file");
+        outbox.flush_to(written.as_fd()).expect("it takes all");
+        let size = written.metadata().expect("it is there").len() as usize;
+        let mut bytes = vec![0; size];
+        std::os::unix::fs::FileExt::read_exact_at(&written, &mut bytes, 0).expect("it was written");
+        let events: Vec<Event> = bytes
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).expect("an event"))
+            .collect();
+        assert_eq!(events.last(), Some(&Event::Dropped { events: dropped }));
     }
 }

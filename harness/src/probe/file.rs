@@ -49,15 +49,19 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Whether the directory holds anything.
     fn directory(&mut self, dir: &OwnedFd, path: &Path, depth: usize) -> bool {
-        let names = match names(dir) {
+        let (names, more) = match names(dir, self.left) {
             Ok(names) => names,
             Err(errno) => {
                 self.refused(path, errno);
                 return true;
             }
         };
+        if more {
+            self.bounded(format!("more than {} entries", self.bounds.entries));
+        }
         for name in &names {
             let path = path.join(name);
+            // The directories among them may have used up what was left.
             if self.left == 0 {
                 self.bounded(format!("more than {} entries", self.bounds.entries));
                 return true;
@@ -68,7 +72,7 @@ impl Walk<'_> {
                 Err(errno) => self.refused(&path, errno),
             }
         }
-        !names.is_empty()
+        more || !names.is_empty()
     }
 
     fn entry(&mut self, dir: &OwnedFd, name: &Path, path: PathBuf, depth: usize, stat: &Stat) {
@@ -117,17 +121,22 @@ fn open(at: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
     openat(at, name, flags, Mode::empty())
 }
 
-/// Names in order, so that a bounded walk sees the same ones each time.
-fn names(dir: &OwnedFd) -> Result<BTreeSet<PathBuf>, Errno> {
+/// At most so many names, in order, and whether there are more. Which ones they are is the file
+/// system's choice where there are more, and then the kind is unknown anyway.
+fn names(dir: &OwnedFd, most: usize) -> Result<(BTreeSet<PathBuf>, bool), Errno> {
     let mut names = BTreeSet::new();
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.insert(PathBuf::from(OsStr::from_bytes(name)));
+        if name == b"." || name == b".." {
+            continue;
         }
+        if names.len() == most {
+            return Ok((names, true));
+        }
+        names.insert(PathBuf::from(OsStr::from_bytes(name)));
     }
-    Ok(names)
+    Ok((names, false))
 }
 
 #[cfg(test)]
@@ -169,6 +178,23 @@ mod tests {
         assert_eq!(many.len(), 1);
         assert_eq!(many[0].cause, "more than 2 entries");
         assert_eq!(many[0].kind, Kind::File);
+    }
+
+    #[test]
+    fn a_directory_is_read_no_further_than_its_bound() {
+        let root = tempfile::tempdir().expect("a directory");
+        for n in 0..20 {
+            std::fs::write(root.path().join(n.to_string()), "x").expect("a file");
+        }
+        let dir = open(CWD, root.path().as_os_str()).expect("a directory");
+        let some = names(&dir, 5).expect("it can be read");
+        assert_eq!((some.0.len(), some.1), (5, true));
+        let all = names(&dir, 20).expect("it can be read");
+        assert_eq!((all.0.len(), all.1), (20, false));
+        let (paths, unreadable) = seen(root.path(), Bounds { entries: 20, depth: 4 });
+        assert_eq!((paths.len(), unreadable.len()), (20, 0));
+        let (paths, unreadable) = seen(root.path(), Bounds { entries: 5, depth: 4 });
+        assert_eq!((paths.len(), unreadable.len()), (5, 1));
     }
 
     #[test]

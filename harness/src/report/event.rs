@@ -62,8 +62,8 @@ pub struct SubjectInfo {
     pub launchers: Vec<String>,
     /// From start to the answer of the handshake, in milliseconds.
     pub start_ms: u64,
-    /// From end of stdin to exit, in milliseconds.
-    pub exit_ms: u64,
+    /// From end of stdin to exit, in milliseconds; none where the server did not exit.
+    pub exit_ms: Option<u64>,
 }
 
 /// What became of the canary.

@@ -289,7 +289,11 @@ fn introduction(subject: &SubjectInfo) -> String {
         subject;
     let name = sanitise(&format!("{name} {version}"), 80);
     let eras = if eras.is_empty() { "no known era".to_owned() } else { eras.join(" and ") };
-    let times = [*start_ms, *exit_ms].map(|ms| duration(ms as f64));
+    let time = |ms: u64| if ms == 0 { "under 1 ms".to_owned() } else { duration(ms as f64) };
+    let exit = match exit_ms {
+        Some(ms) => format!("exits {} after end of stdin", time(*ms)),
+        None => "does not exit at end of stdin".to_owned(),
+    };
     let tools = match (callable.len(), tools.len()) {
         (_, 0) => "no tools".to_owned(),
         (some, all) => format!("{some} of {} may be called unasked", count(all, "tool")),
@@ -298,10 +302,7 @@ fn introduction(subject: &SubjectInfo) -> String {
         [] => String::new(),
         some => format!("; started through {}", sanitise(&some.join(", "), 80)),
     };
-    format!(
-        "{name} speaks {eras}; answers after {}, exits {} after end of stdin; {tools}{launchers}",
-        times[0], times[1],
-    )
+    format!("{name} speaks {eras}; answers after {}, {exit}; {tools}{launchers}", time(*start_ms),)
 }
 
 /// Blocks by sort, what makes a run red first.
@@ -364,6 +365,13 @@ mod tests {
         let cases = vec![case("stdio/clean-close"), case("stdio/drop")];
         let summary = samples::summary(cases, codes::NOT_JUDGED);
         insta::assert_snapshot!(shown(80, false, &samples::events(None, summary)));
+    }
+
+    #[test]
+    fn an_exit_that_was_not_seen_has_no_figure() {
+        let subject = |exit_ms| SubjectInfo { exit_ms, ..samples::subject() };
+        assert!(introduction(&subject(None)).contains("does not exit at end of stdin"));
+        assert!(introduction(&subject(Some(0))).contains("exits under 1 ms after end of stdin"));
     }
 
     #[test]

@@ -184,7 +184,7 @@ pub(crate) fn subject() -> SubjectInfo {
         callable: vec!["echo".into()],
         launchers: vec!["npx".into(), "sh -c".into()],
         start_ms: 553,
-        exit_ms: 16,
+        exit_ms: Some(16),
     }
 }
 

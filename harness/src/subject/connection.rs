@@ -33,14 +33,20 @@ pub struct Connection {
     pub sent: u64,
     /// Requests sent, answered or not.
     pub asked: u64,
-    /// A request was sent whose answer is not waited for.
+    /// A call was made whose answer is not waited for.
     pub busy: bool,
     /// The handshake was answered.
     pub answered: bool,
+    /// The server was sent a signal that ends processes.
+    pub signalled: bool,
     /// How and when the connection was brought to its end.
     pub due: Option<Due>,
+    /// The process that the client started was dead before its end was asked for.
+    pub was_gone: bool,
     /// Another process that holds the write end of stdin.
     pub holder: Option<ProcessId>,
+    /// Pids of all that ever did so, for as long as the connection is in the books.
+    pub holders: Vec<i32>,
     /// When the server was started.
     pub started: Instant,
     next_id: u64,
@@ -64,11 +70,14 @@ pub struct Due {
 pub enum NoAnswer {
     /// The deadline passed.
     Late,
+    /// The deadline passed, and a line of so many bytes had come, which is more than is read as one
+    /// message.
+    TooLong(u64),
     /// The server exited: code and signal.
     Exited(Option<i32>, Option<i32>),
     /// The server's stdout ended, and it lives.
     StdoutEnded,
-    /// The client process is gone.
+    /// The client process is gone, or takes no commands.
     ClientGone,
 }
 
@@ -85,8 +94,11 @@ impl Connection {
             asked: 0,
             busy: false,
             answered: false,
+            signalled: false,
             due: None,
+            was_gone: false,
             holder: None,
+            holders: Vec::new(),
             started: Instant::now(),
             next_id: 1,
             read: 0,
@@ -163,7 +175,7 @@ impl Connection {
             }
             match self.link.next(deadline) {
                 Ok(_) => {}
-                Err(Silence::Late) => return Err(self.exited().unwrap_or(NoAnswer::Late)),
+                Err(Silence::Late) => return Err(self.exited().unwrap_or_else(|| self.late())),
                 Err(Silence::ClientGone) => return Err(NoAnswer::ClientGone),
             }
         }
@@ -192,6 +204,21 @@ impl Connection {
     pub fn latest_unanswered(&self) -> Option<u64> {
         let answers = &self.link.heard.answers;
         self.pending.keys().rev().copied().find(|id| !answers.contains_key(id))
+    }
+
+    /// Why what is waited for may have come without being seen.
+    pub fn unseen(&self) -> Option<String> {
+        let dropped = self.link.heard.dropped;
+        (dropped > 0).then(|| {
+            format!(
+                "the server wrote faster than could be read, and {dropped} of its lines were left \
+                 out"
+            )
+        })
+    }
+
+    fn late(&self) -> NoAnswer {
+        self.link.heard.too_long.map_or(NoAnswer::Late, NoAnswer::TooLong)
     }
 
     fn exited(&self) -> Option<NoAnswer> {

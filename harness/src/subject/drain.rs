@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::elsewhere::elsewhere;
+use super::finding::Writers;
 use super::server::{LOOK, Play, millis};
 use super::{finding, roles};
 use crate::cell::contain::{self, Handle};
@@ -45,7 +46,7 @@ impl Play<'_> {
         }
         let settled = settle(Instant::now() + patience, || self.alive(&names).is_empty());
         for name in &names {
-            self.note_exit(name);
+            self.note_exit(name, settled == Settled::Quiet);
         }
         if settled == Settled::Bound {
             // What is first seen now came to be after the step that ended the connection.
@@ -185,7 +186,8 @@ impl Play<'_> {
         }
     }
 
-    pub(super) fn note_exit(&mut self, name: &str) {
+    /// Figures and notes of an end. What has to be killed has not drained.
+    fn note_exit(&mut self, name: &str, drained: bool) {
         let Some(connection) = self.connections.get_mut(name) else { return };
         let Some(due) = &connection.due else { return };
         if due.ending != Ending::ClientKilled && connection.link.heard.exited.is_none() {
@@ -194,23 +196,34 @@ impl Play<'_> {
             let _ = connection.link.wait(Instant::now() + EXIT_TOLD, told);
         }
         let heard = &connection.link.heard;
-        if let Some(at) = heard.exited_at {
+        // An exit that came before its end was asked for says nothing about that end.
+        let exit = heard.exited.zip(heard.exited_at).filter(|_| !connection.was_gone);
+        if let Some((_, at)) = exit {
             let took = millis(at.saturating_duration_since(due.at));
             let figure = self.played.figures.entry("exit_after_due_ms".into()).or_insert(0.0);
             *figure = figure.max(took);
-            self.learned.exit_ms = self.learned.exit_ms.max(took as u64);
+            let slowest = self.learned.exit_ms.unwrap_or(0).max(took as u64);
+            self.learned.exit_ms = Some(slowest);
         }
-        let drained = millis(due.at.elapsed());
-        let figure = self.played.figures.entry("drained_after_due_ms".into()).or_insert(0.0);
-        *figure = figure.max(drained);
-        if heard.noise_lines > 0 && self.played.notes.len() < 20 {
+        if drained {
+            let took = millis(due.at.elapsed());
+            let figure = self.played.figures.entry("drained_after_due_ms".into()).or_insert(0.0);
+            *figure = figure.max(took);
+        }
+        // Before an answer it is part of the failure.
+        if heard.noise_lines > 0 && connection.answered && self.played.notes.len() < 20 {
             self.played.notes.push(format!(
-                "stdout carried {} line(s) that are no messages, where nothing else belongs",
-                heard.noise_lines
+                "stdout carried {}, where nothing but messages belongs",
+                finding::counted(
+                    heard.noise_lines,
+                    "line that is no message",
+                    "lines that are no messages"
+                )
             ));
         }
         if due.ending == Ending::StdinClosed
-            && let Some(exit) = heard.exited
+            && !connection.signalled
+            && let Some((exit, _)) = exit
             && exit != (Some(0), None)
             && self.played.notes.len() < 20
         {
@@ -235,8 +248,24 @@ impl Play<'_> {
             }
             return;
         };
-        let server = connection.roles.server.or(connection.roles.root);
-        let writers = finding::writers(connection.pipes[0], server, &self.ledger, &self.sight.ours);
+        let Writers { others: mut writers, ours } =
+            Writers::of(connection.pipes[0], &self.sight.ours);
+        if let (Some(pid), Ending::StdinClosed | Ending::ClientKilled) = (ours.first(), &due.ending)
+        {
+            // The server cannot know of an end that has not come.
+            self.played.unreadable.insert(format!(
+                "whether the server goes when its stdin ends: it has not ended, for scupper's own \
+                 process pid {pid} still has the write end; was it stopped?"
+            ));
+            return;
+        }
+        if writers.holders.is_empty()
+            && let Some(server) = connection.roles.server
+        {
+            let inner = finding::writers_to_inner_stdin(server, connection.pipes[0], &self.ledger);
+            writers.holders = inner.holders;
+            writers.unread = writers.unread.max(inner.unread);
+        }
         let scene = Scene {
             roles: &connection.roles,
             ending: &due.ending,
@@ -278,11 +307,22 @@ impl Play<'_> {
             if let Some(handle) = client.and_then(Handle::open) {
                 let _ = handle.signal(rustix::process::Signal::KILL);
             }
-            self.played
-                .unreadable
-                .insert(format!("processes of connection {name} survived SIGKILL at {at}"));
+            let unseen = if self.alive(&names).is_empty() {
+                let pid = connection.link.pid;
+                format!(
+                    "the end of connection {name}: scupper's own client process, pid {pid}, did \
+                     not leave by itself at {at}; was it stopped?"
+                )
+            } else {
+                format!("processes of connection {name} survived SIGKILL at {at}")
+            };
+            self.played.unreadable.insert(unseen);
         }
+        self.played.unreadable.extend(connection.link.broken.take());
         self.sight.ours.remove(&connection.link.pid);
+        for holder in connection.holders.drain(..) {
+            self.sight.ours.remove(&holder);
+        }
         self.origins.retain(|_, origin| origin != name);
     }
 

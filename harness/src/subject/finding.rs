@@ -144,12 +144,12 @@ pub fn of_growth(
     let count = growth.identities.len();
     let judged = cycles - 1;
     let owner = growth.identities.first().and_then(Identity::owner);
-    let by_launcher = owner.is_some_and(|owner| {
-        let mut line = std::iter::once(owner).chain(ledger.ancestors(owner));
-        growth.kind != Kind::Process
-            && growth.kind != Kind::Zombie
-            && line.next().is_some_and(|id| roles.launchers.contains(&id))
+    // Who made it: a process its parent, everything else the process that has it.
+    let maker = owner.and_then(|owner| match growth.kind {
+        Kind::Process | Kind::Zombie => ledger.parent(owner),
+        _ => Some(owner),
     });
+    let by_launcher = maker.is_some_and(|maker| roles.launchers.contains(&maker));
     let culprit = if by_launcher { Culprit::Launcher } else { Culprit::Server };
     let mut evidence = vec![format!(
         "{count} born in {judged} of {judged} cycles after a warm-up and alive {:.1} s later: what \
@@ -168,21 +168,14 @@ pub fn of_growth(
     });
     let held = held.map(|identity| holder::holders(identity, Duration::from_secs(1)));
     let (hurts, remedy) = words_of(growth.kind);
-    let blame = match owner {
-        Some(owner) if matches!(growth.kind, Kind::Process | Kind::Zombie) => {
-            let parent = ledger.parent(owner).map(|parent| {
-                format!("pid {} ({}) made each of them", parent.pid, command(ledger, parent))
-            });
-            parent.unwrap_or_else(|| "they came to be below the server".into())
+    let blame = match (owner, maker) {
+        (Some(owner), Some(maker)) => {
+            let keeps = if maker == owner { " and keeps them" } else { "" };
+            let words = command(ledger, maker);
+            format!("pid {} ({words}) made each of them{keeps}", maker.pid)
         }
-        Some(owner) => {
-            format!(
-                "pid {} ({}) made each of them and keeps them",
-                owner.pid,
-                command(ledger, owner)
-            )
-        }
-        None => "nothing but the server worked in this directory".to_owned(),
+        (Some(_), None) => "they came to be below the server".to_owned(),
+        (None, _) => "nothing but the server worked in this directory".to_owned(),
     };
     Finding {
         class: Class::Leak,
@@ -296,33 +289,40 @@ fn command(ledger: &Ledger, id: ProcessId) -> String {
     }
 }
 
-/// Who else can write to a server's stdin, our own processes not counted: into the pipe that the
-/// client made, or, where that has ended, into another that a launcher made in its place.
-pub fn writers(
-    client_made: u64,
-    server: Option<ProcessId>,
-    ledger: &Ledger,
-    ours: &BTreeSet<i32>,
-) -> Holders {
-    let mut found = holder::pipe_ends(client_made);
-    let can_write = |holder: &Holder| !ours.contains(&holder.pid) && holder.holds.contains("write");
-    found.holders.retain(can_write);
-    let is_stdin = |thing: &&Identity| match thing {
+/// Who can write to a server's stdin.
+pub struct Writers {
+    /// Processes that are not ours.
+    pub others: Holders,
+    /// Pids of our own.
+    pub ours: Vec<i32>,
+}
+
+impl Writers {
+    /// Of the pipe with this inode.
+    pub fn of(stdin: u64, ours: &BTreeSet<i32>) -> Self {
+        let mut found = holder::pipe_ends(stdin);
+        found.holders.retain(|holder| holder.holds.contains("write"));
+        let (own, holders) = found.holders.into_iter().partition(|one| ours.contains(&one.pid));
+        let own: Vec<Holder> = own;
+        let ours = own.iter().map(|one| one.pid).collect();
+        Self { others: Holders { holders, unread: found.unread }, ours }
+    }
+}
+
+/// Who can write to the stdin of a server that is not the pipe which the client made: a launcher
+/// may have made another and pass on what it reads.
+pub fn writers_to_inner_stdin(server: ProcessId, client_made: u64, ledger: &Ledger) -> Holders {
+    let is_inner = |thing: &&Identity| match thing {
         Identity::Fd { owner, number: 0, kind, inode, .. } => {
-            Some(*owner) == server
+            *owner == server
                 && matches!(kind, FdKind::Pipe | FdKind::Socket)
                 && *inode != client_made
         }
         _ => false,
     };
-    if found.holders.is_empty()
-        && let Some(stdin) = ledger.last().things.keys().find(is_stdin)
-    {
-        let of_stdin = holder::holders(stdin, STDIN_BUDGET);
-        found.unread = found.unread.max(of_stdin.unread);
-        found.holders = of_stdin.holders;
-        found.holders.retain(|holder| can_write(holder) || holder.holds.contains("other end"));
-    }
+    let stdin = ledger.last().things.keys().find(is_inner);
+    let mut found = stdin.map(|stdin| holder::holders(stdin, STDIN_BUDGET)).unwrap_or_default();
+    found.holders.retain(|one| one.holds.contains("write") || one.holds.contains("other end"));
     found
 }
 
@@ -361,8 +361,9 @@ pub fn no_handshake(
     let noise = heard.noise_lines;
     match answer {
         Ok(Ok(_)) => format!(
-            "stdout carried {noise} line(s) that are no messages before the answer to {request}: a \
-             banner or a log line belongs on stderr, for stdout holds MCP messages and nothing else"
+            "stdout carried {} before the answer to {request}: a banner or a log line belongs on \
+             stderr, for stdout holds MCP messages and nothing else",
+            counted(noise, "line that is no message", "lines that are no messages")
         ),
         Ok(Err(error)) => format!(
             "{request} was answered with an error: {}; if the server speaks another era, say \
@@ -377,11 +378,18 @@ pub fn no_handshake(
         Err(NoAnswer::StdoutEnded) => {
             format!("the server closed its stdout before it answered {request}, and stays")
         }
+        Err(NoAnswer::TooLong(bytes)) => format!(
+            "no answer to {request} came, but a line of {} MiB or more did, and scupper reads no \
+             message longer than {} MiB; does the server end each message with a newline?",
+            bytes >> 20,
+            LINE_LIMIT >> 20
+        ),
         Err(NoAnswer::Late) => match crooked_line(heard) {
             Some(crooked) => format!("no answer to {request} came in time: {crooked}"),
             None if noise > 0 => format!(
-                "no answer to {request} came, but {noise} line(s) of other text did: is this an \
-                 MCP server that speaks over stdio?"
+                "no answer to {request} came, but {} of other text did: is this an MCP server \
+                 that speaks over stdio?",
+                counted(noise, "line", "lines")
             ),
             None => format!(
                 "no answer to {request} in time and nothing else on stdout: is this an MCP server \
@@ -408,6 +416,7 @@ pub fn no_introduction(era: Era, result: &Value) -> String {
 /// Why a request stayed without an answer.
 pub fn no_answer(what: &str, cause: &NoAnswer, heard: &Heard) -> String {
     match cause {
+        NoAnswer::TooLong(_) => format!("{what} was not answered in time"),
         NoAnswer::Late => match crooked_line(heard) {
             Some(crooked) => format!("{what} was not answered in time: {crooked}"),
             None => format!("{what} was not answered in time"),
@@ -427,18 +436,11 @@ pub fn no_answer(what: &str, cause: &NoAnswer, heard: &Heard) -> String {
 
 /// What is wrong with a line of stdout that is no message, where its bytes show it.
 fn crooked_line(heard: &Heard) -> Option<String> {
-    if heard.longest_noise > LINE_LIMIT as u64 {
-        return Some(format!(
-            "stdout carried a line of more than {} MiB; a message is one line that ends with a \
-             newline, and clients have a limit for it",
-            LINE_LIMIT >> 20
-        ));
-    }
     if heard.not_utf8 > 0 {
         return Some(format!(
-            "stdout carried {} line(s) that are not UTF-8, as messages have to be; does the \
-             server write in the encoding of its locale?",
-            heard.not_utf8
+            "stdout carried {} not UTF-8, as messages have to be; does the server write in the \
+             encoding of its locale?",
+            counted(heard.not_utf8, "line that is", "lines that are")
         ));
     }
     heard.begun.as_ref().map(|_| {
@@ -446,6 +448,21 @@ fn crooked_line(heard: &Heard) -> Option<String> {
          after each message, and flush its stdout?"
             .to_owned()
     })
+}
+
+/// A line that may have been an answer and could not be read as one.
+pub fn too_long(bytes: u64) -> String {
+    format!(
+        "a line of {} MiB came, and scupper reads no message longer than {} MiB; ask for less at \
+         once, or page the result",
+        bytes >> 20,
+        LINE_LIMIT >> 20
+    )
+}
+
+/// A number with the fitting one of two nouns.
+pub fn counted(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
 }
 
 /// How a process ended, in words.
@@ -466,4 +483,32 @@ pub fn last_output(heard: &Heard) -> Vec<String> {
     let surplus = lines.len().saturating_sub(12);
     lines.drain(..surplus);
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::diff::tests::{process, snapshot, step};
+
+    fn id(pid: i32) -> ProcessId {
+        ProcessId { pid, start_time: u64::from(pid.cast_unsigned()) }
+    }
+
+    #[test]
+    fn children_that_pile_up_are_their_parents() {
+        let mut ledger = Ledger::default();
+        let all = [process(1, 0), process(2, 1), process(3, 2), process(4, 1)];
+        ledger.record(&step("1", None), snapshot(all));
+        let roles = Roles { root: Some(id(1)), server: Some(id(2)), launchers: vec![id(1)] };
+        let culprit = |pid| {
+            let growth = Growth {
+                kind: Kind::Process,
+                step: step("1.1", Some(2)),
+                identities: vec![Identity::Process(id(pid))],
+            };
+            of_growth(&growth, &step("1", None), 6, Duration::ZERO, &ledger, &roles).culprit
+        };
+        assert_eq!(culprit(3), Culprit::Server);
+        assert_eq!(culprit(4), Culprit::Launcher);
+    }
 }

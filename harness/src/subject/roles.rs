@@ -67,8 +67,12 @@ fn holders(snapshot: &Snapshot, pipe: u64) -> Vec<ProcessId> {
 }
 
 /// Bytes that a process has passed to write(2) and its kin so far (proc_pid_io(5), wchar).
+/// None where it cannot be read, or where the pid is another process' by now.
 fn written(id: ProcessId) -> Option<u64> {
-    Some(procfs::process::Process::new(id.pid).ok()?.io().ok()?.wchar)
+    let process = procfs::process::Process::new(id.pid).ok()?;
+    let bytes = process.io().ok()?.wchar;
+    // Asked last: the answer above was of whoever has the pid now.
+    (process.stat().ok()?.starttime == id.start_time).then_some(bytes)
 }
 
 #[cfg(test)]
@@ -101,6 +105,14 @@ mod tests {
         assert_eq!(roles.launchers, [id(root), id(shell)]);
         // Killed while it still started: the server is not there yet, and nobody is taken for it.
         assert_eq!(by_depth(id(root), &ledger, 7, 3).server, None);
+    }
+
+    #[test]
+    fn what_another_process_of_the_same_pid_has_written_counts_for_nothing() {
+        let me = crate::cell::contain::identify(crate::cell::contain::own_pid());
+        let me = me.expect("this process is there");
+        assert!(written(me).is_some());
+        assert_eq!(written(ProcessId { start_time: me.start_time + 1, ..me }), None);
     }
 
     #[test]

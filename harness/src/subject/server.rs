@@ -54,9 +54,13 @@ pub struct Play<'a> {
     /// Connections that were judged and taken out of the books.
     pub(super) ended: BTreeSet<String>,
     pub(super) origins: BTreeMap<ProcessId, String>,
+    /// Connections whose server did not start beside another one.
+    pub(super) given_up: BTreeSet<String>,
     pub(super) left_out: BTreeSet<String>,
     /// A process outlived its end in a run that does not judge processes.
     pub(super) unjudged_survivor: bool,
+    /// Why the failure of a step says nothing of the server.
+    pub(super) unsure: Option<String>,
     pub(super) learned: Learned,
     pub(super) begun: Instant,
     pub(super) played: Played,
@@ -85,8 +89,10 @@ impl<'a> Play<'a> {
             connections: BTreeMap::new(),
             ended: BTreeSet::new(),
             origins: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             left_out: BTreeSet::new(),
             unjudged_survivor: false,
+            unsure: None,
             learned: Learned::default(),
             begun: Instant::now(),
             played: Played::default(),
@@ -102,7 +108,15 @@ impl<'a> Play<'a> {
         let failed = self.play_all(&steps, "", None).err();
         let end = StepRef { place: "end".into(), name: "end of the lifecycle".into(), cycle: None };
         if let Some(failure) = failed {
-            self.played.failure = Some(*failure);
+            let broken = self.connections.values().find_map(|one| one.link.broken.clone());
+            match self.unsure.take().or(broken) {
+                // What did not come about for our own reasons is not the server's failure.
+                Some(cause) => {
+                    let unseen = format!("{}: {}: {cause}", failure.step, failure.message);
+                    self.played.unreadable.insert(unseen);
+                }
+                None => self.played.failure = Some(*failure),
+            }
         }
         let began = Instant::now();
         self.end_all(&end);
@@ -143,10 +157,35 @@ impl<'a> Play<'a> {
             Action::Repeat { times, steps } => self.repeat(*times, steps, step.within, at),
             Action::Concurrently { branches } => self.concurrently(branches, at),
             _ => {
-                let doing = self.begin(step, at)?;
-                self.finish(step, at, doing)
+                let began = Instant::now();
+                let played =
+                    self.begin(step, at).and_then(|doing| self.finish(step, at, doing, began));
+                played.or_else(|failure| self.give_up(step, at, failure))
             }
         }
+    }
+
+    /// In a lifecycle for any server, one that does not start beside another is left alone: there
+    /// are servers of which only one can run at a time, by a lock or by a port.
+    fn give_up(
+        &mut self,
+        step: &Step,
+        at: &StepRef,
+        failure: Box<Failure>,
+    ) -> Result<(), Box<Failure>> {
+        let starting = matches!(step.action, Action::Open | Action::Handshake { .. });
+        let beside = self.connections.keys().any(|name| *name != step.connection);
+        if !(self.order.for_any_server && starting && beside) {
+            return Err(failure);
+        }
+        let last = failure.output.last().map(|line| format!("; {line}")).unwrap_or_default();
+        let note = format!("a server did not start beside another one: {}{last}", failure.message);
+        if !self.played.notes.contains(&note) {
+            self.played.notes.push(note);
+        }
+        self.forget(&step.connection, at);
+        self.given_up.insert(step.connection.clone());
+        Ok(())
     }
 
     fn repeat(
@@ -196,6 +235,9 @@ impl<'a> Play<'a> {
     /// All branches advance together: the n-th steps of all are done before any is waited for.
     fn concurrently(&mut self, branches: &[Vec<Step>], at: &StepRef) -> Result<(), Box<Failure>> {
         let longest = branches.iter().map(Vec::len).max().unwrap_or(0);
+        // Servers that start at once take longer for it than one alone.
+        let many = u32::try_from(branches.len()).unwrap_or(u32::MAX);
+        let later = Duration::from_millis(self.order.patience.start_ms).saturating_mul(many);
         for index in 0..longest {
             let mut doings = Vec::new();
             for (number, branch) in branches.iter().enumerate() {
@@ -209,12 +251,17 @@ impl<'a> Play<'a> {
                     self.play(step, &inner)?;
                     continue;
                 }
-                let doing = self.begin(step, &inner)?;
-                doings.push((step, inner, doing));
+                match self.begin(step, &inner) {
+                    Ok(doing) => doings.push((step, inner, doing)),
+                    Err(failure) => self.give_up(step, &inner, failure)?,
+                }
             }
+            // One time for all of them, not counted anew for each.
+            let from = Instant::now() + later;
             for (step, inner, doing) in doings {
                 let began = Instant::now();
-                self.finish(step, &inner, doing)?;
+                self.finish(step, &inner, doing, from)
+                    .or_else(|failure| self.give_up(step, &inner, failure))?;
                 self.time(&inner, began);
                 self.look(&inner, LOOK);
             }

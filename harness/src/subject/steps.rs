@@ -20,6 +20,9 @@ use crate::peer::link::Link;
 /// Longest time that making a holder of stdin may take.
 const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What an ending by Ctrl-C is called.
+const INTERRUPT: &str = "SIGINT";
+
 /// What a step still waits for once its effect is done.
 pub(super) enum Doing {
     Nothing,
@@ -34,6 +37,7 @@ impl Play<'_> {
     /// The effect of a step.
     pub(super) fn begin(&mut self, step: &Step, at: &StepRef) -> Result<Doing, Box<Failure>> {
         if matches!(step.action, Action::Open) {
+            self.given_up.remove(&step.connection);
             return self.open(step, at);
         }
         if matches!(step.action, Action::Shutdown) {
@@ -42,6 +46,9 @@ impl Play<'_> {
                 self.end_stdin(name, at);
             }
             return Ok(Doing::Drained(names));
+        }
+        if self.given_up.contains(&step.connection) {
+            return Ok(Doing::Nothing);
         }
         if !self.connections.contains_key(&step.connection) {
             if self.ended.contains(&step.connection) && fits_after_the_end(&step.action) {
@@ -69,7 +76,6 @@ impl Play<'_> {
             }
             Action::Request { method, params, wait } => {
                 let id = connection.request(method, params.clone());
-                connection.busy |= !wait;
                 Ok(if *wait { Doing::Answer(id, method.clone()) } else { Doing::Written })
             }
             Action::Notify { method, params } => {
@@ -79,6 +85,8 @@ impl Play<'_> {
             Action::Cancel => {
                 let Some(id) = connection.latest_unanswered() else { return Ok(Doing::Nothing) };
                 connection.pending.remove(&id);
+                // Something was in flight, and this is what became of it.
+                connection.busy = false;
                 connection.notify("notifications/cancelled", json!({ "requestId": id }));
                 Ok(Doing::Written)
             }
@@ -174,12 +182,22 @@ impl Play<'_> {
     pub(super) fn end_stdin(&mut self, name: &str, at: &StepRef) {
         self.tell_whether_busy(name);
         let Some(connection) = self.connections.get_mut(name) else { return };
+        if connection.due.is_none() {
+            // News of an exit may still be on its way; the process itself tells no less.
+            let lives = connection.roles.root.is_some_and(contain::lives);
+            connection.was_gone = connection.link.heard.exited.is_some() || !lives;
+        }
         connection.link.send(&Command::Close { stream: Stream::Stdin });
-        connection.due.get_or_insert(Due {
-            step: at.clone(),
-            ending: Ending::StdinClosed,
-            at: Instant::now(),
-        });
+        let due = Due { step: at.clone(), ending: Ending::StdinClosed, at: Instant::now() };
+        // No rule asks of a server that it ends on SIGINT while its stdin is open; one that has not
+        // is due from now on.
+        let interrupted =
+            connection.due.as_ref().is_some_and(|due| due.ending == Ending::Signalled(INTERRUPT));
+        if interrupted && connection.link.heard.exited.is_none() {
+            connection.due = Some(due);
+        } else {
+            connection.due.get_or_insert(due);
+        }
     }
 
     /// A lifecycle that is about work in flight says so where there was none any more.
@@ -190,7 +208,7 @@ impl Play<'_> {
             return;
         }
         // A scenario's author chose the steps; the battery chose for its user.
-        if self.order.lenient_calls && connection.link.heard.answered >= connection.asked {
+        if self.order.for_any_server && connection.link.heard.answered >= connection.asked {
             self.played.notes.push(
                 "the server had answered everything before the end came, so nothing was in flight; \
                  name a call that lasts some seconds with --call TOOL=JSON"
@@ -209,7 +227,9 @@ impl Play<'_> {
             Whom::Client => contain::identify(connection.link.pid),
             // One that has exited is nobody's to signal, nor is the group whose leader it was.
             _ if connection.link.heard.exited.is_some() => None,
-            Whom::Server | Whom::Group => connection.roles.root,
+            Whom::Server | Whom::Group => {
+                connection.roles.root.filter(|root| contain::lives(*root))
+            }
         };
         let handle = sent_to.and_then(|id| Some((id, Handle::open(id)?)));
         let reached = handle.is_some();
@@ -225,16 +245,19 @@ impl Play<'_> {
                 self.played.notes.push(format!("{at}: could not send {signal}: {error}"));
             }
         }
+        connection.signalled |=
+            whom != Whom::Client && !matches!(signal, Signal::Stop | Signal::Cont);
         let ending = match (whom, signal) {
             (_, Signal::Stop | Signal::Cont) => return,
             (Whom::Client, _) => Ending::ClientKilled,
             _ if !reached => {
+                connection.was_gone |= connection.due.is_none();
                 self.played.notes.push(format!("{at}: the server had exited before {signal}"));
                 Ending::ExitedItself
             }
             (_, Signal::Kill) => Ending::ServerKilled,
             (_, Signal::Term) => Ending::Signalled("SIGTERM"),
-            (_, Signal::Int) => Ending::Signalled("SIGINT"),
+            (_, Signal::Int) => Ending::Signalled(INTERRUPT),
             (_, Signal::Hup) => Ending::Signalled("SIGHUP"),
         };
         connection.due.get_or_insert(Due { step: at.clone(), ending, at: Instant::now() });
@@ -250,6 +273,7 @@ impl Play<'_> {
         match held {
             Ok(pid) => {
                 connection.holder = contain::identify(pid);
+                connection.holders.push(pid);
                 self.sight.ours.insert(pid);
                 Ok(Doing::Nothing)
             }

@@ -21,15 +21,16 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Play<'_> {
-    /// What a step waits for.
+    /// What a step waits for. Its time counts from `began`.
     pub(super) fn finish(
         &mut self,
         step: &Step,
         at: &StepRef,
         doing: Doing,
+        began: Instant,
     ) -> Result<(), Box<Failure>> {
         let name = &step.connection;
-        let deadline = Instant::now() + step.within.unwrap_or_else(|| self.default_time(step));
+        let deadline = began + step.within.unwrap_or_else(|| self.default_time(step));
         match doing {
             Doing::Start => self.await_start(name, at, deadline)?,
             Doing::Handshake(_, HandshakePoint::Sent) => self.await_written(name, at, deadline)?,
@@ -51,7 +52,7 @@ impl Play<'_> {
             Action::Open | Action::Handshake { .. } => {
                 Duration::from_millis(self.order.start_timeout_ms)
             }
-            Action::Call { .. } if self.order.lenient_calls => CALL_TIMEOUT,
+            Action::Call { .. } if self.order.for_any_server => CALL_TIMEOUT,
             _ => STEP_TIMEOUT,
         }
     }
@@ -163,7 +164,7 @@ impl Play<'_> {
         deadline: Instant,
     ) -> Result<(), Box<Failure>> {
         let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
-        let lenient = self.order.lenient_calls && matches!(step.action, Action::Call { .. });
+        let lenient = self.order.for_any_server && matches!(step.action, Action::Call { .. });
         match connection.answer(id, deadline) {
             Ok(Ok(result)) => {
                 if self.order.first_look && what == "tools/list" {
@@ -181,20 +182,28 @@ impl Play<'_> {
                 }
                 Ok(())
             }
-            Err(NoAnswer::Late) if lenient => {
+            Err(cause @ (NoAnswer::Late | NoAnswer::TooLong(_))) if lenient => {
                 connection.pending.remove(&id);
                 connection.notify("notifications/cancelled", json!({ "requestId": id }));
                 self.left_out.insert(what.to_owned());
-                self.played.notes.push(format!(
-                    "tool {what} left out: no answer within {} s",
-                    CALL_TIMEOUT.as_secs()
-                ));
+                self.played.notes.push(match cause {
+                    NoAnswer::TooLong(bytes) => {
+                        format!("tool {what} left out: {}", finding::too_long(bytes))
+                    }
+                    _ => format!(
+                        "tool {what} left out: no answer within {} s",
+                        CALL_TIMEOUT.as_secs()
+                    ),
+                });
                 // A call that goes on all the same would keep the server beyond its end.
                 if at.cycle == Some(1) { self.start_over(name, at) } else { Ok(()) }
             }
             Err(cause) => {
                 let heard = &connection.link.heard;
                 let message = finding::no_answer(what, &cause, heard);
+                if let NoAnswer::TooLong(bytes) = cause {
+                    self.unsure = Some(finding::too_long(bytes));
+                }
                 Err(self.failure(name, at, message))
             }
         }
@@ -205,8 +214,9 @@ impl Play<'_> {
         self.forget(name, at);
         for action in [Action::Open, Action::Handshake { until: HandshakePoint::Ready }] {
             let step = Step::new(action).on(name);
+            let began = Instant::now();
             let doing = self.begin(&step, at)?;
-            self.finish(&step, at, doing)?;
+            self.finish(&step, at, doing, began)?;
         }
         Ok(())
     }
@@ -219,6 +229,7 @@ impl Play<'_> {
         deadline: Instant,
     ) -> Result<(), Box<Failure>> {
         let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
+        let counts = matches!(what, Read::Messages(_));
         let (heard_it, what) = match what {
             Read::Answers => (connection.all_answers(deadline).is_ok(), "all answers".to_owned()),
             Read::Messages(count) => {
@@ -239,6 +250,10 @@ impl Play<'_> {
         };
         if heard_it {
             return Ok(());
+        }
+        // Answers are never left out, other messages are where there are too many.
+        if counts {
+            self.unsure = connection.unseen();
         }
         Err(self.failure(name, at, format!("{what} did not come in time")))
     }
@@ -288,6 +303,7 @@ impl Play<'_> {
                 if heard {
                     return Ok(());
                 }
+                self.unsure = connection.unseen();
                 Err(self.failure(name, at, format!("{text:?} did not appear on stderr in time")))
             }
         }

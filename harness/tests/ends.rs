@@ -1,0 +1,170 @@
+//! What is said of ends that were not as they should be: nothing is told that was not seen.
+
+mod support;
+
+use std::fs;
+
+use harness::ledger::verdict::{CaseReport, Class, Verdict};
+use harness::report::json::Report;
+use support::{Ended, Run};
+
+/// Plays one scenario, given as text.
+fn scenario(text: &str, options: &[&str]) -> (Ended, Report) {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("scenario.toml");
+    fs::write(&file, text).expect("a scenario");
+    let path = file.to_str().expect("a UTF-8 path");
+    let words = [&["run", "--json", "{home}/report.json"], options, &[path]].concat();
+    let ended = Run::start(&words, &[]).end();
+    let report = ended.report();
+    (ended, report)
+}
+
+/// Steps by what they do, and more where there is more to say.
+fn steps(all: &[&str]) -> String {
+    all.iter().map(|step| format!("[[step]]\n{step}\n\n")).collect()
+}
+
+fn only(report: &Report) -> &CaseReport {
+    assert_eq!(report.cases.len(), 1, "{report:#?}");
+    &report.cases[0]
+}
+
+#[test]
+fn what_had_to_be_killed_has_neither_exited_nor_drained() {
+    let ended = Run::fake(
+        &["--only", "stdio/clean-close", "--leak-timeout", "500ms"],
+        &["ignores-eof"],
+        &[],
+    )
+    .end();
+    let report = ended.report();
+    let case = only(&report);
+    assert_eq!(case.verdict, Verdict::Leak);
+    assert!(!case.figures.contains_key("exit_after_due_ms"), "{:?}", case.figures);
+    assert!(!case.figures.contains_key("drained_after_due_ms"), "{:?}", case.figures);
+    assert_eq!(report.subject.expect("it answered").exit_ms, None);
+    assert!(!ended.stdout.contains("exits "), "{}", ended.stdout);
+}
+
+#[test]
+fn a_crash_before_the_end_of_stdin_is_not_told_as_one_at_its_end() {
+    let ended = Run::fake(&["--only", "stdio/clean-close"], &["crash-at-byte"], &[]).end();
+    let report = ended.report();
+    let case = only(&report);
+    assert_eq!(case.verdict, Verdict::Failed);
+    assert!(!case.figures.contains_key("exit_after_due_ms"), "{:?}", case.figures);
+    assert_eq!(case.notes, [] as [String; 0]);
+}
+
+#[test]
+fn a_signal_that_reaches_nobody_blames_nobody() {
+    let text = format!(
+        "why = \"A server that is gone when the signal comes.\"\n\
+         [subject]\ncommand = [\"sh\", \"-c\", \"exit 3\"]\n\n{}[expect]\nverdict = \"clean\"\n",
+        steps(&[
+            "do = \"open\"",
+            "do = \"wait-for\"\ncondition = \"exited\"",
+            "do = \"signal\"\nsignal = \"TERM\"\nwhom = \"server\""
+        ])
+    );
+    let (ended, report) = scenario(&text, &[]);
+    let case = only(&report);
+    assert_eq!((ended.code, case.verdict), (0, Verdict::Clean), "{}", ended.stdout);
+    let said = "step 3, signal TERM server: the server had exited before TERM";
+    assert_eq!(case.notes, [said]);
+    assert!(!case.figures.contains_key("exit_after_due_ms"), "{:?}", case.figures);
+}
+
+#[test]
+fn growth_that_the_time_limit_cut_short_is_advisory() {
+    let text = format!(
+        "why = \"Too few cycles to tell a pool from a leak.\"\n\
+         [subject]\nfake = \"fd-per-call\"\n\n{}[expect]\nverdict = \"clean\"\n",
+        steps(&[
+            "do = \"open\"",
+            "do = \"handshake\"",
+            "do = \"repeat\"\ntimes = 1000\nwithin = \"1ms\"\n[[step.step]]\ndo = \"call\"\ntool = \"echo\"",
+            "do = \"close\"",
+        ])
+    );
+    let (ended, report) = scenario(&text, &["--leak-timeout", "500ms"]);
+    let case = only(&report);
+    assert_eq!((ended.code, case.verdict), (0, Verdict::Clean), "{}", ended.stdout);
+    let [finding] = case.findings.as_slice() else { panic!("{:#?}", case.findings) };
+    assert_eq!((finding.class, finding.count), (Class::Advisory, 5));
+    let why = finding.evidence.last().expect("there is evidence");
+    assert!(why.contains("the time limit left 6 cycles"), "{why}");
+}
+
+#[test]
+fn a_client_process_that_was_stopped_blames_nobody() {
+    let text = format!(
+        "why = \"Our own client is stopped, so that stdin never ends.\"\n\
+         [subject]\nfake = \"plain\"\n\n{}[expect]\nverdict = \"unknown\"\n",
+        steps(&[
+            "do = \"open\"",
+            "do = \"handshake\"",
+            "do = \"signal\"\nsignal = \"STOP\"\nwhom = \"client\"",
+            "do = \"close\"",
+        ])
+    );
+    let (ended, report) = scenario(&text, &["--leak-timeout", "500ms"]);
+    let case = only(&report);
+    assert_eq!(case.verdict, Verdict::Unknown, "{}", ended.stdout);
+    assert_eq!(case.findings, []);
+    let said = |words: &str| case.unreadable.iter().any(|one| one.contains(words));
+    assert!(said("still has the write end"), "{case:#?}");
+}
+
+#[test]
+fn a_client_process_that_takes_no_commands_is_not_waited_for_for_ever() {
+    let much = "x".repeat(100_000);
+    let text = format!(
+        "why = \"Our own client is stopped, and its pipe is full.\"\n\
+         [subject]\nfake = \"plain\"\n\n{}[expect]\nverdict = \"unknown\"\n",
+        steps(&[
+            "do = \"open\"",
+            "do = \"handshake\"",
+            "do = \"signal\"\nsignal = \"STOP\"\nwhom = \"client\"",
+            &format!("do = \"send\"\ntext = \"{much}\""),
+            "do = \"request\"\nmethod = \"tools/list\"",
+        ])
+    );
+    let (ended, report) = scenario(&text, &["--leak-timeout", "500ms"]);
+    let case = only(&report);
+    assert_eq!(case.verdict, Verdict::Unknown, "{}", ended.stdout);
+    assert_eq!((case.failure.as_ref(), case.findings.len()), (None, 0));
+    assert!(
+        case.unreadable.iter().any(|one| one.contains("took no command for 10 s")),
+        "{case:#?}"
+    );
+}
+
+#[test]
+fn a_line_too_long_to_be_read_is_told_by_its_length() {
+    let options = ["--only", "stdio/clean-close", "--start-timeout", "5s"];
+    let ended = Run::fake(&options, &["endless-line"], &[]).end();
+    let report = ended.report();
+    let failure = only(&report).failure.as_ref().expect("there is no answer");
+    let said = "scupper reads no message longer than 8 MiB";
+    assert!(failure.message.contains(said), "{}", failure.message);
+}
+
+#[test]
+fn what_may_have_been_left_out_is_unknown_and_no_failure() {
+    let text = format!(
+        "why = \"A line is waited for, of a server that writes faster than anybody reads.\"\n\
+         [subject]\ncommand = [\"sh\", \"-c\", \"yes >&2 & exec yes >&2\"]\n\n{}\
+         [expect]\nverdict = \"unknown\"\n",
+        steps(&[
+            "do = \"open\"",
+            "do = \"wait-for\"\nstderr = \"ready\"\nwithin = \"3s\"",
+            "do = \"kill\"\nwhom = \"group\"",
+        ])
+    );
+    let (ended, report) = scenario(&text, &["--leak-timeout", "500ms"]);
+    let case = only(&report);
+    assert_eq!(case.failure, None, "{}", ended.stdout);
+    assert!(case.unreadable.iter().any(|one| one.contains("were left out")), "{case:#?}");
+}
