@@ -79,13 +79,20 @@ const TABLE: &[Row] = &[
     // Where more is asked after the list, no answer comes either; the leak stands beside that.
     leak(&["stops-reading-stdin"], Kind::Process, "stdio/clean-close", &["step 1, open"], "step 4, close", "the server"),
     leak(&["helper-setsid"], Kind::Process, "stdio/churn", &["step 3.1, call echo (cycle 1)"], "step 4, close", "a helper process"),
+    leak(&["helper-double-fork"], Kind::Process, "stdio/churn", &["step 3.1, call echo (cycle 1)"], "step 4, close", "a helper process"),
+    leak(&["helper-holds-stdout"], Kind::Process, "stdio/churn", &["step 3.1, call echo (cycle 1)"], "step 4, close", "a helper process"),
+    // All of the tree in one finding. A larger one may take longer to grow than a call may last.
+    leak(&["forks-without-end", "cap=30"], Kind::Process, "stdio/churn", &["step 3.1, call echo (cycle 1)"], "step 4, close", "a helper process"),
     leak(&["helper-same-group"], Kind::Process, "stdio/churn", &["step 3.1, call echo (cycle 1)"], "step 4, close", "a helper process"),
     // Started before the server reads anything; which look sees it first is a race.
     leak(&["helper-setsid", "at=start"], Kind::Process, "stdio/sigterm-idle", &["step 1, open", "step 2, handshake"], "step 3, signal TERM server", "a helper process"),
+    // It obeys the end of stdin until it was called.
+    leak(&["timer-after-call"], Kind::Process, "stdio/churn", &["step 1, open"], "step 4, close", "the server"),
     // What grows is counted from the second cycle on: the first is the warm-up.
     leak(&["child-per-call"], Kind::Process, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 processes"),
     leak(&["zombie"], Kind::Zombie, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 zombies"),
     leak(&["fd-per-call"], Kind::Fd, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 descriptors on sockets"),
+    leak(&["listener-per-call"], Kind::Fd, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 descriptors on sockets"),
     // The number of descriptors never moves, so that a count cannot catch it: only identity does.
     leak(&["fd-swap"], Kind::Fd, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 descriptors on sockets"),
     leak(&["thread-per-call"], Kind::Thread, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 threads"),
@@ -96,16 +103,25 @@ const TABLE: &[Row] = &[
         by: "stdio/sigterm-idle", kind: Kind::Process, birth: &["step 1, open", "step 2, handshake"],
         due: "step 3, signal TERM server", culprit: Culprit::Launcher, what: "the server",
     }) },
+    Row { fake: &["wrapper-holds-stdin"], options: &[], must: Must::Leak(Caught {
+        by: "stdio/clean-close", kind: Kind::Process, birth: &["step 1, open", "step 2, handshake"],
+        due: "step 4, close", culprit: Culprit::Launcher, what: "the server",
+    }) },
 
     not_started(&["crash-at-byte"], &[], &["exited with code 1 before it answered initialize", "crashed after 40 of"]),
     not_started(&["exits-before-initialize"], &[], &["exited with code 1 before it answered initialize", "stderr: error: API_KEY is not set"]),
     not_started(&["never-answers"], &["--start-timeout", "2s"], &["no answer to initialize in time", "is this an MCP server"]),
     not_started(&["garbage"], &["--start-timeout", "2s"], &["1 line of other text", "stdout: ?!initialize"]),
     not_started(&["banner-before-json"], &[], &["a banner or a log line belongs on stderr", "stdout: My MCP server v1.0"]),
+    not_started(&["half-a-line"], &["--start-timeout", "2s"], &["the beginning of a line and not its end", "stdout, no newline yet: {\"id\":1"]),
+    not_started(&["endless-line"], &["--start-timeout", "5s"], &["a line of 8 MiB or more did", "end each message with a newline", "stdout: {\"jsonrpc\":\"2.0\",\"endless\":\"xxxx"]),
+    not_started(&["invalid-utf8"], &["--start-timeout", "2s"], &["1 line that is not UTF-8", "Caf\u{fffd}"]),
+    not_started(&["closes-stdout-stays"], &[], &["closed its stdout before it answered initialize, and stays"]),
     not_started(&["wrong-era"], &["--era", "2025-11-25"], &["2026-07-28", "say so with --era"]),
 
     Row { fake: &["slow-exit"], options: &["--cycles", "5"], must: Must::Clean(Some(("exit_after_due_ms", 1_500.0))) },
     Row { fake: &["busy-until-done"], options: &["--cycles", "5", "--call", "sleep={\"ms\":700}"], must: Must::Clean(Some(("exit_after_due_ms", 300.0))) },
+    Row { fake: &["floods-stdout"], options: &[], must: Must::Clean(None) },
     Row { fake: &["floods-stderr"], options: &[], must: Must::Clean(None) },
     Row { fake: &["wrong-era"], options: &[], must: Must::Clean(None) },
     Row { fake: &["plain"], options: &[], must: Must::Clean(None) },

@@ -168,7 +168,19 @@ fn server_stayed(scene: &Scene<'_>, server: ProcessId) -> Blamed {
             (scene.era == Era::Modern).then_some("2026-07-28 stdio N9"),
             "a client that crashes can do no more than let stdin end; every such server stays \
              behind for ever",
-            "when stdin ends, close transports, timers and helpers and let the process exit",
+            match (holder, culprit) {
+                (None, _) => {
+                    "when stdin ends, close transports, timers and helpers and let the process exit"
+                }
+                (Some(_), Culprit::Launcher) => {
+                    "let the launcher hand its own stdin on, or close the server's as soon as its \
+                     own ends"
+                }
+                (Some(_), _) => {
+                    "close that write end, or open it close-on-exec: while anybody has it, stdin \
+                     does not end"
+                }
+            },
         ),
         Ending::Signalled(_) | Ending::ServerKilled | Ending::ExitedItself => (
             None,
@@ -444,6 +456,7 @@ mod tests {
         let tree = [(1, 0), (2, 1), (3, 2)];
         let blamed = judged_with(&tree, &[1, 2, 3], launched(), Ending::StdinClosed, &[holder]);
         assert_eq!(blamed[0].culprit, Culprit::Launcher);
+        assert!(blamed[0].remedy.starts_with("let the launcher"), "{}", blamed[0].remedy);
     }
 
     #[test]

@@ -248,7 +248,8 @@ impl Play<'_> {
             }
             return;
         };
-        let Writers { others: writers, ours } = Writers::of(connection.pipes[0], &self.sight.ours);
+        let Writers { others: mut writers, ours } =
+            Writers::of(connection.pipes[0], &self.sight.ours);
         if let (Some(pid), Ending::StdinClosed | Ending::ClientKilled) = (ours.first(), &due.ending)
         {
             // The server cannot know of an end that has not come.
@@ -257,6 +258,13 @@ impl Play<'_> {
                  process pid {pid} still has the write end; was it stopped?"
             ));
             return;
+        }
+        if writers.holders.is_empty()
+            && let Some(server) = connection.roles.server
+        {
+            let inner = finding::writers_to_inner_stdin(server, connection.pipes[0], &self.ledger);
+            writers.holders = inner.holders;
+            writers.unread = writers.unread.max(inner.unread);
         }
         let scene = Scene {
             roles: &connection.roles,
@@ -268,7 +276,9 @@ impl Play<'_> {
         };
         let findings: Vec<Finding> = blame::survivors(&scene)
             .into_iter()
-            .map(|blamed| finding::of_survivor(&blamed, &scene, due, patience, &writers))
+            .map(|blamed| {
+                finding::of_survivor(&blamed, &scene, due, patience, &connection.pipes, &writers)
+            })
             .filter(|finding| self.order.kinds.contains(&finding.kind))
             .collect();
         self.unjudged_survivor |= !living.is_empty() && !self.order.kinds.contains(&Kind::Process);

@@ -15,7 +15,10 @@ use crate::lifecycle::step::Era;
 use crate::peer::client::LINE_LIMIT;
 use crate::peer::link::Heard;
 use crate::probe::holder::{self, Holders};
+use crate::probe::socket;
 
+/// How long the holders of a stdin that is not the client's are looked for.
+const STDIN_BUDGET: Duration = Duration::from_secs(2);
 /// Longest command line in a sentence, in characters.
 const COMMAND: usize = 80;
 /// Lines of evidence for one kind of thing.
@@ -27,13 +30,18 @@ pub fn of_survivor(
     scene: &Scene<'_>,
     due: &Due,
     patience: Duration,
+    pipes: &[u64; 3],
     writers: &Holders,
 ) -> Finding {
     let ledger = scene.ledger;
     let identity = Identity::Process(blamed.process);
     let birth_step = ledger.birth(&identity).unwrap_or(&due.step).clone();
+    let below = match blamed.below.len() {
+        0 => String::new(),
+        many => format!(" with {many} below it"),
+    };
     let what = format!(
-        "{} pid {} ({})",
+        "{} pid {} ({}){below}",
         match blamed.role {
             Role::Server => "the server,",
             Role::Launcher => "the launcher,",
@@ -52,6 +60,9 @@ pub fn of_survivor(
     };
     let mut evidence = vec![format!("outlived {end} by {:.1} s", patience.as_secs_f64())];
     evidence.extend(process_line(scene, blamed.process));
+    if blamed.role == Role::Helper {
+        evidence.extend(streams_line(scene, blamed.process, pipes));
+    }
     for id in blamed.below.iter().take(LINES) {
         evidence.push(format!("below it: pid {} ({})", id.pid, command(ledger, *id)));
     }
@@ -100,6 +111,25 @@ fn process_line(scene: &Scene<'_>, id: ProcessId) -> Option<String> {
         "state {}, {parent}, group {}{apart}, {fds} descriptors, {threads} threads",
         facts.state, facts.group
     ))
+}
+
+/// The server's streams to the client that a helper has kept.
+fn streams_line(scene: &Scene<'_>, id: ProcessId, pipes: &[u64; 3]) -> Option<String> {
+    let things = &scene.ledger.last().things;
+    let has = |pipe: u64| {
+        things.keys().any(|thing| {
+            matches!(thing, Identity::Fd { owner, kind: FdKind::Pipe, inode, .. }
+                if *owner == id && *inode == pipe)
+        })
+    };
+    match (has(pipes[1]), has(pipes[2])) {
+        (false, false) => None,
+        (true, false) => Some("has the server's stdout: the client never sees it end".into()),
+        (false, true) => Some("has the server's stderr: the client never sees it end".into()),
+        (true, true) => {
+            Some("has the server's stdout and stderr: the client never sees them end".into())
+        }
+    }
 }
 
 /// Things that every cycle added.
@@ -232,8 +262,12 @@ fn words_of(kind: Kind) -> (&'static str, &'static str) {
 pub(super) fn thing(identity: &Identity, ledger: &Ledger) -> String {
     match identity {
         Identity::Process(id) => format!("pid {} ({})", id.pid, command(ledger, *id)),
-        Identity::Fd { owner, number, target, extra, .. } => {
+        Identity::Fd { owner, number, kind, target, extra, .. } => {
             let extra = if extra.is_empty() { String::new() } else { format!(" ({extra})") };
+            let target = match kind {
+                FdKind::Socket => socket::describe(identity),
+                _ => target.clone(),
+            };
             format!("fd {number} of pid {}: {target}{extra}", owner.pid)
         }
         Identity::Thread { owner, tid, .. } => format!("thread {tid} of pid {}", owner.pid),
@@ -273,6 +307,23 @@ impl Writers {
         let ours = own.iter().map(|one| one.pid).collect();
         Self { others: Holders { holders, unread: found.unread }, ours }
     }
+}
+
+/// Who can write to the stdin of a server that is not the pipe which the client made: a launcher
+/// may have made another and pass on what it reads.
+pub fn writers_to_inner_stdin(server: ProcessId, client_made: u64, ledger: &Ledger) -> Holders {
+    let is_inner = |thing: &&Identity| match thing {
+        Identity::Fd { owner, number: 0, kind, inode, .. } => {
+            *owner == server
+                && matches!(kind, FdKind::Pipe | FdKind::Socket)
+                && *inode != client_made
+        }
+        _ => false,
+    };
+    let stdin = ledger.last().things.keys().find(is_inner);
+    let mut found = stdin.map(|stdin| holder::holders(stdin, STDIN_BUDGET)).unwrap_or_default();
+    found.holders.retain(|one| one.holds.contains("write") || one.holds.contains("other end"));
+    found
 }
 
 /// Why a command could not be started.
@@ -327,9 +378,12 @@ pub fn no_handshake(
         Err(NoAnswer::StdoutEnded) => {
             format!("the server closed its stdout before it answered {request}, and stays")
         }
-        Err(NoAnswer::TooLong(bytes)) => {
-            format!("no answer to {request} could be read: {}", too_long(*bytes))
-        }
+        Err(NoAnswer::TooLong(bytes)) => format!(
+            "no answer to {request} came, but a line of {} MiB or more did, and scupper reads no \
+             message longer than {} MiB; does the server end each message with a newline?",
+            bytes >> 20,
+            LINE_LIMIT >> 20
+        ),
         Err(NoAnswer::Late) => match crooked_line(heard) {
             Some(crooked) => format!("no answer to {request} came in time: {crooked}"),
             None if noise > 0 => format!(
