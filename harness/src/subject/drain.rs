@@ -263,6 +263,7 @@ impl Play<'_> {
             era: connection.era,
             survivors: &living,
             stdin_writers: &writers.holders,
+            stdin_unread: writers.unread,
             ledger: &self.ledger,
         };
         let findings: Vec<Finding> = blame::survivors(&scene)
@@ -364,10 +365,10 @@ impl Play<'_> {
         }
         connection.roles = if connection.answered {
             let read = connection.link.heard.answer_bytes;
-            roles::by_answer(root, &self.ledger, connection.pipes[1], read)
+            roles::by_answer(root, &self.ledger, connection.pipes, read)
         } else {
             let launchers = self.order.launchers.unwrap_or(0);
-            roles::by_depth(root, &self.ledger, connection.pipes[1], launchers)
+            roles::by_depth(root, &self.ledger, connection.pipes, launchers)
         };
     }
 }

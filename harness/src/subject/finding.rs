@@ -36,6 +36,7 @@ pub fn of_survivor(
         "{} pid {} ({})",
         match blamed.role {
             Role::Server => "the server,",
+            Role::Stage => "a stage of the server's pipeline,",
             Role::Launcher => "the launcher,",
             Role::Helper => "a helper process,",
         },
@@ -58,7 +59,7 @@ pub fn of_survivor(
     if blamed.below.len() > LINES {
         evidence.push(format!("below it: {} more", blamed.below.len() - LINES));
     }
-    let stdin_matters = blamed.role == Role::Server
+    let stdin_matters = matches!(blamed.role, Role::Server | Role::Stage)
         && matches!(due.ending, Ending::StdinClosed | Ending::ClientKilled);
     Finding {
         class: blamed.class,
@@ -421,7 +422,7 @@ mod tests {
         let mut ledger = Ledger::default();
         let all = [process(1, 0), process(2, 1), process(3, 2), process(4, 1)];
         ledger.record(&step("1", None), snapshot(all));
-        let roles = Roles { root: Some(id(1)), server: Some(id(2)), launchers: vec![id(1)] };
+        let roles = Roles { launchers: vec![id(1)], ..Roles::default() };
         let culprit = |pid| {
             let growth = Growth {
                 kind: Kind::Process,
