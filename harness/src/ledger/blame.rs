@@ -305,7 +305,11 @@ fn helper(scene: &Scene<'_>, id: ProcessId) -> Blamed {
         let through = parent.map(|parent| format!(" through {}", name(scene, *parent)));
         (
             Culprit::Server,
-            format!("the server started it{} and ended without it", through.unwrap_or_default()),
+            format!(
+                "the server{} started it{} and ended without it",
+                server.map(|server| format!(", pid {},", server.pid)).unwrap_or_default(),
+                through.unwrap_or_default()
+            ),
         )
     } else {
         (

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::elsewhere::elsewhere;
-use super::finding::Writers;
 use super::server::{LOOK, Play, millis};
-use super::{finding, roles};
+use super::survivor::Writers;
+use super::{finding, roles, survivor};
 use crate::cell::contain::{self, Handle};
 use crate::ledger::blame::{self, Ending, Roles, Scene};
 use crate::ledger::snapshot::{Kind, Memory, ProcessFacts, ProcessId};
@@ -268,7 +268,7 @@ impl Play<'_> {
         };
         let findings: Vec<Finding> = blame::survivors(&scene)
             .into_iter()
-            .map(|blamed| finding::of_survivor(&blamed, &scene, due, patience, &writers))
+            .map(|blamed| survivor::of_survivor(&blamed, &scene, due, patience, &writers))
             .filter(|finding| self.order.kinds.contains(&finding.kind))
             .collect();
         self.unjudged_survivor |= !living.is_empty() && !self.order.kinds.contains(&Kind::Process);

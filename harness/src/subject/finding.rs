@@ -5,103 +5,21 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::connection::{Due, NoAnswer};
-use crate::ledger::blame::{Blamed, Ending, Role, Roles, Scene};
+use super::connection::NoAnswer;
+use crate::ledger::blame::Roles;
 use crate::ledger::diff::Ledger;
 use crate::ledger::snapshot::{Facts, FdKind, Identity, Kind, ProcessId};
 use crate::ledger::trend::Growth;
-use crate::ledger::verdict::{Class, Culprit, Finding, Holder, StepRef};
+use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
 use crate::lifecycle::step::Era;
 use crate::peer::client::LINE_LIMIT;
 use crate::peer::link::Heard;
-use crate::probe::holder::{self, Holders};
+use crate::probe::holder;
 
 /// Longest command line in a sentence, in characters.
 const COMMAND: usize = 80;
 /// Lines of evidence for one kind of thing.
 const LINES: usize = 6;
-
-/// A process that survived its connection.
-pub fn of_survivor(
-    blamed: &Blamed,
-    scene: &Scene<'_>,
-    due: &Due,
-    patience: Duration,
-    writers: &Holders,
-) -> Finding {
-    let ledger = scene.ledger;
-    let identity = Identity::Process(blamed.process);
-    let birth_step = ledger.birth(&identity).unwrap_or(&due.step).clone();
-    let what = format!(
-        "{} pid {} ({})",
-        match blamed.role {
-            Role::Server => "the server,",
-            Role::Stage => "a stage of the server's pipeline,",
-            Role::Launcher => "the launcher,",
-            Role::Helper => "a helper process,",
-        },
-        blamed.process.pid,
-        command(ledger, blamed.process)
-    );
-    let its = if blamed.role == Role::Helper { "its server's" } else { "its" };
-    let end = match &due.ending {
-        Ending::StdinClosed => format!("the end of {its} stdin"),
-        Ending::ClientKilled => format!("the death of {its} client"),
-        Ending::Signalled(signal) => (*signal).to_owned(),
-        Ending::ServerKilled => "SIGKILL".to_owned(),
-        Ending::ExitedItself => "the exit of its server".to_owned(),
-    };
-    let mut evidence = vec![format!("outlived {end} by {:.1} s", patience.as_secs_f64())];
-    evidence.extend(process_line(scene, blamed.process));
-    for id in blamed.below.iter().take(LINES) {
-        evidence.push(format!("below it: pid {} ({})", id.pid, command(ledger, *id)));
-    }
-    if blamed.below.len() > LINES {
-        evidence.push(format!("below it: {} more", blamed.below.len() - LINES));
-    }
-    let stdin_matters = matches!(blamed.role, Role::Server | Role::Stage)
-        && matches!(due.ending, Ending::StdinClosed | Ending::ClientKilled);
-    Finding {
-        class: blamed.class,
-        kind: Kind::Process,
-        what,
-        identities: vec![identity],
-        count: 1,
-        birth_step,
-        due_step: due.step.clone(),
-        culprit: blamed.culprit,
-        blame: blamed.blame.clone(),
-        rule: blamed.rule.map(str::to_owned),
-        hurts: blamed.hurts.clone(),
-        site: None,
-        holders: if stdin_matters { writers.holders.clone() } else { Vec::new() },
-        holders_unread: if stdin_matters { writers.unread } else { 0 },
-        evidence,
-        remedy: blamed.remedy.clone(),
-    }
-}
-
-fn process_line(scene: &Scene<'_>, id: ProcessId) -> Option<String> {
-    let facts = scene.survivors.get(&id)?;
-    let things = &scene.ledger.last().things;
-    let owned = |wanted: fn(&Identity) -> bool| {
-        things.keys().filter(|thing| wanted(thing) && thing.owner() == Some(id)).count()
-    };
-    let fds = owned(|thing| matches!(thing, Identity::Fd { .. }));
-    let threads = owned(|thing| matches!(thing, Identity::Thread { .. })) + 1;
-    let parent = match scene.ledger.parent(id).filter(|parent| parent.pid == facts.parent) {
-        Some(parent) => format!("child of pid {}", parent.pid),
-        None if facts.parent == crate::cell::contain::own_pid() => {
-            "an orphan, adopted by the cell".to_owned()
-        }
-        None => format!("child of pid {}", facts.parent),
-    };
-    let apart = if facts.session == id.pid { ", leads a session of its own" } else { "" };
-    Some(format!(
-        "state {}, {parent}, group {}{apart}, {fds} descriptors, {threads} threads",
-        facts.state, facts.group
-    ))
-}
 
 /// Things that every cycle added.
 pub fn of_growth(
@@ -243,7 +161,7 @@ pub(super) fn thing(identity: &Identity, ledger: &Ledger) -> String {
     }
 }
 
-fn command(ledger: &Ledger, id: ProcessId) -> String {
+pub(super) fn command(ledger: &Ledger, id: ProcessId) -> String {
     let words = ledger.command(id).unwrap_or_default().join(" ");
     if !words.is_empty() {
         let end = if words.chars().nth(COMMAND).is_some() { "…" } else { "" };
@@ -253,26 +171,6 @@ fn command(ledger: &Ledger, id: ProcessId) -> String {
     match ledger.last().things.get(&Identity::Process(id)) {
         Some(Facts::Process(facts)) => facts.name.clone(),
         _ => "command unknown".into(),
-    }
-}
-
-/// Who can write to a server's stdin.
-pub struct Writers {
-    /// Processes that are not ours.
-    pub others: Holders,
-    /// Pids of our own.
-    pub ours: Vec<i32>,
-}
-
-impl Writers {
-    /// Of the pipe with this inode.
-    pub fn of(stdin: u64, ours: &BTreeSet<i32>) -> Self {
-        let mut found = holder::pipe_ends(stdin);
-        found.holders.retain(|holder| holder.holds.contains("write"));
-        let (own, holders) = found.holders.into_iter().partition(|one| ours.contains(&one.pid));
-        let own: Vec<Holder> = own;
-        let ours = own.iter().map(|one| one.pid).collect();
-        Self { others: Holders { holders, unread: found.unread }, ours }
     }
 }
 
