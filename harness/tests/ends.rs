@@ -48,6 +48,22 @@ fn what_had_to_be_killed_has_neither_exited_nor_drained() {
 }
 
 #[test]
+fn what_survives_says_why_it_still_lives() {
+    let told = |fake: &[&str], case: &str| {
+        let options = ["--only", case, "--leak-timeout", "500ms"];
+        let report = Run::fake(&options, fake, &[]).end().report();
+        let [finding] = only(&report).findings.as_slice() else { panic!("{report:#?}") };
+        finding.evidence.join("\n")
+    };
+    let helper = told(&["helper-setsid"], "stdio/eof-call-in-flight");
+    assert!(helper.contains("in a session of its own (setsid)"), "{helper}");
+    assert!(helper.contains("its stdin is /dev/null"), "{helper}");
+    assert!(helper.contains("SIGTERM would end it"), "{helper}");
+    let deaf = told(&["ignores-eof-and-term"], "stdio/sigterm-idle");
+    assert!(deaf.contains("it has a handler for SIGTERM, which did not end it"), "{deaf}");
+}
+
+#[test]
 fn a_crash_before_the_end_of_stdin_is_not_told_as_one_at_its_end() {
     let ended = Run::fake(&["--only", "stdio/clean-close"], &["crash-at-byte"], &[]).end();
     let report = ended.report();
@@ -149,22 +165,4 @@ fn a_line_too_long_to_be_read_is_told_by_its_length() {
     let failure = only(&report).failure.as_ref().expect("there is no answer");
     let said = "scupper reads no message longer than 8 MiB";
     assert!(failure.message.contains(said), "{}", failure.message);
-}
-
-#[test]
-fn what_may_have_been_left_out_is_unknown_and_no_failure() {
-    let text = format!(
-        "why = \"A line is waited for, of a server that writes faster than anybody reads.\"\n\
-         [subject]\ncommand = [\"sh\", \"-c\", \"yes >&2 & exec yes >&2\"]\n\n{}\
-         [expect]\nverdict = \"unknown\"\n",
-        steps(&[
-            "do = \"open\"",
-            "do = \"wait-for\"\nstderr = \"ready\"\nwithin = \"3s\"",
-            "do = \"kill\"\nwhom = \"group\"",
-        ])
-    );
-    let (ended, report) = scenario(&text, &["--leak-timeout", "500ms"]);
-    let case = only(&report);
-    assert_eq!(case.failure, None, "{}", ended.stdout);
-    assert!(case.unreadable.iter().any(|one| one.contains("were left out")), "{case:#?}");
 }

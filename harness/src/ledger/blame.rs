@@ -16,6 +16,9 @@ pub struct Roles {
     pub server: Option<ProcessId>,
     /// Processes from the root down to the server, outermost first.
     pub launchers: Vec<ProcessId>,
+    /// Where a launcher made a pipeline (`a | b`): its stages from the one that reads requests to
+    /// the one that writes answers. Which of them is the real server cannot be told. Else empty.
+    pub pipeline: Vec<ProcessId>,
 }
 
 /// How a connection was brought to its end.
@@ -44,8 +47,11 @@ pub struct Scene<'a> {
     pub era: Era,
     /// Everything of the connection that still lives, zombies not.
     pub survivors: &'a BTreeMap<ProcessId, ProcessFacts>,
-    /// Others that hold the write end of the server's stdin, the client not.
+    /// Others that hold the write end of the server's stdin, the client not; in a pipeline, of the
+    /// first stage that lives.
     pub stdin_writers: &'a [Holder],
+    /// How many processes could not be read while looking for these.
+    pub stdin_unread: usize,
     /// For lineage.
     pub ledger: &'a Ledger,
 }
@@ -78,6 +84,8 @@ pub struct Blamed {
 pub enum Role {
     /// It answers.
     Server,
+    /// A part of the pipeline that answers.
+    Stage,
     /// It started the server.
     Launcher,
     /// The server started it.
@@ -95,8 +103,14 @@ pub fn survivors(scene: &Scene<'_>) -> Vec<Blamed> {
         covered.extend(one.below.iter().copied());
     }
     // Launchers that wait for a living server do what they should; the server is blamed.
-    if blamed.iter().any(|one| one.role == Role::Server) {
+    if blamed.iter().any(|one| matches!(one.role, Role::Server | Role::Stage)) {
         covered.extend(scene.roles.launchers.iter().copied());
+    }
+    // Each stage of a pipeline waits for the one before it.
+    if let Some(first) = blamed.iter_mut().find(|one| one.role == Role::Stage) {
+        let stages = scene.roles.pipeline.iter().copied();
+        let waiting = stages.filter(|id| scene.survivors.contains_key(id) && covered.insert(*id));
+        first.below.extend(waiting);
     }
     let mut helpers: Vec<ProcessId> =
         scene.survivors.keys().copied().filter(|id| !covered.contains(id)).collect();
@@ -114,10 +128,31 @@ pub fn survivors(scene: &Scene<'_>) -> Vec<Blamed> {
     blamed
 }
 
+impl Scene<'_> {
+    /// Of a pipeline, the first stage that lives.
+    fn first_stage(&self) -> Option<ProcessId> {
+        self.roles.first_stage(|id| self.survivors.contains_key(&id))
+    }
+
+    /// What a process that answers is called.
+    fn server_role(&self, id: ProcessId) -> Role {
+        if self.roles.pipeline.contains(&id) { Role::Stage } else { Role::Server }
+    }
+}
+
+impl Roles {
+    /// Of a pipeline, the first stage that lives: the one whose stdin has ended, and for which the
+    /// others wait.
+    pub fn first_stage(&self, lives: impl Fn(ProcessId) -> bool) -> Option<ProcessId> {
+        self.pipeline.iter().copied().find(|id| lives(*id))
+    }
+}
+
 /// The survivor among server and launchers that is to blame, if any lives.
 fn main_line(scene: &Scene<'_>) -> Option<Blamed> {
     let alive = |id: &&ProcessId| scene.survivors.contains_key(id);
-    let server = scene.roles.server.as_ref().or(scene.roles.root.as_ref()).filter(alive);
+    let server = scene.first_stage().or(scene.roles.server).or(scene.roles.root);
+    let server = server.as_ref().filter(alive);
     let launcher = scene.roles.launchers.iter().find(alive);
     match (server, launcher) {
         (Some(server), _) if scene.roles.launchers.is_empty() => {
@@ -149,8 +184,15 @@ fn server_stayed(scene: &Scene<'_>, server: ProcessId) -> Blamed {
         ),
         (Ending::StdinClosed | Ending::ClientKilled, None) => (
             Culprit::Server,
-            "nobody has the write end of its stdin any more, so it could see the end and stayed"
-                .to_owned(),
+            match scene.stdin_unread {
+                0 => "nobody has the write end of its stdin any more, so it could see the end and \
+                      stayed"
+                    .to_owned(),
+                unread => format!(
+                    "nobody who could be read has the write end of its stdin any more ({unread} \
+                     could not), so it could see the end and stayed"
+                ),
+            },
         ),
         (Ending::Signalled(signal), _) => (
             Culprit::Server,
@@ -191,7 +233,7 @@ fn server_stayed(scene: &Scene<'_>, server: ProcessId) -> Blamed {
     };
     Blamed {
         process: server,
-        role: Role::Server,
+        role: scene.server_role(server),
         class: class_of(culprit),
         culprit,
         blame,
@@ -210,13 +252,15 @@ fn launcher_left(scene: &Scene<'_>, survivor: ProcessId, server: ProcessId) -> B
         _ => "SIGKILL",
     };
     let (role, blame) = if survivor == server {
+        let role = scene.server_role(server);
+        let left = if role == Role::Stage { "pipeline" } else { "server" };
         (
-            Role::Server,
+            role,
             if *scene.ending == Ending::ExitedItself {
-                format!("the launcher {launcher} exited and left the server that it had started")
+                format!("the launcher {launcher} exited and left the {left} that it had started")
             } else {
                 format!(
-                    "the launcher {launcher} was sent {signal}, died of it and left the server \
+                    "the launcher {launcher} was sent {signal}, died of it and left the {left} \
                      that it had started"
                 )
             },
@@ -273,7 +317,11 @@ fn helper(scene: &Scene<'_>, id: ProcessId) -> Blamed {
         let through = parent.map(|parent| format!(" through {}", name(scene, *parent)));
         (
             Culprit::Server,
-            format!("the server started it{} and ended without it", through.unwrap_or_default()),
+            format!(
+                "the server{} started it{} and ended without it",
+                server.map(|server| format!(", pid {},", server.pid)).unwrap_or_default(),
+                through.unwrap_or_default()
+            ),
         )
     } else {
         (
@@ -386,16 +434,23 @@ mod tests {
             era: Era::Modern,
             survivors: &survivors,
             stdin_writers,
+            stdin_unread: 0,
             ledger: &ledger,
         })
     }
 
+    fn pipeline() -> Roles {
+        let pipeline = vec![id(2), id(3)];
+        Roles { root: Some(id(1)), server: Some(id(3)), launchers: vec![id(1)], pipeline }
+    }
+
     fn direct() -> Roles {
-        Roles { root: Some(id(1)), server: Some(id(1)), launchers: vec![] }
+        Roles { root: Some(id(1)), server: Some(id(1)), ..Roles::default() }
     }
 
     fn launched() -> Roles {
-        Roles { root: Some(id(1)), server: Some(id(3)), launchers: vec![id(1), id(2)] }
+        let launchers = vec![id(1), id(2)];
+        Roles { root: Some(id(1)), server: Some(id(3)), launchers, ..Roles::default() }
     }
 
     #[test]
@@ -457,6 +512,44 @@ mod tests {
         let blamed = judged_with(&tree, &[1, 2, 3], launched(), Ending::StdinClosed, &[holder]);
         assert_eq!(blamed[0].culprit, Culprit::Launcher);
         assert!(blamed[0].remedy.starts_with("let the launcher"), "{}", blamed[0].remedy);
+    }
+
+    #[test]
+    fn the_first_living_stage_of_a_pipeline_keeps_the_others() {
+        let tree = [(1, 0), (2, 1), (3, 1)];
+        let blamed = judged(&tree, &[1, 2, 3], pipeline(), Ending::StdinClosed);
+        assert_eq!(blamed.len(), 1);
+        assert_eq!((blamed[0].process, blamed[0].role), (id(2), Role::Stage));
+        assert_eq!((blamed[0].culprit, &blamed[0].below), (Culprit::Server, &vec![id(3)]));
+        let blamed = judged(&tree, &[1, 3], pipeline(), Ending::StdinClosed);
+        assert_eq!((blamed.len(), blamed[0].process), (1, id(3)));
+    }
+
+    #[test]
+    fn a_pipeline_left_by_its_shell_is_one_leak_of_the_launcher() {
+        let tree = [(1, 0), (2, 1), (3, 1)];
+        let blamed = judged(&tree, &[2, 3], pipeline(), Ending::Signalled("SIGTERM"));
+        assert_eq!(blamed.len(), 1);
+        assert_eq!((blamed[0].culprit, &blamed[0].below), (Culprit::Launcher, &vec![id(3)]));
+        assert!(blamed[0].blame.contains("left the pipeline"), "{}", blamed[0].blame);
+    }
+
+    #[test]
+    fn who_could_not_be_asked_for_the_write_end_is_counted() {
+        let survivors = match process(1, 0) {
+            (_, Facts::Process(facts)) => BTreeMap::from([(id(1), facts)]),
+            _ => BTreeMap::new(),
+        };
+        let blamed = super::survivors(&Scene {
+            roles: &direct(),
+            ending: &Ending::StdinClosed,
+            era: Era::Legacy,
+            survivors: &survivors,
+            stdin_writers: &[],
+            stdin_unread: 3,
+            ledger: &Ledger::default(),
+        });
+        assert!(blamed[0].blame.contains("(3 could not)"), "{}", blamed[0].blame);
     }
 
     #[test]

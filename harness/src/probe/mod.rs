@@ -1,8 +1,8 @@
 //! Probes: each reads one kind of resource; what cannot be read is a value of its own.
 //!
 //! Start at [`Scanner::snapshot`]. In reading order: `read` (bounded reads of /proc), `process`,
-//! `fd`, `thread`, `memory` and `file` fill a [`Snapshot`]; `socket` and `holder` say more of a
-//! finding; `task` keeps the table of our own runtimes; `host` tests what this host can prove.
+//! `fd`, `thread`, `memory` and `file` fill a [`Snapshot`]; `socket`, `holder` and `signal` say more
+//! of a finding; `task` keeps the table of our own runtimes; `host` tests what this host can prove.
 //!
 //! # What is gone, what could not be read
 //!
@@ -36,6 +36,7 @@ pub mod host;
 pub mod memory;
 pub mod process;
 mod read;
+pub mod signal;
 pub mod socket;
 #[cfg(feature = "core")]
 pub mod task;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::elsewhere::elsewhere;
-use super::finding::Writers;
 use super::server::{LOOK, Play, millis};
-use super::{finding, roles};
+use super::survivor::Writers;
+use super::{finding, roles, survivor};
 use crate::cell::contain::{self, Handle};
 use crate::ledger::blame::{self, Ending, Roles, Scene};
 use crate::ledger::snapshot::{Kind, Memory, ProcessFacts, ProcessId};
@@ -262,7 +262,7 @@ impl Play<'_> {
         if writers.holders.is_empty()
             && let Some(server) = connection.roles.server
         {
-            let inner = finding::writers_to_inner_stdin(server, connection.pipes[0], &self.ledger);
+            let inner = survivor::writers_to_inner_stdin(server, connection.pipes[0], &self.ledger);
             writers.holders = inner.holders;
             writers.unread = writers.unread.max(inner.unread);
         }
@@ -272,12 +272,13 @@ impl Play<'_> {
             era: connection.era,
             survivors: &living,
             stdin_writers: &writers.holders,
+            stdin_unread: writers.unread,
             ledger: &self.ledger,
         };
         let findings: Vec<Finding> = blame::survivors(&scene)
             .into_iter()
             .map(|blamed| {
-                finding::of_survivor(&blamed, &scene, due, patience, &connection.pipes, &writers)
+                survivor::of_survivor(&blamed, &scene, due, patience, &connection.pipes, &writers)
             })
             .filter(|finding| self.order.kinds.contains(&finding.kind))
             .collect();
@@ -375,10 +376,10 @@ impl Play<'_> {
         }
         connection.roles = if connection.answered {
             let read = connection.link.heard.answer_bytes;
-            roles::by_answer(root, &self.ledger, connection.pipes[1], read)
+            roles::by_answer(root, &self.ledger, connection.pipes, read)
         } else {
             let launchers = self.order.launchers.unwrap_or(0);
-            roles::by_depth(root, &self.ledger, connection.pipes[1], launchers)
+            roles::by_depth(root, &self.ledger, connection.pipes, launchers)
         };
     }
 }

@@ -5,132 +5,22 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::connection::{Due, NoAnswer};
-use crate::ledger::blame::{Blamed, Ending, Role, Roles, Scene};
+use super::connection::NoAnswer;
+use crate::ledger::blame::Roles;
 use crate::ledger::diff::Ledger;
 use crate::ledger::snapshot::{Facts, FdKind, Identity, Kind, ProcessId};
 use crate::ledger::trend::Growth;
-use crate::ledger::verdict::{Class, Culprit, Finding, Holder, StepRef};
+use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
 use crate::lifecycle::step::Era;
 use crate::peer::client::LINE_LIMIT;
 use crate::peer::link::Heard;
-use crate::probe::holder::{self, Holders};
+use crate::probe::holder;
 use crate::probe::socket;
 
-/// How long the holders of a stdin that is not the client's are looked for.
-const STDIN_BUDGET: Duration = Duration::from_secs(2);
 /// Longest command line in a sentence, in characters.
 const COMMAND: usize = 80;
 /// Lines of evidence for one kind of thing.
 const LINES: usize = 6;
-
-/// A process that survived its connection.
-pub fn of_survivor(
-    blamed: &Blamed,
-    scene: &Scene<'_>,
-    due: &Due,
-    patience: Duration,
-    pipes: &[u64; 3],
-    writers: &Holders,
-) -> Finding {
-    let ledger = scene.ledger;
-    let identity = Identity::Process(blamed.process);
-    let birth_step = ledger.birth(&identity).unwrap_or(&due.step).clone();
-    let below = match blamed.below.len() {
-        0 => String::new(),
-        many => format!(" with {many} below it"),
-    };
-    let what = format!(
-        "{} pid {} ({}){below}",
-        match blamed.role {
-            Role::Server => "the server,",
-            Role::Launcher => "the launcher,",
-            Role::Helper => "a helper process,",
-        },
-        blamed.process.pid,
-        command(ledger, blamed.process)
-    );
-    let its = if blamed.role == Role::Helper { "its server's" } else { "its" };
-    let end = match &due.ending {
-        Ending::StdinClosed => format!("the end of {its} stdin"),
-        Ending::ClientKilled => format!("the death of {its} client"),
-        Ending::Signalled(signal) => (*signal).to_owned(),
-        Ending::ServerKilled => "SIGKILL".to_owned(),
-        Ending::ExitedItself => "the exit of its server".to_owned(),
-    };
-    let mut evidence = vec![format!("outlived {end} by {:.1} s", patience.as_secs_f64())];
-    evidence.extend(process_line(scene, blamed.process));
-    if blamed.role == Role::Helper {
-        evidence.extend(streams_line(scene, blamed.process, pipes));
-    }
-    for id in blamed.below.iter().take(LINES) {
-        evidence.push(format!("below it: pid {} ({})", id.pid, command(ledger, *id)));
-    }
-    if blamed.below.len() > LINES {
-        evidence.push(format!("below it: {} more", blamed.below.len() - LINES));
-    }
-    let stdin_matters = blamed.role == Role::Server
-        && matches!(due.ending, Ending::StdinClosed | Ending::ClientKilled);
-    Finding {
-        class: blamed.class,
-        kind: Kind::Process,
-        what,
-        identities: vec![identity],
-        count: 1,
-        birth_step,
-        due_step: due.step.clone(),
-        culprit: blamed.culprit,
-        blame: blamed.blame.clone(),
-        rule: blamed.rule.map(str::to_owned),
-        hurts: blamed.hurts.clone(),
-        site: None,
-        holders: if stdin_matters { writers.holders.clone() } else { Vec::new() },
-        holders_unread: if stdin_matters { writers.unread } else { 0 },
-        evidence,
-        remedy: blamed.remedy.clone(),
-    }
-}
-
-fn process_line(scene: &Scene<'_>, id: ProcessId) -> Option<String> {
-    let facts = scene.survivors.get(&id)?;
-    let things = &scene.ledger.last().things;
-    let owned = |wanted: fn(&Identity) -> bool| {
-        things.keys().filter(|thing| wanted(thing) && thing.owner() == Some(id)).count()
-    };
-    let fds = owned(|thing| matches!(thing, Identity::Fd { .. }));
-    let threads = owned(|thing| matches!(thing, Identity::Thread { .. })) + 1;
-    let parent = match scene.ledger.parent(id).filter(|parent| parent.pid == facts.parent) {
-        Some(parent) => format!("child of pid {}", parent.pid),
-        None if facts.parent == crate::cell::contain::own_pid() => {
-            "an orphan, adopted by the cell".to_owned()
-        }
-        None => format!("child of pid {}", facts.parent),
-    };
-    let apart = if facts.session == id.pid { ", leads a session of its own" } else { "" };
-    Some(format!(
-        "state {}, {parent}, group {}{apart}, {fds} descriptors, {threads} threads",
-        facts.state, facts.group
-    ))
-}
-
-/// The server's streams to the client that a helper has kept.
-fn streams_line(scene: &Scene<'_>, id: ProcessId, pipes: &[u64; 3]) -> Option<String> {
-    let things = &scene.ledger.last().things;
-    let has = |pipe: u64| {
-        things.keys().any(|thing| {
-            matches!(thing, Identity::Fd { owner, kind: FdKind::Pipe, inode, .. }
-                if *owner == id && *inode == pipe)
-        })
-    };
-    match (has(pipes[1]), has(pipes[2])) {
-        (false, false) => None,
-        (true, false) => Some("has the server's stdout: the client never sees it end".into()),
-        (false, true) => Some("has the server's stderr: the client never sees it end".into()),
-        (true, true) => {
-            Some("has the server's stdout and stderr: the client never sees them end".into())
-        }
-    }
-}
 
 /// Things that every cycle added.
 pub fn of_growth(
@@ -276,7 +166,7 @@ pub(super) fn thing(identity: &Identity, ledger: &Ledger) -> String {
     }
 }
 
-fn command(ledger: &Ledger, id: ProcessId) -> String {
+pub(super) fn command(ledger: &Ledger, id: ProcessId) -> String {
     let words = ledger.command(id).unwrap_or_default().join(" ");
     if !words.is_empty() {
         let end = if words.chars().nth(COMMAND).is_some() { "…" } else { "" };
@@ -287,43 +177,6 @@ fn command(ledger: &Ledger, id: ProcessId) -> String {
         Some(Facts::Process(facts)) => facts.name.clone(),
         _ => "command unknown".into(),
     }
-}
-
-/// Who can write to a server's stdin.
-pub struct Writers {
-    /// Processes that are not ours.
-    pub others: Holders,
-    /// Pids of our own.
-    pub ours: Vec<i32>,
-}
-
-impl Writers {
-    /// Of the pipe with this inode.
-    pub fn of(stdin: u64, ours: &BTreeSet<i32>) -> Self {
-        let mut found = holder::pipe_ends(stdin);
-        found.holders.retain(|holder| holder.holds.contains("write"));
-        let (own, holders) = found.holders.into_iter().partition(|one| ours.contains(&one.pid));
-        let own: Vec<Holder> = own;
-        let ours = own.iter().map(|one| one.pid).collect();
-        Self { others: Holders { holders, unread: found.unread }, ours }
-    }
-}
-
-/// Who can write to the stdin of a server that is not the pipe which the client made: a launcher
-/// may have made another and pass on what it reads.
-pub fn writers_to_inner_stdin(server: ProcessId, client_made: u64, ledger: &Ledger) -> Holders {
-    let is_inner = |thing: &&Identity| match thing {
-        Identity::Fd { owner, number: 0, kind, inode, .. } => {
-            *owner == server
-                && matches!(kind, FdKind::Pipe | FdKind::Socket)
-                && *inode != client_made
-        }
-        _ => false,
-    };
-    let stdin = ledger.last().things.keys().find(is_inner);
-    let mut found = stdin.map(|stdin| holder::holders(stdin, STDIN_BUDGET)).unwrap_or_default();
-    found.holders.retain(|one| one.holds.contains("write") || one.holds.contains("other end"));
-    found
 }
 
 /// Why a command could not be started.
@@ -499,7 +352,7 @@ mod tests {
         let mut ledger = Ledger::default();
         let all = [process(1, 0), process(2, 1), process(3, 2), process(4, 1)];
         ledger.record(&step("1", None), snapshot(all));
-        let roles = Roles { root: Some(id(1)), server: Some(id(2)), launchers: vec![id(1)] };
+        let roles = Roles { launchers: vec![id(1)], ..Roles::default() };
         let culprit = |pid| {
             let growth = Growth {
                 kind: Kind::Process,

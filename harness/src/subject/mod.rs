@@ -10,6 +10,7 @@
 //! - [`connection`]: one client process and the server behind it.
 //! - [`roles`]: which process is the server and which are launchers.
 //! - `core` (feature `core`): a lifecycle played with our own core as the client.
+//! - [`survivor`]: a process that survived its connection, and why it still lives.
 //! - [`finding`]: what was seen, in the words of a finding or a failure.
 
 pub mod connection;
@@ -23,4 +24,5 @@ pub mod pages;
 pub mod roles;
 pub mod server;
 pub mod steps;
+pub mod survivor;
 pub mod waits;
