@@ -39,6 +39,14 @@ pub fn identify(pid: i32) -> Option<ProcessId> {
     Some(ProcessId { pid, start_time: start_time(pid)? })
 }
 
+/// Whether this very process is there and no zombie.
+pub fn lives(id: ProcessId) -> bool {
+    stat_fields(id.pid).is_some_and(|fields| {
+        let field = |at: usize| fields.get(at).map(String::as_str);
+        field(0) != Some("Z") && field(19).and_then(|time| time.parse().ok()) == Some(id.start_time)
+    })
+}
+
 fn start_time(pid: i32) -> Option<u64> {
     stat_fields(pid)?.get(19)?.parse().ok()
 }

@@ -4,6 +4,7 @@
 //! - [`steps`]: the effect of each step.
 //! - [`waits`]: what each step waits for.
 //! - [`drain`]: waiting until a connection has drained, and judging what has not.
+//! - [`second_signal`]: whether the server or its launcher did not obey a signal.
 //! - [`elsewhere`]: commands that start a server where no look reaches.
 //! - [`learn`]: what the first look asks a server about itself.
 //! - [`connection`]: one client process and the server behind it.
@@ -19,6 +20,7 @@ pub mod elsewhere;
 pub mod finding;
 pub mod learn;
 pub mod roles;
+pub mod second_signal;
 pub mod server;
 pub mod steps;
 pub mod waits;
