@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cell::protocol::{CaseOrder, Learned, Patience, SubjectOrder};
+use crate::cell::protocol::{CaseOrder, Launch, Learned, Patience, SubjectOrder};
 use crate::ledger::snapshot::Kind;
 use crate::lifecycle::battery::{self, Call, Discover, Knowledge};
 use crate::lifecycle::scenario::{Expectation, FakeSpec, Scenario, Subject};
@@ -20,6 +20,41 @@ pub struct Case {
     pub order: CaseOrder,
     /// What should come of it, where somebody said.
     pub expect: Option<Expectation>,
+}
+
+/// A server to judge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// How it is started.
+    pub launch: Launch,
+    /// The same for people: as it was written, before any variable was put in.
+    pub words: String,
+    /// Where it is described, if it was not given as a command line.
+    pub entry: Option<Entry>,
+}
+
+/// A server's place in a file of servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The file, as the user named it.
+    pub file: String,
+    /// The server's name there.
+    pub name: String,
+}
+
+impl Server {
+    /// A server given as a command line.
+    pub fn plain(command: &[String]) -> Self {
+        Self { launch: Launch::plain(command), words: shell_words(command), entry: None }
+    }
+
+    /// The id of a case: among several servers, each has its own.
+    pub fn case_id(&self, lifecycle: &str) -> String {
+        match &self.entry {
+            Some(entry) => format!("{}/{lifecycle}", entry.name),
+            None => lifecycle.to_owned(),
+        }
+    }
 }
 
 /// What the user chose, for all cases alike.
@@ -68,14 +103,14 @@ fn names_id(name: &str, id: &str) -> bool {
 }
 
 /// The first look at a server, from which the rest of the battery is made.
-pub fn first_look(command: &[String], choices: &Choices, era: Era) -> Case {
-    let mut case = server_case(battery::first_look(), command, choices, era);
+pub fn first_look(server: &Server, choices: &Choices, era: Era) -> Case {
+    let mut case = server_case(battery::first_look(), server, choices, era);
     case.order.first_look = true;
     case
 }
 
 /// The rest of the battery.
-pub fn battery(command: &[String], choices: &Choices, learned: &Learned, era: Era) -> Vec<Case> {
+pub fn battery(server: &Server, choices: &Choices, learned: &Learned, era: Era) -> Vec<Case> {
     let callable = learned.tools.iter().filter(|tool| tool.callable);
     let safe =
         callable.map(|tool| Call { tool: tool.name.clone(), arguments: tool.arguments.clone() });
@@ -113,7 +148,7 @@ pub fn battery(command: &[String], choices: &Choices, learned: &Learned, era: Er
                 EraChoice::Legacy => Era::Legacy,
                 EraChoice::Modern => Era::Modern,
             };
-            let mut case = server_case(lifecycle, command, choices, era);
+            let mut case = server_case(lifecycle, server, choices, era);
             case.order.launchers = Some(learned.launchers.len());
             if choices.leak_timeout_ms.is_none() {
                 case.order.patience = Patience::calibrated(learned.exit_ms.unwrap_or(0));
@@ -138,18 +173,41 @@ pub fn planned(choices: &Choices) -> Option<usize> {
     (least == wanted(&Knowledge::of_any(CYCLES))).then_some(least)
 }
 
-fn server_case(lifecycle: Lifecycle, command: &[String], choices: &Choices, era: Era) -> Case {
-    let words = shell_words(command);
-    let repeat = server_command(Some(&lifecycle.id), command, choices);
-    let subject = SubjectOrder::Server { command: command.to_vec() };
-    let mut case = case(lifecycle, subject, words, choices, era, repeat);
+fn server_case(lifecycle: Lifecycle, server: &Server, choices: &Choices, era: Era) -> Case {
+    let repeat = server_command(Some(&lifecycle.id), server, choices);
+    let subject = SubjectOrder::Server(server.launch.clone());
+    let id = server.case_id(&lifecycle.id);
+    let mut case = case(lifecycle, subject, server.words.clone(), choices, era, repeat);
+    case.order.id = id;
     case.order.for_any_server = true;
     case
 }
 
 /// The command that judges a server the same way again, of one lifecycle or all that were chosen.
-pub fn server_command(only: Option<&str>, command: &[String], choices: &Choices) -> String {
+pub fn server_command(only: Option<&str>, server: &Server, choices: &Choices) -> String {
     let mut words: Vec<String> = vec!["scupper".into(), "server".into()];
+    if let Some(entry) = &server.entry {
+        words.extend(["--config".to_owned(), entry.file.clone(), entry.name.clone()]);
+    }
+    words.extend(chosen(only, choices));
+    let mut said = shell_words(&words);
+    if server.entry.is_none() {
+        // The words of a server are quoted already.
+        said.push_str(" -- ");
+        said.push_str(&server.words);
+    }
+    said
+}
+
+/// The command that judges the servers of a file again, those named or all.
+pub fn config_command(file: &str, names: &[String], choices: &Choices) -> String {
+    let words = ["scupper", "server", "--config", file].map(str::to_owned);
+    shell_words(&[words.to_vec(), names.to_vec(), chosen(None, choices)].concat())
+}
+
+/// The options that were chosen, all that shapes a case.
+fn chosen(only: Option<&str>, choices: &Choices) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
     let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
     match only {
         Some(id) => option("--only", id.to_owned()),
@@ -178,20 +236,18 @@ pub fn server_command(only: Option<&str>, command: &[String], choices: &Choices)
         let plain = arguments.as_object().is_some_and(serde_json::Map::is_empty);
         option("--call", if plain { tool.clone() } else { format!("{tool}={arguments}") });
     }
-    words.push("--".into());
-    words.extend(command.iter().cloned());
-    shell_words(&words)
+    words
 }
 
 /// A scenario from a file as a case.
 pub fn scenario(scenario: &Scenario, path: &str, choices: &Choices) -> Case {
     let (subject, words) = match &scenario.subject {
         Subject::Command(command) => {
-            (SubjectOrder::Server { command: command.clone() }, shell_words(command))
+            (SubjectOrder::Server(Launch::plain(command)), shell_words(command))
         }
         Subject::Fake(fake) => {
-            let command = fake_command(&choices.program, fake);
-            (SubjectOrder::Server { command }, fake_words(fake))
+            let launch = Launch::plain(&fake_command(&choices.program, fake));
+            (SubjectOrder::Server(launch), fake_words(fake))
         }
         Subject::Core(peer) => {
             let command = fake_command(&choices.program, peer);
@@ -205,19 +261,29 @@ pub fn scenario(scenario: &Scenario, path: &str, choices: &Choices) -> Case {
         (_, EraChoice::Modern) => Era::Modern,
         _ => Era::Legacy,
     };
-    let repeat = format!("scupper run {path}");
+    // The file is the choice.
+    let all = Choices { only: Vec::new(), skip: Vec::new(), ..choices.clone() };
+    let repeat = scenarios_command("run", &[path.to_owned()], &all);
     let mut case = case(scenario.lifecycle.clone(), subject, words, choices, era, repeat);
     case.expect = Some(scenario.expect.clone());
     case
+}
+
+/// The command that plays scenario files the same way again; the lifecycles themselves are in them.
+pub fn scenarios_command(mode: &str, paths: &[String], choices: &Choices) -> String {
+    // A scenario states its own calls and cycles.
+    let choices = Choices { calls: Vec::new(), cycles: CYCLES, ..choices.clone() };
+    let start = ["scupper", mode].map(str::to_owned).to_vec();
+    shell_words(&[start, chosen(None, &choices), paths.to_vec()].concat())
 }
 
 /// The canary and its clean twin.
 pub fn canary(choices: &Choices) -> [Case; 2] {
     [false, true].map(|fixed| {
         let fake = FakeSpec { name: "canary".into(), fixed, ..FakeSpec::default() };
-        let command = fake_command(&choices.program, &fake);
+        let launch = Launch::plain(&fake_command(&choices.program, &fake));
         let words = fake_words(&fake);
-        let subject = SubjectOrder::Server { command };
+        let subject = SubjectOrder::Server(launch);
         let mut case = case(battery::canary(), subject, words, choices, Era::Legacy, String::new());
         if !fixed {
             // What leaks on purpose is not waited for; only the twin needs patience.
@@ -320,15 +386,15 @@ mod tests {
             calls: Vec::new(),
             program: String::new(),
         };
-        let command = ["server".to_owned()];
-        let said = server_command(None, &command, &choices);
+        let server = Server::plain(&["server".to_owned()]);
+        let said = server_command(None, &server, &choices);
         assert_eq!(said, "scupper server --only stdio -- server");
         choices.cycles = 6;
         choices.kinds = [Kind::Process, Kind::Fd].into();
         choices.era = EraChoice::Modern;
         choices.leak_timeout_ms = Some(500);
         choices.calls = vec![call(serde_json::json!({})), call(serde_json::json!({ "ms": 3 }))];
-        let said = server_command(Some("stdio/churn"), &command, &choices);
+        let said = server_command(Some("stdio/churn"), &server, &choices);
         assert_eq!(
             said,
             "scupper server --only stdio/churn --probe process,fd --cycles 6 --era 2026-07-28 \

@@ -29,6 +29,8 @@ const EDGES: &[Edge] = &[
     ("cli", "ledger", "data: kinds, verdicts, rules"),
     ("cli", "cell::protocol", "data: what the first look learned"),
     ("cli", "cell::host", "`scupper doctor` tells the tier"),
+    ("cli", "cell::CELL_COOKIE", "the name of a variable"),
+    ("cli", "cell::CONNECTION_COOKIE", "the name of a variable"),
     ("cli", "probe::host", "`scupper doctor` tells the abilities"),
     ("cli", "peer::fake", "`scupper list fakes`"),
 

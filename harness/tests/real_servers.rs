@@ -64,6 +64,8 @@ fn judge(place: &Path, options: &[&str], command: &[&Path]) -> Judged {
         .arg("--")
         .args(command)
         .current_dir(place)
+        .env("UV_CACHE_DIR", installed().join("uv-cache"))
+        .env("UV_OFFLINE", "1")
         .output()
         .expect("scupper runs");
     let report = std::fs::read(&json).expect("a report");
@@ -208,6 +210,93 @@ fn npx_leaves_the_server_at_sigterm_and_is_blamed() {
 fn a_shell_leaves_the_server_at_sigterm_and_is_blamed() {
     let line = "node_modules/.bin/mcp-server-everything stdio; true";
     leaves_its_server_at_sigterm(&["sh", "-c", line], 1);
+}
+
+/// `uv run`, with options that need neither a project nor a network.
+fn uv_run() -> Vec<PathBuf> {
+    let words = ["run", "--no-config", "--no-project", "--python"].map(PathBuf::from);
+    [vec![python("uv")], words.to_vec(), vec![python("python")]].concat()
+}
+
+/// Ends of a life that a launcher could keep from its server.
+const ENDS: &[&str] = &["clean-close", "client-killed", "sigterm-idle", "sigterm-busy"];
+
+/// It passes SIGTERM and SIGINT on, waits for the server, and is no pipe's last holder.
+#[test]
+fn uv_passes_every_end_on() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/subjects/server.py");
+    let command = [uv_run(), vec![script]].concat();
+    if !are_installed(&[python("uv"), python("python")]) {
+        return;
+    }
+    let judged = {
+        let _turn = turn(0);
+        let options: Vec<&str> = ENDS.iter().flat_map(|id| ["--only", id]).collect();
+        let command: Vec<&Path> = command.iter().map(PathBuf::as_path).collect();
+        judge(&installed(), &options, &command)
+    };
+    assert_eq!(judged.verdicts().len(), ENDS.len(), "{judged}");
+    assert!(judged.verdicts().iter().all(|(_, verdict)| *verdict == "clean"), "{judged}");
+    let launchers = judged.report["subject"]["launchers"].as_array().expect("launchers");
+    assert_eq!(launchers.len(), 1, "{judged}");
+    assert!(text(&launchers[0]).contains("uv run"), "{judged}");
+    judged.has_exit_code(0);
+}
+
+/// `uvx` becomes `uv tool uvx`, which stays above the server. It starts it from the cache that
+/// ci/setup has filled.
+#[test]
+fn uvx_passes_every_end_on() {
+    let constraints = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/python/requirements.txt");
+    let cache = installed().join("uv-cache");
+    if !are_installed(&[python("uvx"), python("python"), cache]) {
+        return;
+    }
+    let command: Vec<PathBuf> = [
+        vec![python("uvx")],
+        ["--no-config", "--python"].map(PathBuf::from).to_vec(),
+        vec![python("python"), "--constraints".into(), constraints],
+        ["--from", "mcp-server-time", "mcp-server-time"].map(PathBuf::from).to_vec(),
+        ["--local-timezone", "UTC"].map(PathBuf::from).to_vec(),
+    ]
+    .concat();
+    let judged = {
+        let _turn = turn(1);
+        let options: Vec<&str> = ENDS.iter().flat_map(|id| ["--only", id]).collect();
+        let command: Vec<&Path> = command.iter().map(PathBuf::as_path).collect();
+        judge(&installed(), &options, &command)
+    };
+    assert_eq!(judged.verdicts().len(), ENDS.len(), "{judged}");
+    assert!(judged.verdicts().iter().all(|(_, verdict)| *verdict == "clean"), "{judged}");
+    let launchers = judged.report["subject"]["launchers"].as_array().expect("launchers");
+    assert_eq!(launchers.len(), 1, "{judged}");
+    judged.has_exit_code(0);
+}
+
+/// A launcher that passes a signal on and waits does its duty; the server that does not obey is to
+/// blame.
+#[test]
+fn a_deaf_server_below_uv_is_to_blame_itself() {
+    if !are_installed(&[python("uv"), python("python")]) {
+        return;
+    }
+    let fake = [env!("CARGO_BIN_EXE_scupper"), "fake", "ignores-eof-and-term"].map(PathBuf::from);
+    let command = [uv_run(), fake.to_vec()].concat();
+    let judged = {
+        let _turn = turn(0);
+        let options = ["--leak-timeout", "1s", "--only", "clean-close", "--only", "sigterm-idle"];
+        let command: Vec<&Path> = command.iter().map(PathBuf::as_path).collect();
+        judge(&installed(), &options, &command)
+    };
+    for (lifecycle, due) in
+        [("stdio/clean-close", "close"), ("stdio/sigterm-idle", "signal TERM server")]
+    {
+        let leak = judged.only_leak(lifecycle);
+        assert_eq!(leak["culprit"], "server", "{judged}");
+        assert_eq!(leak["due_step"]["name"], due, "{judged}");
+        assert!(text(&leak["what"]).starts_with("the server, "), "{judged}");
+    }
+    judged.has_exit_code(1);
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
         let _ = tell(&event);
     };
     match &order.subject {
-        SubjectOrder::Server { .. } => {
+        SubjectOrder::Server(_) => {
             let mut play = Play::new(order, root, &mut forward);
             let played = play.run();
             let started = played.era.is_some();

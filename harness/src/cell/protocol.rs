@@ -44,11 +44,8 @@ pub struct CaseOrder {
 /// Who is judged, as a cell needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SubjectOrder {
-    /// A stdio server, by its command line.
-    Server {
-        /// Program and arguments.
-        command: Vec<String>,
-    },
+    /// A stdio server, by how it is started.
+    Server(Launch),
     /// Our core as the client of this server.
     Core {
         /// Program and arguments of the server it faces.
@@ -56,6 +53,24 @@ pub enum SubjectOrder {
         /// Program and arguments of a well-behaved server, for the warm-up.
         warm_up: Vec<String>,
     },
+}
+
+/// How a server is started.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Launch {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Variables that are set on top of the environment.
+    pub environment: BTreeMap<String, String>,
+    /// Where it is started; where scupper itself was, if none is named.
+    pub directory: Option<String>,
+}
+
+impl Launch {
+    /// A command line alone, in the environment and the directory that scupper itself has.
+    pub fn plain(command: &[String]) -> Self {
+        Self { command: command.to_vec(), ..Self::default() }
+    }
 }
 
 /// The bound for giving up on something that is due.

@@ -29,7 +29,7 @@ pub struct Arguments {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Judge a stdio server
+    /// Judge a stdio server, or those of a file of servers
     ///
     /// Starts COMMAND again and again, ends its life at every moment that a host can end it, and
     /// looks whether processes, descriptors, threads, zombies or temporary files stay behind.
@@ -56,8 +56,14 @@ pub struct ServerArguments {
     /// closed-world are called unasked
     #[arg(long = "call", value_name = "TOOL[=JSON]")]
     pub calls: Vec<String>,
+    /// Judge the servers of this file, as hosts keep it: `mcpServers` or `servers`
+    #[arg(long, value_name = "FILE", conflicts_with = "command")]
+    pub config: Option<PathBuf>,
+    /// Of the servers of that file, judge only these
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
     /// The server's command line
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, required_unless_present_any = ["config", "names"], value_name = "COMMAND")]
     pub command: Vec<String>,
 }
 

@@ -7,23 +7,53 @@ use crate::cell::protocol::SubjectOrder;
 use crate::ledger::verdict::Verdict;
 use crate::lifecycle::scenario::{self, Expectation, Scenario, Subject};
 use crate::lifecycle::step::{Era, EraChoice};
-use crate::plan::Case;
+use crate::plan::{self, Case};
 
 /// Writes a case below a folder and says where. A case without an expectation of its own expects to
 /// be clean: its replay is red as long as the fault is there, and green once it is gone. A case that
-/// no file can tell is not written.
-pub fn keep(folder: &Path, case: &Case) -> io::Result<Option<PathBuf>> {
-    let Some(scenario) = scenario_of(case) else { return Ok(None) };
-    let path = folder.join(format!("{}.toml", scenario.lifecycle.id));
+/// no file can tell is not written, and why is said.
+pub fn keep(folder: &Path, case: &Case) -> io::Result<Result<PathBuf, &'static str>> {
+    let scenario = match scenario_of(case) {
+        Ok(scenario) => scenario,
+        Err(why) => return Ok(Err(why)),
+    };
+    let path = folder.join(place_of(case));
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
     std::fs::write(&path, scenario::render(&scenario))?;
-    Ok(Some(path))
+    Ok(Ok(path))
 }
 
-fn scenario_of(case: &Case) -> Option<Scenario> {
-    let SubjectOrder::Server { command } = &case.order.subject else { return None };
+/// Below the folder: the id, and before it the name of the server where there are several. A name
+/// may be any text.
+fn place_of(case: &Case) -> PathBuf {
+    let lifecycle = format!("{}.toml", case.order.lifecycle.id);
+    match server_name(case) {
+        Some(name) => {
+            let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
+            Path::new(&name.chars().map(plain).collect::<String>()).join(lifecycle)
+        }
+        None => lifecycle.into(),
+    }
+}
+
+/// The server's name in a file of servers, where it comes from one.
+fn server_name(case: &Case) -> Option<&str> {
+    case.order.id.strip_suffix(&case.order.lifecycle.id)?.strip_suffix('/')
+}
+
+fn scenario_of(case: &Case) -> Result<Scenario, &'static str> {
+    let SubjectOrder::Server(launch) = &case.order.subject else {
+        return Err("no scenario file can tell a case of the core with its peer");
+    };
+    let written = plan::shell_words(&launch.command) == case.order.subject_words;
+    if !launch.environment.is_empty()
+        || launch.directory.is_some()
+        || (server_name(case).is_some() && !written)
+    {
+        return Err("a scenario file has no environment, folder or variables for its command");
+    }
     let mut lifecycle = case.order.lifecycle.clone();
     // The one that was spoken: a replay must not guess anew.
     lifecycle.era = match case.order.era {
@@ -33,10 +63,13 @@ fn scenario_of(case: &Case) -> Option<Scenario> {
     let clean = Expectation { verdict: Verdict::Clean, findings: Vec::new() };
     let scenario = Scenario {
         lifecycle,
-        subject: Subject::Command(command.clone()),
+        subject: Subject::Command(launch.command.clone()),
         expect: case.expect.clone().unwrap_or(clean),
     };
-    scenario::check(&scenario).is_empty().then_some(scenario)
+    match scenario::check(&scenario).is_empty() {
+        true => Ok(scenario),
+        false => Err("no scenario file can tell it"),
+    }
 }
 
 #[cfg(test)]
@@ -45,7 +78,7 @@ mod tests {
 
     use super::*;
     use crate::cell::protocol::Learned;
-    use crate::plan::{self, Choices};
+    use crate::plan::Choices;
 
     #[test]
     fn every_case_of_the_battery_can_be_kept_and_read_again() {
@@ -61,15 +94,16 @@ mod tests {
             program: "scupper".into(),
         };
         let command = ["sh", "-c", "exec 'my server'"].map(str::to_owned);
+        let server = plan::Server::plain(&command);
         let folder = tempfile::tempdir().unwrap();
-        let mut cases = plan::battery(&command, &choices, &Learned::default(), Era::Modern);
-        cases.push(plan::first_look(&command, &choices, Era::Modern));
+        let mut cases = plan::battery(&server, &choices, &Learned::default(), Era::Modern);
+        cases.push(plan::first_look(&server, &choices, Era::Modern));
         for case in &cases {
             let path = keep(folder.path(), case).unwrap().unwrap();
             assert_eq!(path, folder.path().join(format!("{}.toml", case.order.id)));
             let text = std::fs::read_to_string(&path).unwrap();
             let read = scenario::parse(&path.display().to_string(), &text).unwrap();
-            assert_eq!(Some(read), scenario_of(case));
+            assert_eq!(Ok(read), scenario_of(case));
         }
     }
 }

@@ -1,13 +1,15 @@
 //! The command line: arguments parsed into orders, one file per subcommand.
 //!
 //! - [`arguments`]: what may be given, and its meaning.
-//! - [`server`]: `scupper server`.
+//! - [`server`]: `scupper server`, of a command or of a file of servers.
+//! - [`config`]: what such a file says.
 //! - [`run`]: `scupper run` and `scupper replay`.
 //! - [`session`]: what both share: runner, canary, reporters, exit code.
 //! - [`keep`]: what `--keep` writes.
 //! - [`show`]: `scupper list` and `scupper doctor`.
 
 pub mod arguments;
+pub mod config;
 pub mod keep;
 pub mod run;
 pub mod server;

@@ -19,18 +19,25 @@ const FILES_LIMIT: usize = 10_000;
 pub fn run(arguments: &RunArguments) -> Ended {
     let choices = arguments.common.choices(&[])?;
     let files = files(&arguments.paths)?;
-    let words = arguments.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
-    judge(&arguments.common, &choices, &files, "run", &words.join(" "))
+    judge(&arguments.common, &choices, &files, "run", &arguments.paths)
 }
 
 /// Repeats one finding.
 pub fn replay(arguments: &ReplayArguments) -> Ended {
     let choices = arguments.common.choices(&[])?;
-    let words = arguments.path.display().to_string();
-    judge(&arguments.common, &choices, std::slice::from_ref(&arguments.path), "replay", &words)
+    let path = std::slice::from_ref(&arguments.path);
+    judge(&arguments.common, &choices, path, "replay", path)
 }
 
-fn judge(common: &Common, choices: &Choices, files: &[PathBuf], mode: &str, words: &str) -> Ended {
+fn judge(
+    common: &Common,
+    choices: &Choices,
+    files: &[PathBuf],
+    mode: &str,
+    paths: &[PathBuf],
+) -> Ended {
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let words = plan::shell_words(&paths);
     let mut all: Vec<(String, Scenario)> = Vec::new();
     let mut errors = Vec::new();
     for file in files {
@@ -59,10 +66,10 @@ fn judge(common: &Common, choices: &Choices, files: &[PathBuf], mode: &str, word
     let info = RunInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: mode.to_owned(),
-        subject: words.to_owned(),
+        subject: words,
         cases: cases.len(),
         seed: common.seed,
-        repeat: format!("scupper {mode} {words}"),
+        repeat: plan::scenarios_command(mode, &paths, choices),
     };
     let mut session = Session::begin(common, Mode::Expectations, info)?;
     session.judge(0, cases, choices);

@@ -13,9 +13,12 @@ use crate::gate::exit::{self, Mode, Strictness};
 use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{CaseReport, Class, Culprit, Finding, Verdict};
 use crate::plan::{self, Case, Choices};
-use crate::report::event::{CanaryReport, Event, RunInfo, RunSummary, SubjectInfo};
+use crate::report::Secrets;
+use crate::report::event::{
+    CanaryReport, Event, RunInfo, RunSummary, ServerInfo, ServerReport, SubjectInfo,
+};
 use crate::report::human::{Human, HumanOptions};
-use crate::report::json;
+use crate::report::json::{self, Totals};
 use crate::runner::{News, Outcome, Runner};
 
 /// Kinds that the canary leaks, each a seeded leak that must be caught where the kind is judged.
@@ -35,9 +38,26 @@ pub struct Session {
     kept: Vec<PathBuf>,
     mode: Mode,
     strictness: Strictness,
+    /// Of several servers, the one whose turn it is.
+    server: Option<ServerInfo>,
+    /// Those that have had their turn.
+    servers: Vec<JudgedServer>,
+    /// Cases of that server, or of the whole run, each with its place in the plan.
     cases: Vec<(usize, CaseReport)>,
+    /// The same of cases that were not judged, with the cause.
     not_judged: Vec<(String, String)>,
     canary: Option<CanaryReport>,
+    secrets: Secrets,
+}
+
+/// One server of several that has had its turn.
+struct JudgedServer {
+    info: ServerInfo,
+    subject: Option<SubjectInfo>,
+    cases: Vec<CaseReport>,
+    not_judged: Vec<(String, String)>,
+    /// The user did not ask for it by name, and it cannot be judged.
+    left_out: bool,
 }
 
 impl Session {
@@ -80,24 +100,53 @@ impl Session {
             kept: Vec::new(),
             mode,
             strictness: Strictness { advisories: common.strict, memory: common.strict_memory },
+            server: None,
+            servers: Vec::new(),
             cases: Vec::new(),
             not_judged: Vec::new(),
             canary: None,
+            secrets: Secrets::default(),
         };
         session.on(Event::RunStarted(info));
         Ok(session)
     }
 
+    /// Takes in what no report may show.
+    pub fn hide(&mut self, secrets: &Secrets) {
+        self.secrets.extend(secrets);
+    }
+
     /// Passes an event to the reporters.
-    pub fn on(&mut self, event: Event) {
-        match &event {
-            Event::Note(note) => self.notes.push(note.clone()),
+    pub fn on(&mut self, mut event: Event) {
+        match &mut event {
+            Event::Note(note) => {
+                self.secrets.hide(note);
+                let whose = self.server.as_ref().map(|server| format!("{}: ", server.name));
+                self.notes.push(format!("{}{note}", whose.unwrap_or_default()));
+            }
             Event::Planned(cases) => self.info.cases = *cases,
-            Event::SubjectSeen(subject) => self.subject = Some(subject.clone()),
+            Event::SubjectSeen(subject) => {
+                self.secrets.hide_in_subject(subject);
+                self.subject = Some(subject.clone());
+            }
             _ => {}
         }
         // A closed pipe is the reader's choice; the exit code tells the rest.
         let _ = self.human.on(&event);
+    }
+
+    /// Of several servers, begins with the next one.
+    pub fn begin_server(&mut self, info: ServerInfo) {
+        self.on(Event::ServerStarted(info.clone()));
+        self.server = Some(info);
+    }
+
+    /// Ends its turn. It is left out where it cannot be judged and nobody asked for it by name.
+    pub fn end_server(&mut self, left_out: bool) {
+        let Some(info) = self.server.take() else { return };
+        let cases = self.cases_in_order();
+        let (subject, not_judged) = (self.subject.take(), std::mem::take(&mut self.not_judged));
+        self.servers.push(JudgedServer { info, subject, cases, not_judged, left_out });
     }
 
     /// Takes in what came of a case, in the place it has in the plan.
@@ -109,13 +158,17 @@ impl Session {
                     report.met = report.unmet.is_empty();
                     report.expected = Some(expect.verdict);
                 }
+                self.secrets.hide_in_case(&mut report);
                 self.on(Event::CaseEnded(report.clone()));
                 if !report.met {
                     self.keep(case);
                 }
                 self.cases.push((place, *report));
             }
-            Outcome::NotJudged(cause) => self.not_judged.push((case.order.id.clone(), cause)),
+            Outcome::NotJudged(mut cause) => {
+                self.secrets.hide(&mut cause);
+                self.not_judged.push((case.order.id.clone(), cause));
+            }
         }
     }
 
@@ -123,11 +176,8 @@ impl Session {
     fn keep(&mut self, case: &Case) {
         let Some(folder) = &self.keep else { return };
         match keep::keep(folder, case) {
-            Ok(Some(path)) => self.kept.push(path),
-            Ok(None) => {
-                let note = format!("{}: no scenario file can tell this case", case.order.id);
-                self.on(Event::Note(note));
-            }
+            Ok(Ok(path)) => self.kept.push(path),
+            Ok(Err(why)) => self.on(Event::Note(format!("{}: not kept, {why}", case.order.id))),
             Err(error) => {
                 let note = format!("{}: could not be kept: {error}", case.order.id);
                 self.on(Event::Note(note));
@@ -164,8 +214,12 @@ impl Session {
 
     /// Judges cases together with the canary.
     pub fn judge(&mut self, first_place: usize, cases: Vec<Case>, choices: &Choices) {
-        // The canary rides among the cases, so that it proves the very conditions of this run.
-        let mut all: Vec<Case> = plan::canary(choices).into();
+        // The canary rides among the cases, so that it proves the very conditions of this run. Of
+        // several servers, it rides with the first.
+        let mut all: Vec<Case> = match self.canary {
+            None => plan::canary(choices).into(),
+            Some(_) => Vec::new(),
+        };
         let canaries = all.len();
         all.extend(cases);
         let mut seeded: Vec<Option<Outcome>> = vec![None, None];
@@ -180,10 +234,44 @@ impl Session {
                 self.take(first_place + index - canaries, &all[index], outcome);
             }
         });
-        let judged: BTreeSet<Kind> = choices.kinds.clone();
-        let report = canary_report(seeded, &judged);
-        self.canary = Some(report.clone());
-        self.on(Event::CanaryEnded(report));
+        if canaries > 0 {
+            let report = canary_report(seeded, &choices.kinds);
+            self.canary = Some(report.clone());
+            self.on(Event::CanaryEnded(report));
+        }
+    }
+
+    fn cases_in_order(&mut self) -> Vec<CaseReport> {
+        self.cases.sort_by_key(|(place, _)| *place);
+        self.cases.drain(..).map(|(_, report)| report).collect()
+    }
+
+    fn exit_code(&self, cases: &[CaseReport], not_judged: usize) -> u8 {
+        exit::exit_code(&exit::Outcome {
+            cases,
+            not_judged,
+            canary: self.canary.as_ref(),
+            interrupted: self.runner.interrupted(),
+            mode: self.mode,
+            strictness: self.strictness,
+        })
+    }
+
+    /// What came of each server, and the exit code of them all.
+    fn servers_in_order(&self) -> (Vec<ServerReport>, u8) {
+        let reports = self.servers.iter().map(|server| ServerReport {
+            name: server.info.name.clone(),
+            command: server.info.command.clone(),
+            subject: server.subject.clone(),
+            verdict: server.cases.iter().map(|case| case.verdict).max(),
+            totals: Totals::of(&server.cases),
+            not_judged: server.info.not_judged.clone(),
+            exit_code: self.exit_code(&server.cases, server.not_judged.len()),
+        });
+        let reports: Vec<ServerReport> = reports.collect();
+        let counted = self.servers.iter().zip(&reports).filter(|(server, _)| !server.left_out);
+        let code = exit::of_servers(counted.map(|(_, report)| report.exit_code));
+        (reports, code)
     }
 
     /// Ends the run: the summary, the report file, the exit code.
@@ -197,17 +285,17 @@ impl Session {
             let note = format!("kept {number} in {folder}; play it again: scupper replay {first}");
             self.on(Event::Note(note));
         }
-        self.cases.sort_by_key(|(place, _)| *place);
-        let cases: Vec<CaseReport> = self.cases.drain(..).map(|(_, report)| report).collect();
+        let mut cases = self.cases_in_order();
+        let mut exit_code = self.exit_code(&cases, self.not_judged.len());
+        let mut servers = Vec::new();
+        if !self.servers.is_empty() {
+            (servers, exit_code) = self.servers_in_order();
+            for server in &mut self.servers {
+                cases.append(&mut server.cases);
+                self.not_judged.append(&mut server.not_judged);
+            }
+        }
         let interrupted = self.runner.interrupted();
-        let exit_code = exit::exit_code(&exit::Outcome {
-            cases: &cases,
-            not_judged: self.not_judged.len(),
-            canary: self.canary.as_ref(),
-            interrupted,
-            mode: self.mode,
-            strictness: self.strictness,
-        });
         let invalid = self.canary.as_ref().is_some_and(|canary| !canary.holds());
         let verdict = if invalid {
             Some(Verdict::Invalid)
@@ -215,6 +303,7 @@ impl Session {
             cases.iter().map(|case| case.verdict).max()
         };
         let summary = RunSummary {
+            servers,
             cases,
             not_judged: std::mem::take(&mut self.not_judged),
             canary: self.canary.clone(),

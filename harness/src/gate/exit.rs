@@ -86,6 +86,12 @@ pub fn exit_code(outcome: &Outcome) -> u8 {
     }
 }
 
+/// The exit code of a run of several servers, from those of each; those that nobody asked to judge
+/// are not among them.
+pub fn of_servers(codes: impl IntoIterator<Item = u8>) -> u8 {
+    codes.into_iter().max_by_key(|code| urgency(*code)).unwrap_or(NOT_JUDGED)
+}
+
 /// The exit code of a run of this case alone.
 fn case_code(case: &CaseReport, mode: Mode, strictness: Strictness) -> u8 {
     if case.verdict == Verdict::Invalid {
@@ -126,6 +132,7 @@ fn urgency(code: u8) -> u8 {
         CLEAN => 0,
         NOT_JUDGED => 1,
         LEAK => 2,
+        INTERRUPTED => 4,
         _ => 3,
     }
 }
@@ -249,6 +256,21 @@ mod tests {
         ];
         for (words, expected) in table {
             assert_eq!(code(Expectations, words, |_| {}), *expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_worst_of_several_servers_decides() {
+        let table: &[(&[u8], u8)] = &[
+            (&[], 3),
+            (&[0, 0], 0),
+            (&[0, 3], 3),
+            (&[3, 1, 0], 1),
+            (&[1, 4, 3], 4),
+            (&[4, 130, 1], 130),
+        ];
+        for (codes, expected) in table {
+            assert_eq!(of_servers(codes.iter().copied()), *expected, "{codes:?}");
         }
     }
 

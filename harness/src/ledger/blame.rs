@@ -47,6 +47,8 @@ pub struct Scene<'a> {
     pub era: Era,
     /// Everything of the connection that still lives, zombies not.
     pub survivors: &'a BTreeMap<ProcessId, ProcessFacts>,
+    /// The server stayed when it was sent the signal itself that its living launcher had got.
+    pub deaf: bool,
     /// Others that hold the write end of the server's stdin, the client not; in a pipeline, of the
     /// first stage that lives.
     pub stdin_writers: &'a [Holder],
@@ -160,6 +162,8 @@ fn main_line(scene: &Scene<'_>) -> Option<Blamed> {
         }
         (Some(server), launcher) => match scene.ending {
             Ending::StdinClosed | Ending::ClientKilled => Some(server_stayed(scene, *server)),
+            // A launcher that waits for it does what it should.
+            Ending::Signalled(_) if scene.deaf => Some(server_stayed(scene, *server)),
             Ending::Signalled(_) | Ending::ServerKilled | Ending::ExitedItself => {
                 // The outermost got the signal. If it is gone, what it left is the server.
                 let outermost = scene.roles.launchers.first();
@@ -193,6 +197,10 @@ fn server_stayed(scene: &Scene<'_>, server: ProcessId) -> Blamed {
                      could not), so it could see the end and stayed"
                 ),
             },
+        ),
+        (Ending::Signalled(signal), _) if scene.deaf => (
+            Culprit::Server,
+            format!("it stayed when it was sent {signal} itself, and its launcher waits for it"),
         ),
         (Ending::Signalled(signal), _) => (
             Culprit::Server,
@@ -407,7 +415,7 @@ mod tests {
 
     /// A tree (pid, parent), of which some survive.
     fn judged(tree: &[(i32, i32)], alive: &[i32], roles: Roles, ending: Ending) -> Vec<Blamed> {
-        judged_with(tree, alive, roles, ending, &[])
+        judged_with(tree, alive, roles, ending, &[], false)
     }
 
     fn judged_with(
@@ -416,6 +424,7 @@ mod tests {
         roles: Roles,
         ending: Ending,
         stdin_writers: &[Holder],
+        deaf: bool,
     ) -> Vec<Blamed> {
         let mut ledger = Ledger::default();
         let all = tree.iter().map(|(pid, parent)| process(*pid, *parent));
@@ -433,6 +442,7 @@ mod tests {
             ending: &ending,
             era: Era::Modern,
             survivors: &survivors,
+            deaf,
             stdin_writers,
             stdin_unread: 0,
             ledger: &ledger,
@@ -505,11 +515,26 @@ mod tests {
         assert_eq!((blamed[0].process, blamed[0].culprit), (id(3), Culprit::Server));
     }
 
+    /// `uv run` passes signals on and waits; `sh -c` does neither.
+    #[test]
+    fn of_a_server_and_a_launcher_that_stay_the_one_that_did_not_obey_is_to_blame() {
+        let tree = [(1, 0), (2, 1), (3, 2)];
+        for (deaf, process, culprit) in
+            [(true, id(3), Culprit::Server), (false, id(1), Culprit::Launcher)]
+        {
+            let ending = Ending::Signalled("SIGTERM");
+            let blamed = judged_with(&tree, &[1, 2, 3], launched(), ending, &[], deaf);
+            assert_eq!(blamed.len(), 1);
+            assert_eq!((blamed[0].process, blamed[0].culprit), (process, culprit));
+        }
+    }
+
     #[test]
     fn a_stale_write_end_is_whoever_holds_it() {
         let holder = Holder { pid: 1, command: "sh".into(), holds: "write end".into() };
         let tree = [(1, 0), (2, 1), (3, 2)];
-        let blamed = judged_with(&tree, &[1, 2, 3], launched(), Ending::StdinClosed, &[holder]);
+        let blamed =
+            judged_with(&tree, &[1, 2, 3], launched(), Ending::StdinClosed, &[holder], false);
         assert_eq!(blamed[0].culprit, Culprit::Launcher);
         assert!(blamed[0].remedy.starts_with("let the launcher"), "{}", blamed[0].remedy);
     }
@@ -545,6 +570,7 @@ mod tests {
             ending: &Ending::StdinClosed,
             era: Era::Legacy,
             survivors: &survivors,
+            deaf: false,
             stdin_writers: &[],
             stdin_unread: 3,
             ledger: &Ledger::default(),

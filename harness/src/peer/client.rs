@@ -176,15 +176,17 @@ impl Client {
 
     fn obey(&mut self, command: Command) -> io::Result<()> {
         match command {
-            Command::Start { command, environment } => match Server::start(&command, environment) {
-                Ok((server, started)) => {
-                    self.server = Some(server);
-                    self.events.push(&started);
+            Command::Start { command, environment, directory } => {
+                match Server::start(&command, environment, directory) {
+                    Ok((server, started)) => {
+                        self.server = Some(server);
+                        self.events.push(&started);
+                    }
+                    Err(error) => {
+                        self.events.push(&Event::StartFailed { cause: error.to_string() });
+                    }
                 }
-                Err(error) => {
-                    self.events.push(&Event::StartFailed { cause: error.to_string() });
-                }
-            },
+            }
             Command::Write { bytes } => match self.server.as_mut() {
                 Some(server) if server.stdin.is_some() => {
                     server.expected.extend(wire::request_id(&bytes));
@@ -363,11 +365,19 @@ impl Output {
 }
 
 impl Server {
-    fn start(command: &[String], environment: Vec<(String, String)>) -> io::Result<(Self, Event)> {
+    fn start(
+        command: &[String],
+        environment: Vec<(String, String)>,
+        directory: Option<String>,
+    ) -> io::Result<(Self, Event)> {
         let (program, arguments) =
             command.split_first().ok_or_else(|| io::Error::other("the command is empty"))?;
+        let mut process = Process::new(program);
+        if let Some(directory) = directory {
+            process.current_dir(directory);
+        }
         // process_group and piped stdio keep std on its posix_spawn path; pre_exec would not.
-        let mut child = Process::new(program)
+        let mut child = process
             .args(arguments)
             .envs(environment)
             .stdin(Stdio::piped())

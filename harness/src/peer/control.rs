@@ -14,6 +14,8 @@ pub enum Command {
         command: Vec<String>,
         /// Variables added to the environment.
         environment: Vec<(String, String)>,
+        /// Where to start it; where the client is, if none is named.
+        directory: Option<String>,
     },
     /// Write these bytes to the server's stdin. Answered by [`Event::Wrote`] once the pipe took all.
     Write {

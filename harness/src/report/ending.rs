@@ -2,7 +2,7 @@
 
 use super::{
     block::{Block, MAGENTA, Page},
-    event::{CanaryReport, RunInfo, RunSummary, codes},
+    event::{CanaryReport, RunInfo, RunSummary, ServerReport, codes},
     text::count,
 };
 use crate::ledger::verdict::{CaseReport, Class, Tier, Verdict};
@@ -11,8 +11,9 @@ use crate::ledger::verdict::{CaseReport, Class, Tier, Verdict};
 pub(super) fn sentence(summary: &RunSummary) -> String {
     let cases = &summary.cases;
     match summary.exit_code {
-        codes::CLEAN => clean(cases),
+        codes::CLEAN => clean(cases) + &left_out(&summary.servers),
         codes::LEAK => leak(cases),
+        codes::NOT_JUDGED if !summary.servers.is_empty() => servers_not_judged(&summary.servers),
         codes::NOT_JUDGED => not_judged(cases, summary.not_judged.len()),
         codes::INVALID if summary.canary.is_none() => {
             "there was no canary, so nothing proves that this run would have seen a leak".to_owned()
@@ -77,6 +78,20 @@ fn not_judged(cases: &[CaseReport], lost: usize) -> String {
             format!("could not look in {cases}, and what was not seen is not clean")
         }
     }
+}
+
+/// Servers that no code counts, because nothing could be asked of them.
+fn left_out(servers: &[ServerReport]) -> String {
+    match servers.iter().filter(|server| server.not_judged.is_some()).count() {
+        0 => String::new(),
+        number => format!("; {} not judged", count(number, "server")),
+    }
+}
+
+fn servers_not_judged(servers: &[ServerReport]) -> String {
+    let lost = servers.iter().filter(|server| server.exit_code == codes::NOT_JUDGED).count();
+    let of = count(servers.len(), "server");
+    format!("{lost} of {of} could not be judged, or not in full; the table above says how far")
 }
 
 fn has_leak(case: &CaseReport) -> bool {

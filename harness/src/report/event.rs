@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::json::Totals;
 use crate::ledger::verdict::{CaseReport, Verdict};
 
 /// Something that happened in a run.
@@ -9,6 +10,8 @@ use crate::ledger::verdict::{CaseReport, Verdict};
 pub enum Event {
     /// The run begins.
     RunStarted(RunInfo),
+    /// Of several servers, the next one's turn has come.
+    ServerStarted(ServerInfo),
     /// What the first look at the subject showed.
     SubjectSeen(SubjectInfo),
     /// How many cases are to be judged, where that was not known when the run began.
@@ -44,6 +47,37 @@ pub struct RunInfo {
     pub seed: u64,
     /// The command line that repeats the whole run.
     pub repeat: String,
+}
+
+/// One server of several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Its name in the file of servers. The ids of its cases begin with it and a slash.
+    pub name: String,
+    /// Its command line as the file has it; none where it has none.
+    pub command: Option<String>,
+    /// Why it is not judged, where it is not.
+    pub not_judged: Option<String>,
+}
+
+/// What came of one server of several.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ServerReport {
+    /// Its name in the file of servers. The ids of its cases begin with it and a slash.
+    pub name: String,
+    /// Its command line as the file has it; none where it has none.
+    pub command: Option<String>,
+    /// What it said of itself, where it came to speaking.
+    pub subject: Option<SubjectInfo>,
+    /// Its worst verdict.
+    pub verdict: Option<Verdict>,
+    /// Its judged cases by verdict.
+    pub totals: Totals,
+    /// Why it was not judged, where it was not.
+    pub not_judged: Option<String>,
+    /// The exit code of a run of this server alone.
+    pub exit_code: u8,
 }
 
 /// What a server said of itself.
@@ -92,6 +126,8 @@ impl CanaryReport {
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunSummary {
+    /// Every server, where the run is about several.
+    pub servers: Vec<ServerReport>,
     /// Every case, in the order of the plan.
     pub cases: Vec<CaseReport>,
     /// Cases planned but not judged, such as after an interrupt, with the cause.

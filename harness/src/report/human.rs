@@ -10,7 +10,7 @@ use super::{
     event::{CanaryReport, Event, RunInfo, RunSummary, SubjectInfo, codes},
     group::{cause, failure_cause, grouped, ids, without_numbers},
     json::Totals,
-    redact,
+    redact, servers,
     tell::{VERDICT_WIDTH, case_line, failure_block, finding_block, unknown_block, unmet_block},
     text::{LONGEST_LINE, count, cut, duration, sanitise, wrap},
 };
@@ -58,6 +58,8 @@ pub struct Human<W> {
     info: Option<RunInfo>,
     running: Vec<String>,
     judged: usize,
+    /// The run is about several servers, each under a heading.
+    of_servers: bool,
     /// The status line shows something.
     has_status: bool,
 }
@@ -72,6 +74,7 @@ impl<W: Write> Human<W> {
             info: None,
             running: Vec::new(),
             judged: 0,
+            of_servers: false,
             has_status: false,
         }
     }
@@ -85,10 +88,20 @@ impl<W: Write> Human<W> {
                 }
             }
             Event::CaseStarted { id } => self.running.push(id.clone()),
+            Event::ServerStarted(server) => {
+                self.of_servers = true;
+                self.line("")?;
+                servers::heading(self.page, server).iter().try_for_each(|line| self.line(line))?;
+            }
             Event::CaseEnded(case) => {
                 self.running.retain(|id| *id != case.id);
                 self.judged += 1;
-                self.line(&case_line(self.page, &redact::case(case)))?;
+                let mut case = redact::case(case);
+                if self.of_servers {
+                    // The heading above says whose it is.
+                    case.id.clone_from(&case.lifecycle);
+                }
+                self.line(&case_line(self.page, &case))?;
             }
             Event::RunStarted(info) => {
                 let info = self.info.insert(redact::run(info)).clone();
@@ -207,22 +220,13 @@ impl<W: Write> Human<W> {
     }
 
     fn totals(&mut self, summary: &RunSummary) -> io::Result<()> {
-        let totals = Totals::of(&summary.cases);
         let page = self.page;
-        let parts: Vec<String> = [
-            (totals.clean, "clean", GREEN),
-            (totals.leak, "leak", RED),
-            (totals.failed, "failed", RED),
-            (totals.unknown, "unknown", MAGENTA),
-            (totals.invalid, "invalid", MAGENTA),
-            (totals.unmet, "unmet", RED),
-            (summary.not_judged.len(), "not judged", MAGENTA),
-        ]
-        .into_iter()
-        .filter(|(number, _, _)| *number > 0)
-        .map(|(number, word, style)| page.paint(style, &format!("{number} {word}")))
-        .collect();
-        let parts = if parts.is_empty() { "nothing judged".to_owned() } else { parts.join(", ") };
+        if !summary.servers.is_empty() {
+            servers::table(page, &summary.servers).iter().try_for_each(|line| self.line(line))?;
+            self.line("")?;
+        }
+        let totals = Totals::of(&summary.cases);
+        let parts = servers::totals_in_words(page, &totals, summary.not_judged.len());
         let took = duration(summary.took.as_secs_f64() * 1000.0);
         self.line(&format!("{} in {took}: {parts}", count(summary.cases.len(), "case")))?;
         let style = if summary.exit_code == codes::CLEAN { GREEN } else { RED };

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    event::{CanaryReport, RunInfo, RunSummary, SubjectInfo},
+    event::{CanaryReport, RunInfo, RunSummary, ServerReport, SubjectInfo},
     redact,
 };
 use crate::ledger::verdict::{CaseReport, Verdict};
@@ -17,8 +17,11 @@ pub struct Report {
     pub schema: Version,
     /// What the run is about.
     pub run: RunInfo,
-    /// What the subject said of itself, where it came to speaking.
+    /// What the subject said of itself, where it came to speaking; none where there are several.
     pub subject: Option<SubjectInfo>,
+    /// Every server in its turn, where the run is about a file of servers.
+    #[serde(default)]
+    pub servers: Vec<ServerReport>,
     /// The run's own proof, where the run came that far.
     pub canary: Option<CanaryReport>,
     /// Worth saying once, not part of any case.
@@ -107,6 +110,7 @@ impl Report {
             schema: Version::V1,
             run: redact::run(info),
             subject: subject.map(redact::subject),
+            servers: summary.servers.iter().map(redact::server).collect(),
             canary: summary.canary.clone(),
             notes: notes.iter().map(|note| redact::redact(note).into_owned()).collect(),
             cases: summary.cases.iter().map(redact::case).collect(),

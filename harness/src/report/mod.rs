@@ -1,7 +1,7 @@
 //! Reporters: events and verdicts in, text and files out. Only these modules print.
 //!
 //! Start with [`event`], all that a reporter ever sees; then [`human`] and [`json`]. A credential
-//! passes none of them: [`redact`](redact()).
+//! passes none of them: [`redact`](redact()) guesses what looks like one, [`Secrets`] knows some.
 
 pub mod event;
 pub mod human;
@@ -11,6 +11,8 @@ mod block;
 mod ending;
 mod group;
 mod redact;
+mod secrets;
+mod servers;
 mod tell;
 mod text;
 
@@ -18,3 +20,4 @@ mod text;
 pub(crate) mod samples;
 
 pub use redact::{REDACTED, redact};
+pub use secrets::Secrets;

@@ -7,7 +7,7 @@ use crate::ledger::{
     verdict::{CaseReport, Failure, Finding},
 };
 
-use super::event::{RunInfo, SubjectInfo};
+use super::event::{RunInfo, ServerReport, SubjectInfo};
 
 /// What stands in a credential's place.
 pub const REDACTED: &str = "[redacted]";
@@ -184,7 +184,7 @@ fn is_known_token(token: &str) -> bool {
 
 /// Whether a value under this name is one to hide: the last words of the name decide, so that
 /// `--token-file` and `max_tokens` stay.
-fn is_credential(name: &str) -> bool {
+pub(super) fn is_credential(name: &str) -> bool {
     const SECRET: &[&str] = &[
         "token",
         "secret",
@@ -291,32 +291,37 @@ fn bare(word: &str) -> &str {
 /// A case with every text redacted that a subject or a user may have put a credential into.
 pub(super) fn case(case: &CaseReport) -> CaseReport {
     let mut case = case.clone();
-    hide(&mut case.subject);
-    hide(&mut case.repeat);
-    case.unmet.iter_mut().for_each(hide);
-    case.notes.iter_mut().for_each(hide);
-    case.unreadable.iter_mut().for_each(hide);
-    case.findings.iter_mut().for_each(finding);
-    if let Some(Failure { message, output, step: _, not_started: _ }) = &mut case.failure {
-        hide(message);
-        output.iter_mut().for_each(hide);
-    }
+    each_text(&mut case, &mut hide);
     case
 }
 
-fn finding(finding: &mut Finding) {
-    hide(&mut finding.what);
-    hide(&mut finding.blame);
-    hide(&mut finding.hurts);
-    hide(&mut finding.remedy);
-    finding.evidence.iter_mut().for_each(hide);
+/// Every text of a case that a subject or a user may have put a credential into.
+pub(super) fn each_text(case: &mut CaseReport, change: &mut dyn FnMut(&mut String)) {
+    change(&mut case.subject);
+    change(&mut case.repeat);
+    for texts in [&mut case.unmet, &mut case.notes, &mut case.unreadable] {
+        texts.iter_mut().for_each(&mut *change);
+    }
+    case.findings.iter_mut().for_each(|finding| each_text_of_finding(finding, change));
+    if let Some(Failure { message, output, step: _, not_started: _ }) = &mut case.failure {
+        change(message);
+        output.iter_mut().for_each(change);
+    }
+}
+
+fn each_text_of_finding(finding: &mut Finding, change: &mut dyn FnMut(&mut String)) {
+    change(&mut finding.what);
+    change(&mut finding.blame);
+    change(&mut finding.hurts);
+    change(&mut finding.remedy);
+    finding.evidence.iter_mut().for_each(&mut *change);
     for holder in &mut finding.holders {
-        hide(&mut holder.command);
-        hide(&mut holder.holds);
+        change(&mut holder.command);
+        change(&mut holder.holds);
     }
     for identity in &mut finding.identities {
         match identity {
-            Identity::Fd { target: text, .. } | Identity::File { path: text, .. } => hide(text),
+            Identity::Fd { target: text, .. } | Identity::File { path: text, .. } => change(text),
             Identity::Process(_) | Identity::Thread { .. } | Identity::Task { .. } => {}
         }
     }
@@ -335,6 +340,15 @@ pub(super) fn subject(info: &SubjectInfo) -> SubjectInfo {
     let mut info = info.clone();
     info.launchers.iter_mut().for_each(hide);
     info
+}
+
+/// What came of one server of several, redacted.
+pub(super) fn server(report: &ServerReport) -> ServerReport {
+    let mut report = report.clone();
+    report.command.iter_mut().for_each(hide);
+    report.not_judged.iter_mut().for_each(hide);
+    report.subject = report.subject.as_ref().map(subject);
+    report
 }
 
 fn hide(text: &mut String) {

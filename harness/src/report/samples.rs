@@ -232,6 +232,7 @@ pub(crate) fn cases() -> Vec<CaseReport> {
 /// How a run of these cases ended.
 pub(crate) fn summary(cases: Vec<CaseReport>, exit_code: u8) -> RunSummary {
     RunSummary {
+        servers: vec![],
         verdict: cases.iter().map(|case| case.verdict).max(),
         cases,
         not_judged: vec![],

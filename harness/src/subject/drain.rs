@@ -271,6 +271,7 @@ impl Play<'_> {
             ending: &due.ending,
             era: connection.era,
             survivors: &living,
+            deaf: self.server_is_deaf(name, patience),
             stdin_writers: &writers.holders,
             stdin_unread: writers.unread,
             ledger: &self.ledger,

@@ -5,6 +5,7 @@
 //! - [`waits`]: what each step waits for.
 //! - [`pages`]: lists by pages, and the cursor that is remembered.
 //! - [`drain`]: waiting until a connection has drained, and judging what has not.
+//! - [`second_signal`]: whether the server or its launcher did not obey a signal.
 //! - [`elsewhere`]: commands that start a server where no look reaches.
 //! - [`learn`]: what the first look asks a server about itself.
 //! - [`connection`]: one client process and the server behind it.
@@ -22,6 +23,7 @@ pub mod finding;
 pub mod learn;
 pub mod pages;
 pub mod roles;
+pub mod second_signal;
 pub mod server;
 pub mod steps;
 pub mod survivor;

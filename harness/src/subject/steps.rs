@@ -155,10 +155,10 @@ impl Play<'_> {
     }
 
     pub(super) fn open(&mut self, step: &Step, at: &StepRef) -> Result<Doing, Box<Failure>> {
-        let SubjectOrder::Server { command } = &self.order.subject else {
+        let SubjectOrder::Server(launch) = &self.order.subject else {
             return Err(self.failure(&step.connection, at, "this subject is no server".into()));
         };
-        if let Some(unseen) = elsewhere(command) {
+        if let Some(unseen) = elsewhere(&launch.command) {
             self.played.unreadable.insert(unseen);
         }
         // A connection of that name that was brought to its end makes room for the next life.
@@ -178,10 +178,13 @@ impl Play<'_> {
         };
         self.sight.ours.insert(link.pid);
         let mut connection = Connection::new(link, self.order.era);
-        let cookie = (crate::cell::CONNECTION_COOKIE.to_owned(), step.connection.clone());
-        connection
-            .link
-            .send(&Command::Start { command: command.clone(), environment: vec![cookie] });
+        let mut environment = launch.environment.clone();
+        environment.insert(crate::cell::CONNECTION_COOKIE.to_owned(), step.connection.clone());
+        connection.link.send(&Command::Start {
+            command: launch.command.clone(),
+            environment: environment.into_iter().collect(),
+            directory: launch.directory.clone(),
+        });
         self.connections.insert(step.connection.clone(), connection);
         Ok(Doing::Start)
     }

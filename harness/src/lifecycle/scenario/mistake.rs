@@ -111,7 +111,7 @@ impl Mistake {
 }
 
 /// The word that was likely meant, where one is near enough to be worth guessing.
-pub(super) fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
+pub fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
     let far = (word.chars().count().min(40) / 3).max(1);
     words
         .iter()

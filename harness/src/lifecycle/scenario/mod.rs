@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Part, Place, Problem, check, limits};
-pub use mistake::{Mistake, ScenarioError};
+pub use mistake::{Mistake, ScenarioError, nearest};
 pub use parse::parse;
 pub use render::render;
 
