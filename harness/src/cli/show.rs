@@ -78,7 +78,8 @@ pub fn doctor() -> Ended {
                 "yes: pid namespace; nothing outlives a cell, whoever is killed".to_owned()
             }
             _ => "partly: subreaper; nothing outlives a cell unless scupper, its sentinel and its \
-                  cell are killed at once (a pid namespace needs CAP_SYS_ADMIN)"
+                  cell are killed at once (no pid namespace with a /proc of its own could be made, \
+                  which takes CAP_SYS_ADMIN)"
                 .to_owned(),
         },
     )];
