@@ -111,3 +111,18 @@ fn print(rows: &[(String, String)]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::rules::rule;
+
+    #[test]
+    fn every_rule_that_a_lifecycle_rests_on_is_listed_in_one_line() {
+        for lifecycle in plan::battery_ids() {
+            let Some(id) = lifecycle.rule else { continue };
+            assert!(rule(&id).is_some(), "{} rests on {id}, which no list has", lifecycle.id);
+        }
+        assert!(RULES.iter().all(|rule| !rule.text.is_empty() && !rule.text.contains('\n')));
+    }
+}
