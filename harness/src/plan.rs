@@ -13,6 +13,9 @@ pub const CYCLES: u32 = 20;
 /// How long a server may take to answer the handshake where the user says nothing.
 pub const START_TIMEOUT_MS: u64 = 30_000;
 
+/// The mode of `scupper replay`.
+pub const REPLAY: &str = "replay";
+
 /// The unit that is judged and repeated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
@@ -149,14 +152,20 @@ pub fn battery(server: &Server, choices: &Choices, learned: &Learned, era: Era) 
                 EraChoice::Modern => Era::Modern,
             };
             let mut case = server_case(lifecycle, server, choices, era);
-            case.order.launchers = Some(learned.launchers.len());
-            if choices.leak_timeout_ms.is_none() {
-                case.order.patience = Patience::calibrated(learned.exit_ms.unwrap_or(0));
-            }
-            case.order.patience = case.order.patience.with_start(learned.start_ms);
+            calibrate(&mut case, choices, learned);
             case
         })
         .collect()
+}
+
+/// Gives a case what the first look at its server has learned: how long an end takes there, and who
+/// stands between client and server.
+pub fn calibrate(case: &mut Case, choices: &Choices, learned: &Learned) {
+    case.order.launchers = Some(learned.launchers.len());
+    if choices.leak_timeout_ms.is_none() {
+        case.order.patience = Patience::calibrated(learned.exit_ms.unwrap_or(0));
+    }
+    case.order.patience = case.order.patience.with_start(learned.start_ms);
 }
 
 /// The whole battery, for messages and lists.
@@ -240,7 +249,7 @@ fn chosen(only: Option<&str>, choices: &Choices) -> Vec<String> {
 }
 
 /// A scenario from a file as a case.
-pub fn scenario(scenario: &Scenario, path: &str, choices: &Choices) -> Case {
+pub fn scenario(scenario: &Scenario, mode: &str, path: &str, choices: &Choices) -> Case {
     let (subject, words) = match &scenario.subject {
         Subject::Command(command) => {
             (SubjectOrder::Server(Launch::plain(command)), shell_words(command))
@@ -263,9 +272,11 @@ pub fn scenario(scenario: &Scenario, path: &str, choices: &Choices) -> Case {
     };
     // The file is the choice.
     let all = Choices { only: Vec::new(), skip: Vec::new(), ..choices.clone() };
-    let repeat = scenarios_command("run", &[path.to_owned()], &all);
+    let repeat = scenarios_command(mode, &[path.to_owned()], &all);
     let mut case = case(scenario.lifecycle.clone(), subject, words, choices, era, repeat);
     case.expect = Some(scenario.expect.clone());
+    // What is replayed was found by a lifecycle that was made for any server, and is judged as then.
+    case.order.for_any_server = mode == REPLAY && matches!(scenario.subject, Subject::Command(_));
     case
 }
 
@@ -362,6 +373,20 @@ pub fn shell_words(words: &[String]) -> String {
 mod tests {
     use super::*;
 
+    fn choices() -> Choices {
+        Choices {
+            only: Vec::new(),
+            skip: Vec::new(),
+            kinds: Kind::ALL.iter().copied().collect(),
+            cycles: CYCLES,
+            era: EraChoice::Auto,
+            leak_timeout_ms: None,
+            start_timeout_ms: START_TIMEOUT_MS,
+            calls: Vec::new(),
+            program: String::new(),
+        }
+    }
+
     #[test]
     fn ids_are_named_whole_by_folder_or_by_last_part() {
         assert!(names_id("stdio/churn", "stdio/churn"));
@@ -375,17 +400,7 @@ mod tests {
     #[test]
     fn the_command_that_repeats_a_case_names_all_that_shapes_it() {
         let call = |arguments| Call { tool: "t".into(), arguments };
-        let mut choices = Choices {
-            only: vec!["stdio".into()],
-            skip: Vec::new(),
-            kinds: Kind::ALL.iter().copied().collect(),
-            cycles: CYCLES,
-            era: EraChoice::Auto,
-            leak_timeout_ms: None,
-            start_timeout_ms: START_TIMEOUT_MS,
-            calls: Vec::new(),
-            program: String::new(),
-        };
+        let mut choices = Choices { only: vec!["stdio".into()], ..choices() };
         let server = Server::plain(&["server".to_owned()]);
         let said = server_command(None, &server, &choices);
         assert_eq!(said, "scupper server --only stdio -- server");
@@ -400,6 +415,50 @@ mod tests {
             "scupper server --only stdio/churn --probe process,fd --cycles 6 --era 2026-07-28 \
              --leak-timeout 500ms --call t --call 't={\"ms\":3}' -- server"
         );
+    }
+
+    #[test]
+    fn a_case_is_given_the_time_that_its_server_takes_unless_the_user_says_how_much() {
+        let learned = Learned {
+            exit_ms: Some(1_500),
+            start_ms: 800,
+            launchers: vec!["npx".into()],
+            ..Learned::default()
+        };
+        for (given, bound_ms) in [(None, 15_000), (Some(500), 500)] {
+            let choices = Choices { leak_timeout_ms: given, ..choices() };
+            let server = Server::plain(&["server".to_owned()]);
+            let mut case = first_look(&server, &choices, Era::Legacy);
+            calibrate(&mut case, &choices, &learned);
+            let Patience { bound_ms: bound, fixed, start_ms } = case.order.patience;
+            assert_eq!((bound, fixed, start_ms), (bound_ms, given.is_some(), 2_400));
+            assert_eq!(case.order.launchers, Some(1));
+        }
+    }
+
+    #[test]
+    fn cases_of_several_servers_have_ids_and_commands_of_their_own() {
+        let entry = Entry { file: "my servers.json".into(), name: "a b".into() };
+        let server = Server { entry: Some(entry), ..Server::plain(&["server".to_owned()]) };
+        let case = first_look(&server, &choices(), Era::Legacy);
+        assert_eq!(case.order.id, "a b/stdio/clean-close");
+        let repeat = "scupper server --config 'my servers.json' 'a b' --only stdio/clean-close";
+        assert_eq!(case.order.repeat, repeat);
+        let names = ["a b".to_owned()];
+        let all = config_command("my servers.json", &names, &choices());
+        assert_eq!(all, "scupper server --config 'my servers.json' 'a b'");
+    }
+
+    #[test]
+    fn the_command_that_repeats_a_scenario_is_quoted_and_names_what_shapes_it() {
+        let choices = Choices {
+            skip: vec!["stdio".into()],
+            leak_timeout_ms: Some(500),
+            cycles: 7,
+            ..choices()
+        };
+        let said = scenarios_command(REPLAY, &["my case.toml".to_owned()], &choices);
+        assert_eq!(said, "scupper replay --skip stdio --leak-timeout 500ms 'my case.toml'");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use harness::ledger::verdict::Verdict;
-use support::{Ended, Run, SCUPPER};
+use support::{Ended, Run, SCUPPER, at_once};
 
 /// A run of `scupper server --config` on one command, in a folder where `docker run` and its kin are
 /// shells that play the file `run`: a clean server, or a leaky one.
@@ -32,28 +32,26 @@ fn judged(command: &[&str], fake: &str) -> Ended {
     Run::start(&[&words[..], &only].concat(), &[]).end()
 }
 
+/// A command, and words of what is said of it.
+type Client = (&'static [&'static str], &'static str);
+
+const IN_DOCKER: &str = "in a container that its daemon started (docker)";
+
+const CLIENTS: &[Client] = &[
+    (&["docker", "run", "-i", "--rm", "image"], IN_DOCKER),
+    (&["podman", "run", "-i", "image"], "in a container (podman)"),
+    (&["ssh", "run"], "on another host (ssh)"),
+    (&["systemd-run", "run"], "below systemd (systemd-run)"),
+    (&["flatpak-spawn", "run"], "below the host's session service (flatpak-spawn)"),
+    (&["wsl", "run"], "in another system (wsl)"),
+    // Started by what is started.
+    (&["sh", "-c", "docker run -i image; true"], IN_DOCKER),
+    (&["env", "A=1", "docker", "run", "image"], IN_DOCKER),
+];
+
 #[test]
 fn a_server_in_a_container_is_unknown_and_why_is_said() {
-    for (command, said) in [
-        (
-            &["docker", "run", "-i", "--rm", "image"][..],
-            "in a container that its daemon started (docker)",
-        ),
-        (&["podman", "run", "-i", "image"], "in a container (podman)"),
-        (&["ssh", "run"], "on another host (ssh)"),
-        (&["systemd-run", "run"], "below systemd (systemd-run)"),
-        (&["flatpak-spawn", "run"], "below the host's session service (flatpak-spawn)"),
-        (&["wsl", "run"], "in another system (wsl)"),
-        // Started by what is started.
-        (
-            &["sh", "-c", "docker run -i image; true"],
-            "in a container that its daemon started (docker)",
-        ),
-        (
-            &["env", "A=1", "docker", "run", "image"],
-            "in a container that its daemon started (docker)",
-        ),
-    ] {
+    at_once(4, CLIENTS, |(command, said)| {
         let ended = judged(command, "plain");
         let report = ended.report();
         let in_full = || format!("{command:?}: {}{}", ended.stdout, ended.stderr);
@@ -61,13 +59,12 @@ fn a_server_in_a_container_is_unknown_and_why_is_said() {
         assert_eq!(report.cases.len(), 2, "{}", in_full());
         for case in &report.cases {
             assert_eq!(case.verdict, Verdict::Unknown, "{}", in_full());
-            // And what to do instead.
-            let inside = "judge the command that runs inside";
-            assert!(case.unreadable.iter().any(|text| text.contains(inside)), "{}", in_full());
-            let told = case.unreadable.iter().any(|text| text.contains(said));
-            assert!(told, "{said:?} is not in {:?}", case.unreadable);
+            for said in [said, &"judge the command that runs inside instead"] {
+                let told = case.unreadable.iter().any(|text| text.contains(said));
+                assert!(told, "{said:?} is not in {:?}", case.unreadable);
+            }
         }
-    }
+    });
 }
 
 /// What the client in front of a container leaves is seen, and told beside.

@@ -1,6 +1,6 @@
 //! Processes by pidfd, and ending all that is below.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,6 +23,16 @@ impl Handle {
     pub fn open(id: ProcessId) -> Option<Self> {
         let pidfd = pidfd_open(Pid::from_raw(id.pid)?, PidfdFlags::empty()).ok()?;
         (start_time(id.pid)? == id.start_time).then_some(Self { pidfd })
+    }
+
+    /// Takes hold of a child of ours, of which /proc may hide even when it was started.
+    fn of_child(pid: i32) -> Option<Self> {
+        if let Some(id) = identify(pid) {
+            return Self::open(id);
+        }
+        let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+        // Still a child of ours, so the number was nobody else's when it was taken hold of.
+        listed_children().contains(&pid).then_some(Self { pidfd })
     }
 
     /// Sends a signal; a process that is gone by now is no error.
@@ -75,6 +85,24 @@ pub fn children(parent: i32) -> Vec<i32> {
     found
 }
 
+/// Pids of our own children, those too that /proc hides from us, such as a setuid program under
+/// hidepid.
+fn own_children() -> BTreeSet<i32> {
+    let mut found = listed_children();
+    found.extend(children(own_pid()));
+    found
+}
+
+/// Pids of our own children as our own threads list them; none where the kernel makes no such list.
+fn listed_children() -> BTreeSet<i32> {
+    let mut found = BTreeSet::new();
+    for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+        let text = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        found.extend(text.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+    }
+    found
+}
+
 /// How a reaped child ended: exit code, or signal.
 pub type Exit = (Option<i32>, Option<i32>);
 
@@ -85,7 +113,7 @@ pub fn reap() -> BTreeMap<i32, Exit> {
     // Only a look at /proc tells which zombie it is; the screen below keeps that rare.
     while zombie_waits() {
         let before = reaped.len();
-        for pid in children(own_pid()) {
+        for pid in own_children() {
             let Some(target) = Pid::from_raw(pid) else { continue };
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
             if let Ok(Some(status)) = waitid(WaitId::Pid(target), options) {
@@ -119,8 +147,8 @@ pub fn drain(bound: Duration) -> Vec<i32> {
     let deadline = Instant::now() + bound;
     let mut pause = Duration::from_micros(200);
     loop {
-        for pid in children(own_pid()) {
-            if let Some(handle) = identify(pid).and_then(Handle::open) {
+        for pid in own_children() {
+            if let Some(handle) = Handle::of_child(pid) {
                 // Nothing to do about a failure but to look again.
                 let _ = handle.signal(Signal::KILL);
             }
@@ -130,7 +158,7 @@ pub fn drain(bound: Duration) -> Vec<i32> {
             return Vec::new();
         }
         if Instant::now() >= deadline {
-            return children(own_pid());
+            return own_children().into_iter().collect();
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));

@@ -6,8 +6,8 @@ use super::arguments::{Common, ReplayArguments, RunArguments};
 use super::session::Session;
 use super::{Ended, Refusal};
 use crate::gate::exit::Mode;
-use crate::lifecycle::scenario::{self, Scenario};
-use crate::plan::{self, Case, Choices};
+use crate::lifecycle::scenario::{self, Scenario, Subject};
+use crate::plan::{self, Case, Choices, Server};
 use crate::report::event::RunInfo;
 
 /// Largest scenario file, in bytes.
@@ -26,7 +26,7 @@ pub fn run(arguments: &RunArguments) -> Ended {
 pub fn replay(arguments: &ReplayArguments) -> Ended {
     let choices = arguments.common.choices(&[])?;
     let path = std::slice::from_ref(&arguments.path);
-    judge(&arguments.common, &choices, path, "replay", path)
+    judge(&arguments.common, &choices, path, plan::REPLAY, path)
 }
 
 fn judge(
@@ -58,11 +58,9 @@ fn judge(
             ids.first().unwrap_or(&"stdio/ignores-eof")
         )));
     }
-    let cases: Vec<Case> = all
-        .iter()
-        .filter(|(_, scenario)| choices.wants(&scenario.lifecycle.id))
-        .map(|(path, scenario)| plan::scenario(scenario, path, choices))
-        .collect();
+    all.retain(|(_, scenario)| choices.wants(&scenario.lifecycle.id));
+    let mut cases: Vec<Case> =
+        all.iter().map(|(path, scenario)| plan::scenario(scenario, mode, path, choices)).collect();
     let info = RunInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: mode.to_owned(),
@@ -72,8 +70,37 @@ fn judge(
         repeat: plan::scenarios_command(mode, &paths, choices),
     };
     let mut session = Session::begin(common, Mode::Expectations, info)?;
+    calibrate(&session, &all, &mut cases, choices);
     session.judge(0, cases, choices);
     session.end()
+}
+
+/// A server from elsewhere is looked at first, as `scupper server` does: how long its end may take, and
+/// who its launchers are, is not in the file. One that shows nothing is judged all the same.
+fn calibrate(session: &Session, all: &[(String, Scenario)], cases: &mut [Case], choices: &Choices) {
+    let mut looks: Vec<Case> = Vec::new();
+    let mut places: Vec<Option<usize>> = Vec::new();
+    for ((_, scenario), case) in all.iter().zip(&*cases) {
+        places.push(match &scenario.subject {
+            Subject::Command(command) => {
+                let look = plan::first_look(&Server::plain(command), choices, case.order.era);
+                let same = |other: &Case| {
+                    (&other.order.subject, other.order.era) == (&look.order.subject, look.order.era)
+                };
+                Some(looks.iter().position(same).unwrap_or_else(|| {
+                    looks.push(look);
+                    looks.len() - 1
+                }))
+            }
+            Subject::Fake(_) | Subject::Core(_) => None,
+        });
+    }
+    let learned = session.look(&looks);
+    for (case, place) in cases.iter_mut().zip(places) {
+        if let Some(learned) = place.and_then(|place| learned[place].as_ref()) {
+            plan::calibrate(case, choices, learned);
+        }
+    }
 }
 
 /// Scenario files at or below these paths, in order.

@@ -185,6 +185,17 @@ impl Session {
         }
     }
 
+    /// First looks at servers that are judged by other cases: only what they learn is kept.
+    pub fn look(&self, cases: &[Case]) -> Vec<Option<Learned>> {
+        let mut learned = vec![None; cases.len()];
+        self.runner.run_all(cases, |news| {
+            if let News::Ended(place, Outcome::Judged(_, facts)) = news {
+                learned[place] = facts;
+            }
+        });
+        learned
+    }
+
     /// Judges one case before all others; gives back what the first look learned.
     pub fn judge_first(&mut self, case: &Case) -> Option<Learned> {
         self.on(Event::CaseStarted { id: case.order.id.clone() });

@@ -78,7 +78,8 @@ pub fn doctor() -> Ended {
                 "yes: pid namespace; nothing outlives a cell, whoever is killed".to_owned()
             }
             _ => "partly: subreaper; nothing outlives a cell unless scupper, its sentinel and its \
-                  cell are killed at once (a pid namespace needs CAP_SYS_ADMIN)"
+                  cell are killed at once (no pid namespace with a /proc of its own could be made, \
+                  which takes CAP_SYS_ADMIN)"
                 .to_owned(),
         },
     )];
@@ -108,5 +109,20 @@ fn print(rows: &[(String, String)]) {
         if writeln!(stdout, "{name:width$}  {about}").is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::rules::rule;
+
+    #[test]
+    fn every_rule_that_a_lifecycle_rests_on_is_listed_in_one_line() {
+        for lifecycle in plan::whole_battery() {
+            let Some(id) = lifecycle.rule else { continue };
+            assert!(rule(&id).is_some(), "{} rests on {id}, which no list has", lifecycle.id);
+        }
+        assert!(RULES.iter().all(|rule| !rule.text.is_empty() && !rule.text.contains('\n')));
     }
 }

@@ -2,9 +2,8 @@
 //! container may forbid by seccomp what the kernel's version promises.
 
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, access, stat};
+use rustix::fs::stat;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
@@ -12,7 +11,6 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use super::socket::unix_diag;
 
 const CAP_SYS_PTRACE: u32 = 19;
-const CAP_SYS_ADMIN: u32 = 21;
 
 /// Something the kernel offers or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,18 +30,15 @@ pub fn host() -> Vec<Ability> {
     vec![
         proc_readable(),
         hidepid(),
+        other_users(),
         fd_count(),
         cookie(),
         smaps_rollup(),
         subreaper(),
         pidfd(),
-        pidfd_group(),
-        pidfd_exit_status(),
         pidfd_copy(),
         ptrace_scope(),
         unix_peers(),
-        pid_namespace(),
-        cgroup(),
     ]
 }
 
@@ -74,7 +69,23 @@ fn hidepid() -> Ability {
             Some(level) => format!("mounted with hidepid={level}"),
             None => "mounted without hidepid".to_owned(),
         },
-        consequence: "a process under another user is unknown; holders are \"at least\"",
+        consequence: "a process under another user is not seen, which is told where something \
+                      points to one; holders are \"at least\"",
+    }
+}
+
+fn other_users() -> Ability {
+    let available = has_capability(CAP_SYS_PTRACE);
+    Ability {
+        name: "other users",
+        available,
+        detail: match available {
+            true => "CAP_SYS_PTRACE: descriptors of all processes can be read".to_owned(),
+            false => "no CAP_SYS_PTRACE: only descriptors of our own user's processes can be read"
+                .to_owned(),
+        },
+        consequence: "a server or helper under another user, such as through sudo or a setuid \
+                      program, is a leak if it stays and else unknown; holders are \"at least\"",
     }
 }
 
@@ -115,7 +126,7 @@ fn smaps_rollup() -> Ability {
             Ok(_) => "/proc/self/smaps_rollup can be read".to_owned(),
             Err(error) => format!("/proc/self/smaps_rollup: {error}"),
         },
-        consequence: "memory is judged by the resident set alone",
+        consequence: "the figures on memory are of the resident set alone",
     }
 }
 
@@ -125,7 +136,7 @@ fn subreaper() -> Ability {
         name: "child subreaper",
         available: setting.is_ok(),
         detail: outcome("prctl(PR_GET_CHILD_SUBREAPER)", setting.map(|_| ())),
-        consequence: "orphans are found by the environment cookie alone",
+        consequence: "orphans cannot be held, so nothing can be judged",
     }
 }
 
@@ -135,20 +146,8 @@ fn pidfd() -> Ability {
         name: "pidfd",
         available: pidfd.is_ok(),
         detail: outcome("pidfd_open of ourselves", pidfd.map(drop)),
-        consequence: "signals go by pid, which may have been given to another process",
+        consequence: "no server can be started, so nothing can be judged",
     }
-}
-
-fn pidfd_group() -> Ability {
-    by_version("pidfd to a group", (6, 9), "groups are signalled by number, before reaping")
-}
-
-fn pidfd_exit_status() -> Ability {
-    by_version(
-        "exit status by pidfd",
-        (6, 15),
-        "how a grandchild ended is known only if it came to us to be reaped",
-    )
 }
 
 fn pidfd_copy() -> Ability {
@@ -175,8 +174,7 @@ fn ptrace_scope() -> Ability {
             Ok(scope) => format!("yama ptrace_scope is {}", scope.trim()),
             Err(_) => "no yama".to_owned(),
         },
-        consequence: "sockets of processes outside the case are described from /proc/PID/net; \
-                      explain may not trace a running process",
+        consequence: "sockets of processes outside the case are described from /proc/PID/net",
     }
 }
 
@@ -199,79 +197,6 @@ fn peer_of_a_pair() -> Result<bool, Errno> {
         socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     let inode = |socket| rustix::fs::fstat(socket).map(|stat| stat.st_ino);
     Ok(unix_diag(inode(&one)?)?.peer.map(u64::from) == Some(inode(&other)?))
-}
-
-fn pid_namespace() -> Ability {
-    let consequence = "the tier is the subreaper's: a process that is made by a service outside \
-                       the tree is not seen";
-    let ability =
-        |available, detail| Ability { name: "pid namespace", available, detail, consequence };
-    if !Path::new("/proc/self/ns/pid").exists() {
-        return ability(false, "the kernel has no pid namespaces".to_owned());
-    }
-    if has_capability(CAP_SYS_ADMIN) {
-        return ability(true, "CAP_SYS_ADMIN".to_owned());
-    }
-    let forbidden = [
-        ("/proc/sys/user/max_user_namespaces", "0"),
-        ("/proc/sys/kernel/unprivileged_userns_clone", "0"),
-        ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"),
-    ];
-    for (path, value) in forbidden {
-        if read_line(path).as_deref() == Some(value) {
-            return ability(false, format!("no CAP_SYS_ADMIN, and {path} is {value}"));
-        }
-    }
-    match Path::new("/proc/self/ns/user").exists() {
-        true => ability(true, "by a user namespace; not tried".to_owned()),
-        false => ability(false, "no CAP_SYS_ADMIN and no user namespaces".to_owned()),
-    }
-}
-
-fn cgroup() -> Ability {
-    let (available, detail) = match own_cgroup() {
-        None => (false, "no cgroup v2 is mounted".to_owned()),
-        Some(path) => {
-            let writable = access(&path, Access::WRITE_OK)
-                .and_then(|()| access(path.join("cgroup.procs"), Access::WRITE_OK));
-            (writable.is_ok(), outcome(&format!("writing {}", path.display()), writable))
-        }
-    };
-    Ability {
-        name: "cgroup v2",
-        available,
-        detail,
-        consequence: "a tree is ended process by process instead of at once",
-    }
-}
-
-/// Our own cgroup v2 as a path of the file system.
-fn own_cgroup() -> Option<PathBuf> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
-    let mount = mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        let mount = fields.nth(1)?;
-        (fields.next()? == "cgroup2").then_some(mount)
-    })?;
-    Some(Path::new(mount).join(own.trim_start_matches('/')))
-}
-
-fn by_version(name: &'static str, least: (u32, u32), consequence: &'static str) -> Ability {
-    let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy();
-    Ability {
-        name,
-        available: version(&release).is_some_and(|version| version >= least),
-        detail: format!("Linux {release}, needs {}.{}; not tried", least.0, least.1),
-        consequence,
-    }
-}
-
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut parts = release.split(|c: char| !c.is_ascii_digit());
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 fn outcome(tried: &str, result: Result<(), Errno>) -> String {
@@ -306,10 +231,6 @@ fn parse_effective(status: &str) -> Option<u64> {
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
-fn read_line(path: &str) -> Option<String> {
-    std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -326,17 +247,9 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_numbers() {
-        assert_eq!(version("6.18.44-fc-v445"), Some((6, 18)));
-        assert_eq!(version("5.15"), Some((5, 15)));
-        assert_eq!(version("next"), None);
-        assert!(version("6.9.1") < Some((6, 15)));
-    }
-
-    #[test]
     fn capabilities_are_bits() {
         let effective = parse_effective("CapPrm:\t0\nCapEff:\t0000000000200000\n");
-        assert_eq!(effective, Some(1 << CAP_SYS_ADMIN));
+        assert_eq!(effective, Some(1 << 21));
     }
 
     #[test]

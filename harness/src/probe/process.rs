@@ -19,6 +19,8 @@ const COMMAND_ARGUMENTS: usize = 64;
 const ENVIRONMENT_LIMIT: usize = 256 * 1024;
 /// PF_KTHREAD of linux/sched.h.
 const KERNEL_THREAD: u32 = 0x0020_0000;
+/// PF_EXITING of linux/sched.h.
+const EXITING: u32 = 0x0000_0004;
 /// How often a process whose parent vanished in mid-scan is asked for its new one.
 const REPARENT_ROUNDS: usize = 4;
 
@@ -53,6 +55,10 @@ impl Stat {
 
     pub(super) fn is_kernel_thread(&self) -> bool {
         self.flags & KERNEL_THREAD != 0
+    }
+
+    fn is_exiting(&self) -> bool {
+        self.flags & EXITING != 0
     }
 
     fn is_dead(&self) -> bool {
@@ -161,12 +167,25 @@ pub(super) fn facts_in(dir: &OwnedFd, stat: &Stat, buffers: &mut Buffers) -> Opt
     Some(facts)
 }
 
-/// The process is a zombie or gone.
+/// The process is a zombie or gone, or on its way there: it has given up its memory already, and then
+/// its files belong to root and refuse every other user.
 pub(super) fn has_ended(dir: &OwnedFd, buffers: &mut Buffers) -> bool {
     match buffers.read(dir, c"stat", STAT_LIMIT) {
-        Ok(line) => parse_stat(line).is_some_and(|stat| stat.is_zombie() || stat.is_dead()),
+        Ok(line) => parse_stat(line).is_some_and(|stat| {
+            stat.is_zombie() || stat.is_dead() || (stat.is_exiting() && all_exit(dir, buffers))
+        }),
         Err(errno) => read::is_gone(errno),
     }
+}
+
+/// Every thread is on its way out.
+fn all_exit(dir: &OwnedFd, buffers: &mut Buffers) -> bool {
+    let tids = read::open_dir(dir, c"task").and_then(|tasks| Ok((buffers.numbers(&tasks)?, tasks)));
+    let Ok((tids, tasks)) = tids else { return false };
+    tids.into_iter().all(|tid| match stat_at(&tasks, &format!("{tid}/stat"), buffers) {
+        Ok(stat) => stat.is_some_and(|stat| stat.is_exiting()),
+        Err(errno) => read::is_gone(errno),
+    })
 }
 
 /// Some thread of a process that has not ended.

@@ -382,5 +382,9 @@ impl Play<'_> {
             let launchers = self.order.launchers.unwrap_or(0);
             roles::by_depth(root, &self.ledger, connection.pipes, launchers)
         };
+        // What was first seen together with an answer is one of the line too.
+        let line = connection.roles.launchers.iter().chain(&connection.roles.server);
+        let commands = line.filter_map(|id| self.ledger.command(*id));
+        self.played.unreadable.extend(commands.filter_map(elsewhere));
     }
 }

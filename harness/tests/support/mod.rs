@@ -4,6 +4,7 @@
 #![expect(dead_code, reason = "each test binary compiles all of this and uses a part")]
 
 use std::fs::{self, File};
+use std::os::unix::fs::chown;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -65,6 +66,17 @@ pub(crate) struct Alive {
 impl Run {
     /// Starts the program. [`HOME`] in its arguments becomes the run's own directory.
     pub(crate) fn start(words: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_as(None, &[SCUPPER], words, environment)
+    }
+
+    /// Starts it as another user, to whom the run's directory then belongs. A program of several words
+    /// is one that becomes that user by itself.
+    pub(crate) fn start_as(
+        user: Option<u32>,
+        program: &[&str],
+        words: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         static RUNS: AtomicU32 = AtomicU32::new(0);
         let home = tempfile::Builder::new().prefix("scupper-test-").tempdir().expect("a directory");
         fs::create_dir(home.path().join("tmp")).expect("a TMPDIR");
@@ -75,7 +87,18 @@ impl Run {
         let marker = format!("{}-{number}-{since_1970}", std::process::id());
         let stream = |name: &str| File::create(home.path().join(name)).expect("a file");
         let (name, value) = (MARKER.trim_end_matches('='), &marker);
-        let child = Command::new(SCUPPER)
+        let mut command = Command::new(program[0]);
+        if let Some(id) = user {
+            for place in [home.path(), &home.path().join("tmp")] {
+                chown(place, user, user).expect("a directory of another user");
+            }
+            if program.len() == 1 {
+                // Supplementary groups go with it.
+                command.uid(id).gid(id);
+            }
+        }
+        let child = command
+            .args(&program[1..])
             .args(words.iter().map(|word| word.replace(HOME, path)))
             .env_remove("SCUPPER_CONTAIN")
             .env("TMPDIR", home.path().join("tmp"))
