@@ -302,13 +302,28 @@ fn cursors_are_followed_to_the_end_and_one_is_taken_to_the_next_life() {
 
 #[test]
 fn a_list_without_end_is_cut_off_and_a_note_says_so() {
-    let options = ["--only", "pagination", "--era", "2025-11-25"];
+    let options = ["--only", "pagination", "--only", "clean-close", "--era", "2025-11-25"];
     let endless = pages(r#","nextCursor":"three""#);
     let ended = Run::server(&options, &["sh", "-c", &endless], &[]).end();
     let report = ended.report();
-    assert_eq!((ended.code, report.cases.len()), (0, 1), "{}", in_full(&ended));
-    let notes = report.cases[0].notes.join("\n");
-    assert!(notes.contains("stopped after 100 pages"), "{notes}");
+    assert_eq!((ended.code, report.cases.len()), (0, 2), "{}", in_full(&ended));
+    for (case, said) in report.cases.iter().zip(["more than 20 pages", "stopped after 100 pages"]) {
+        assert!(case.notes.iter().any(|note| note.contains(said)), "{}: {:?}", case.id, case.notes);
+    }
+}
+
+#[test]
+fn calls_that_come_to_nothing_are_told() {
+    let options = ["--only", "churn", "--cycles", "5"];
+    let run = |calls: &[&str]| Run::fake(&[&options[..], calls].concat(), &["plain"], &[]).end();
+    let misspelt = run(&["--call", "ecoh"]);
+    assert_eq!(misspelt.code, 0, "{}", in_full(&misspelt));
+    let said = misspelt.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    let note = "--call ecoh: the server lists no such tool; it lists echo, sleep";
+    assert!(said.contains(note), "{said}");
+    let refused = run(&["--call", "sleep={\"ms\":\"x\"}", "--call", "echo"]);
+    let notes = refused.report().cases.remove(0).notes.join("\n");
+    assert!(notes.contains("every call was answered with an error"), "{notes}");
 }
 
 /// A server that takes a lock has not leaked because a second one cannot start beside it.

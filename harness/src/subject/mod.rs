@@ -3,6 +3,7 @@
 //! - [`server`]: a lifecycle played on any stdio server: steps in order, a look after each.
 //! - [`steps`]: the effect of each step.
 //! - [`waits`]: what each step waits for.
+//! - [`calls`]: which tools are called again and again, and what came of it.
 //! - [`pages`]: lists by pages, and the cursor that is remembered.
 //! - [`drain`]: waiting until a connection has drained, and judging what has not.
 //! - [`elsewhere`]: commands that start a server where no look reaches.
@@ -12,6 +13,7 @@
 //! - `core` (feature `core`): a lifecycle played with our own core as the client.
 //! - [`finding`]: what was seen, in the words of a finding or a failure.
 
+pub mod calls;
 pub mod connection;
 #[cfg(feature = "core")]
 pub mod core;
