@@ -158,6 +158,8 @@ pub struct Learned {
     pub initialize_after_discover: bool,
     /// Its tools.
     pub tools: Vec<Tool>,
+    /// It lists more than these.
+    pub lists_more_tools: bool,
     /// Commands of the processes between client and server, outermost first.
     pub launchers: Vec<String>,
     /// From start to the answer of the handshake.

@@ -16,6 +16,9 @@ use crate::lifecycle::step::{Era, EraChoice};
 use crate::plan::{self, Case, Choices, Server};
 use crate::report::event::{Event, RunInfo, ServerInfo, SubjectInfo};
 
+/// Names of tools in a note.
+const NAMES: usize = 8;
+
 /// Judges a stdio server, or those of a file.
 pub fn run(arguments: &ServerArguments) -> Ended {
     let choices = arguments.common.choices(&arguments.calls)?;
@@ -165,6 +168,9 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
                 .to_owned(),
         ));
     }
+    for note in unlisted(choices, &learned) {
+        session.on(Event::Note(note));
+    }
     if !choices.wants(FIRST_LOOK) {
         session.forget_first();
     }
@@ -176,6 +182,21 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
         session.on(Event::Planned(cases.len() + usize::from(choices.wants(FIRST_LOOK))));
     }
     session.judge(1, cases, choices);
+}
+
+/// Calls that the user named of tools that the server does not list: a slip of the pen, mostly.
+fn unlisted(choices: &Choices, learned: &Learned) -> Vec<String> {
+    let listed: Vec<&str> = learned.tools.iter().map(|tool| tool.name.as_str()).collect();
+    let known = match listed.len() {
+        0 => "it lists none".to_owned(),
+        1..=NAMES => format!("it lists {}", listed.join(", ")),
+        number => format!("it lists {number}, such as {}", listed[..NAMES].join(", ")),
+    };
+    let named = choices.calls.iter().filter(|call| !listed.contains(&call.tool.as_str()));
+    named
+        .filter(|_| !learned.lists_more_tools)
+        .map(|call| format!("--call {}: the server lists no such tool; {known}", call.tool))
+        .collect()
 }
 
 /// What was wanted and cannot be played on this server, and why.

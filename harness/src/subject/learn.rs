@@ -50,17 +50,39 @@ impl Play<'_> {
             .collect();
     }
 
-    pub(super) fn more_tools(&mut self, name: &str, first: &Value) {
-        let mut cursor = first["nextCursor"].clone();
-        for _ in 1..PAGES {
+    /// All tools, from the first page of the list on.
+    pub(super) fn learn_tools(&mut self, name: &str, first: Value) {
+        let mut page = first;
+        for number in 1..=PAGES {
+            let listed = tools(&page);
+            let room = TOOLS_LIMIT - self.learned.tools.len();
+            let whole = listed.len() <= room;
+            self.learned.tools.extend(listed.into_iter().take(room));
+            let cursor = page["nextCursor"].clone();
+            if whole && !cursor.is_string() {
+                return;
+            }
+            self.learned.lists_more_tools = !whole || number == PAGES;
             let Some(connection) = self.connections.get_mut(name) else { return };
-            if !cursor.is_string() {
+            if self.learned.lists_more_tools {
+                self.played.notes.push(format!(
+                    "the server lists more than {TOOLS_LIMIT} tools, or more than {PAGES} pages of \
+                     them: those beyond were not looked at"
+                ));
                 return;
             }
             let id = connection.request("tools/list", json!({ "cursor": cursor }));
-            let Ok(Ok(page)) = connection.answer(id, Instant::now() + CALL_TIMEOUT) else { return };
-            self.learned.tools.extend(tools(&page));
-            cursor = page["nextCursor"].clone();
+            let answer = connection.answer(id, Instant::now() + CALL_TIMEOUT);
+            let Ok(Ok(next)) = answer else {
+                self.learned.lists_more_tools = true;
+                self.played.notes.push(format!(
+                    "page {} of the list of tools did not come, so the tools on it were not looked \
+                     at",
+                    number + 1
+                ));
+                return;
+            };
+            page = next;
         }
     }
 
@@ -111,10 +133,10 @@ fn speaks(result: &Value, era: Era) -> bool {
     versions.iter().any(|version| version == era.revision())
 }
 
-/// Tools from the result of `tools/list`, at most 500.
+/// Tools from the result of `tools/list`, one more than are taken in at most.
 pub fn tools(result: &Value) -> Vec<Tool> {
     let listed = result["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
-    listed.iter().take(TOOLS_LIMIT).filter_map(tool).collect()
+    listed.iter().filter_map(tool).take(TOOLS_LIMIT + 1).collect()
 }
 
 fn tool(tool: &Value) -> Option<Tool> {

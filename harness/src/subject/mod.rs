@@ -3,6 +3,7 @@
 //! - [`server`]: a lifecycle played on any stdio server: steps in order, a look after each.
 //! - [`steps`]: the effect of each step.
 //! - [`waits`]: what each step waits for.
+//! - [`calls`]: which tools are called again and again, and what came of it.
 //! - [`pages`]: lists by pages, and the cursor that is remembered.
 //! - [`drain`]: waiting until a connection has drained, and judging what has not.
 //! - [`second_signal`]: whether the server or its launcher did not obey a signal.
@@ -14,6 +15,7 @@
 //! - [`survivor`]: a process that survived its connection, and why it still lives.
 //! - [`finding`]: what was seen, in the words of a finding or a failure.
 
+pub mod calls;
 pub mod connection;
 #[cfg(feature = "core")]
 pub mod core;

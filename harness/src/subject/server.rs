@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::calls::Calls;
 use super::connection::Connection;
 use super::finding;
 use crate::cell::contain;
@@ -58,7 +59,7 @@ pub struct Play<'a> {
     pub(super) cursor: Option<String>,
     /// Connections whose server did not start beside another one.
     pub(super) given_up: BTreeSet<String>,
-    pub(super) left_out: BTreeSet<String>,
+    pub(super) calls: Calls,
     /// A process outlived its end in a run that does not judge processes.
     pub(super) unjudged_survivor: bool,
     /// Why the failure of a step says nothing of the server.
@@ -93,7 +94,7 @@ impl<'a> Play<'a> {
             origins: BTreeMap::new(),
             cursor: None,
             given_up: BTreeSet::new(),
-            left_out: BTreeSet::new(),
+            calls: Calls::default(),
             unjudged_survivor: false,
             unsure: None,
             learned: Learned::default(),
@@ -123,6 +124,9 @@ impl<'a> Play<'a> {
         }
         let began = Instant::now();
         self.end_all(&end);
+        if self.order.for_any_server {
+            self.played.notes.extend(self.calls.notes());
+        }
         let judged = &self.order.kinds;
         self.played.findings.retain(|finding| judged.contains(&finding.kind));
         self.time(&end, began);
@@ -150,6 +154,7 @@ impl<'a> Play<'a> {
             let played = self.play(step, &at);
             self.time(&at, began);
             self.look(&at, LOOK);
+            self.calls.played(step, cycle, began.elapsed());
             played?;
         }
         Ok(())
@@ -157,7 +162,10 @@ impl<'a> Play<'a> {
 
     pub(super) fn play(&mut self, step: &Step, at: &StepRef) -> Result<(), Box<Failure>> {
         match &step.action {
-            Action::Repeat { times, steps } => self.repeat(*times, steps, step.within, at),
+            Action::Repeat { times, steps } => {
+                self.calls.begin(step.within);
+                self.repeat(*times, steps, step.within, at)
+            }
             Action::Concurrently { branches } => self.concurrently(branches, at),
             _ => {
                 let began = Instant::now();

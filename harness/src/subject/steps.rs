@@ -68,7 +68,7 @@ impl Play<'_> {
                 Ok(Doing::Handshake(id, *until))
             }
             Action::Call { tool, arguments, wait } => {
-                if self.left_out.contains(tool) {
+                if self.order.for_any_server && !self.calls.wants(tool, at.cycle) {
                     return Ok(Doing::Nothing);
                 }
                 let params = json!({ "name": tool, "arguments": arguments });

@@ -168,11 +168,14 @@ impl Play<'_> {
     ) -> Result<(), Box<Failure>> {
         let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
         let lenient = self.order.for_any_server && matches!(step.action, Action::Call { .. });
-        match connection.answer(id, deadline) {
+        let answer = connection.answer(id, deadline);
+        if let (Ok(answer), Action::Call { .. }) = (&answer, &step.action) {
+            self.calls.answered(answer);
+        }
+        match answer {
             Ok(Ok(result)) => {
                 if self.order.first_look && what == "tools/list" {
-                    self.learned.tools.extend(learn::tools(&result));
-                    self.more_tools(name, &result);
+                    self.learn_tools(name, result);
                 }
                 Ok(())
             }
@@ -188,7 +191,7 @@ impl Play<'_> {
             Err(cause @ (NoAnswer::Late | NoAnswer::TooLong(_))) if lenient => {
                 connection.pending.remove(&id);
                 connection.notify("notifications/cancelled", json!({ "requestId": id }));
-                self.left_out.insert(what.to_owned());
+                self.calls.late(what, CALL_TIMEOUT);
                 self.played.notes.push(match cause {
                     NoAnswer::TooLong(bytes) => {
                         format!("tool {what} left out: {}", finding::too_long(bytes))
