@@ -184,3 +184,21 @@ fn what_may_have_been_left_out_is_unknown_and_no_failure() {
     assert_eq!(case.failure, None, "{}", ended.stdout);
     assert!(case.unreadable.iter().any(|one| one.contains("were left out")), "{case:#?}");
 }
+
+#[test]
+fn a_crash_at_the_end_of_stdin_is_no_leak_and_is_told_with_its_number() {
+    let text = format!(
+        "why = \"A server that aborts when its stdin ends.\"\n\
+         [subject]\ncommand = [\"sh\", \"-c\", \"cat >/dev/null; kill -ABRT $$\"]\n\n{}\
+         [expect]\nverdict = \"clean\"\n",
+        steps(&[
+            "do = \"repeat\"\ntimes = 3\n[[step.step]]\ndo = \"open\"\n[[step.step]]\ndo = \"close\""
+        ])
+    );
+    let (ended, report) = scenario(&text, &[]);
+    let case = only(&report);
+    assert_eq!((ended.code, case.verdict), (0, Verdict::Clean), "{}", ended.stdout);
+    let [crash] = case.crashes.as_slice() else { panic!("{case:#?}") };
+    assert_eq!((crash.signal.as_str(), crash.lives), ("SIGABRT", 3));
+    assert!(ended.stdout.contains("crashed at its end: SIGABRT in 3 lives"), "{}", ended.stdout);
+}

@@ -173,6 +173,16 @@ pub struct Failure {
     pub not_started: bool,
 }
 
+/// Lives of a server that ended in a crash when their end came: no leak, and no good end either.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Crash {
+    /// The signal by name, such as `SIGABRT`.
+    pub signal: String,
+    /// In how many lives.
+    pub lives: u32,
+}
+
 /// Everything that is known of one judged case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -206,6 +216,9 @@ pub struct CaseReport {
     pub figures: BTreeMap<String, f64>,
     /// What is worth knowing and is no finding.
     pub notes: Vec<String>,
+    /// Lives that ended in a crash when their end came.
+    #[serde(default)]
+    pub crashes: Vec<Crash>,
     /// What leaked.
     pub findings: Vec<Finding>,
     /// What went wrong with the lifecycle itself, beside any finding.
