@@ -25,7 +25,7 @@ const MOST_CASES: usize = 150;
 /// The lines of a judged case: verdict, id, time, what matters most; a crash has one of its own.
 pub(super) fn case_lines(page: Page, case: &CaseReport) -> Vec<String> {
     let took = case.steps.iter().map(|step| step.at_ms + step.took_ms).fold(0.0, f64::max);
-    let id_width = (page.width / 3).clamp(20, 28);
+    let id_width = (page.width / 3).clamp(20, 32);
     let id = sanitise(&case.id, LONGEST_LINE);
     let start = format!("  {id:<id_width$}  {:>7}  ", duration(took));
     let indent = VERDICT_WIDTH + start.chars().count();
