@@ -171,6 +171,10 @@ pub struct Failure {
     pub output: Vec<String>,
     /// The subject never came as far as a first answer: there was nothing to judge.
     pub not_started: bool,
+    /// The first request of the handshake was answered, and not as its era wants it: with an error
+    /// of whatever code, or with a result that names no revision. Another era may be spoken.
+    #[serde(default)]
+    pub refused: bool,
 }
 
 /// Lives of a server that ended in a crash when their end came: no leak, and no good end either.

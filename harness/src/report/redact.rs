@@ -297,7 +297,9 @@ pub(super) fn case(case: &CaseReport) -> CaseReport {
     case.notes.iter_mut().for_each(hide);
     case.unreadable.iter_mut().for_each(hide);
     case.findings.iter_mut().for_each(finding);
-    if let Some(Failure { message, output, step: _, not_started: _ }) = &mut case.failure {
+    if let Some(Failure { message, output, step: _, not_started: _, refused: _ }) =
+        &mut case.failure
+    {
         hide(message);
         output.iter_mut().for_each(hide);
     }

@@ -156,6 +156,7 @@ pub(crate) fn not_started() -> Failure {
             "    at Function.\u{1b}[31m_resolveFilename\u{1b}[0m (node:internal:1039:15)".into(),
         ],
         not_started: true,
+        refused: false,
     }
 }
 
@@ -228,6 +229,7 @@ pub(crate) fn cases() -> Vec<CaseReport> {
                 .into(),
             output: vec!["stdout: listening …".into()],
             not_started: false,
+            refused: false,
         }),
         ..case("stdio/cancel-then-close", Verdict::Failed)
     };

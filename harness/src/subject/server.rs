@@ -276,6 +276,7 @@ impl<'a> Play<'a> {
             message,
             output: output.unwrap_or_default(),
             not_started: !answered && self.played.era.is_none(),
+            refused: false,
         })
     }
 
