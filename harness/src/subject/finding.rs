@@ -219,6 +219,11 @@ pub fn no_handshake(
              so with --era",
             short(error)
         ),
+        Err(NoAnswer::Exited(_, Some(signal))) if crash(*signal).is_some() => format!(
+            "the server {} before it answered {request}: it crashed; start it by hand, or in a \
+             debugger",
+            exit_words(None, Some(*signal))
+        ),
         Err(NoAnswer::Exited(code, signal)) => format!(
             "the server {} before it answered {request}; is something missing that it needs, such \
              as an argument, a file or a variable?",
