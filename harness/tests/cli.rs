@@ -64,7 +64,7 @@ const NO_SERVERS: &[(&[&str], &[&str])] = &[
     (&[""], &["could not start"]),
     (&["true"], &["exited with code 0 before it answered initialize", "is something missing that it needs"]),
     (&["sh", "-c", "echo 'cannot open database' >&2; exit 7"], &["exited with code 7", "stderr: cannot open database"]),
-    (&["sh", "-c", "kill -SEGV $$"], &["was ended by signal 11 before it answered initialize"]),
+    (&["sh", "-c", "kill -SEGV $$"], &["was ended by SIGSEGV before it answered initialize"]),
     (&["sh", "-c", "echo 'Server ready'; cat > /dev/null"], &["1 line of other text", "stdout: Server ready", "is this an MCP server"]),
     (&["sh", "-c", "cat > /dev/null"], &["no answer to initialize in time", "is this an MCP server"]),
     (&["sh", "-c", "exec 1>&-; cat > /dev/null"], &["closed its stdout before it answered initialize"]),

@@ -166,3 +166,37 @@ fn a_line_too_long_to_be_read_is_told_by_its_length() {
     let said = "scupper reads no message longer than 8 MiB";
     assert!(failure.message.contains(said), "{}", failure.message);
 }
+
+#[test]
+fn a_crash_at_the_end_of_stdin_is_no_leak_and_is_told_with_its_number() {
+    let text = format!(
+        "why = \"A server that aborts when its stdin ends.\"\n\
+         [subject]\ncommand = [\"sh\", \"-c\", \"cat >/dev/null; kill -ABRT $$\"]\n\n{}\
+         [expect]\nverdict = \"clean\"\n",
+        steps(&[
+            "do = \"repeat\"\ntimes = 3\n[[step.step]]\ndo = \"open\"\n[[step.step]]\ndo = \"close\""
+        ])
+    );
+    let (ended, report) = scenario(&text, &[]);
+    let case = only(&report);
+    assert_eq!((ended.code, case.verdict), (0, Verdict::Clean), "{}", ended.stdout);
+    let [crash] = case.crashes.as_slice() else { panic!("{case:#?}") };
+    assert_eq!((crash.signal.as_str(), crash.lives), ("SIGABRT", 3));
+    assert!(ended.stdout.contains("crashed at its end: SIGABRT in 3 lives"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_server_that_turns_the_handshake_down_with_any_code_may_speak_the_other_era() {
+    let server = "read -r line; echo '{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":-7,\"message\":\"no\"}}'";
+    let told = |server: &str| {
+        let options = ["--only", "stdio/clean-close", "--start-timeout", "2s"];
+        let report = Run::server(&options, &["sh", "-c", server], &[]).end().report();
+        let failure = only(&report).failure.clone().expect("it is no server");
+        (failure.refused, failure.message)
+    };
+    let (refused, message) = told(server);
+    assert!(refused && message.contains("server/discover"), "{message}");
+    // That a text speaks of it is no answer.
+    let (refused, message) = told("read -r line; echo 'try --era'; cat >/dev/null");
+    assert!(!refused && message.contains("initialize"), "{message}");
+}

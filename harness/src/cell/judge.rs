@@ -103,6 +103,7 @@ fn report(order: &CaseOrder, tier: Tier, played: Played) -> CaseReport {
         steps: played.steps,
         figures: played.figures,
         notes: played.notes,
+        crashes: played.crashes,
         findings: played.findings,
         failure: played.failure,
         unreadable: played.unreadable.into_iter().collect(),

@@ -212,10 +212,11 @@ impl Session {
         learned
     }
 
-    /// Whether the first look was answered with an error, as a server of the other era does.
+    /// Whether the first look was answered and turned down, as a server of the other era does. Its
+    /// code says nothing (2026-07-28 stdio N12).
     pub fn speaks_other_era(&self) -> bool {
         let failure = self.cases.first().and_then(|(_, report)| report.failure.as_ref());
-        failure.is_some_and(|failure| failure.not_started && failure.message.contains("--era"))
+        failure.is_some_and(|failure| failure.not_started && failure.refused)
     }
 
     /// Takes the first look out of the results: the user asked for others only.

@@ -171,6 +171,20 @@ pub struct Failure {
     pub output: Vec<String>,
     /// The subject never came as far as a first answer: there was nothing to judge.
     pub not_started: bool,
+    /// The first request of the handshake was answered, and not as its era wants it: with an error
+    /// of whatever code, or with a result that names no revision. Another era may be spoken.
+    #[serde(default)]
+    pub refused: bool,
+}
+
+/// Lives of a server that ended in a crash when their end came: no leak, and no good end either.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Crash {
+    /// The signal by name, such as `SIGABRT`.
+    pub signal: String,
+    /// In how many lives.
+    pub lives: u32,
 }
 
 /// Everything that is known of one judged case.
@@ -206,6 +220,9 @@ pub struct CaseReport {
     pub figures: BTreeMap<String, f64>,
     /// What is worth knowing and is no finding.
     pub notes: Vec<String>,
+    /// Lives that ended in a crash when their end came.
+    #[serde(default)]
+    pub crashes: Vec<Crash>,
     /// What leaked.
     pub findings: Vec<Finding>,
     /// What went wrong with the lifecycle itself, beside any finding.

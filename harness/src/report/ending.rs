@@ -11,7 +11,7 @@ use crate::ledger::verdict::{CaseReport, Class, Tier, Verdict};
 pub(super) fn sentence(summary: &RunSummary) -> String {
     let cases = &summary.cases;
     match summary.exit_code {
-        codes::CLEAN => clean(cases) + &left_out(&summary.servers),
+        codes::CLEAN => clean(cases) + &crashes(cases) + &left_out(&summary.servers),
         codes::LEAK => leak(cases),
         codes::NOT_JUDGED if !summary.servers.is_empty() => servers_not_judged(&summary.servers),
         codes::NOT_JUDGED => not_judged(cases, summary.not_judged.len()),
@@ -34,6 +34,15 @@ fn clean(cases: &[CaseReport]) -> String {
         number => {
             format!("nothing leaked{tier}; {} would count if strict", count(number, "advisory"))
         }
+    }
+}
+
+/// A clean run may still be one of a server that ends badly.
+fn crashes(cases: &[CaseReport]) -> String {
+    match cases.iter().flat_map(|case| &case.crashes).map(|crash| crash.lives).sum() {
+        0 => String::new(),
+        1 => "; the server crashed at the end of 1 life".to_owned(),
+        lives => format!("; the server crashed at the end of {lives} lives"),
     }
 }
 
@@ -149,6 +158,14 @@ mod tests {
     fn ending(verdicts: &[Verdict], exit_code: u8) -> String {
         let cases = verdicts.iter().map(|verdict| samples::case("stdio/close", *verdict)).collect();
         sentence(&samples::summary(cases, exit_code))
+    }
+
+    #[test]
+    fn a_clean_end_tells_of_crashes_all_the_same() {
+        let mut case = samples::case("stdio/clean-close", Verdict::Clean);
+        case.crashes = vec![samples::crash(3)];
+        let summary = samples::summary(vec![case.clone(), case], codes::CLEAN);
+        assert!(sentence(&summary).ends_with("; the server crashed at the end of 6 lives"));
     }
 
     #[test]

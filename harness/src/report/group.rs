@@ -25,10 +25,15 @@ pub(super) fn grouped<T, K: Hash + Eq>(
 }
 
 /// What makes two findings one and the same fault: everything but pids, numbers and the moment at
-/// which the end was due.
+/// which the end was due. What comes while a server starts is seen after `open` or only after
+/// `handshake`, as chance has it.
 pub(super) fn cause(finding: &Finding) -> (Class, Kind, String, &str, Culprit, Option<&str>) {
     let Finding { class, kind, what, birth_step, culprit, rule, .. } = finding;
-    (*class, *kind, without_numbers(what), &birth_step.name, *culprit, rule.as_deref())
+    let born = match birth_step.name.as_str() {
+        name if name.starts_with("handshake") => "open",
+        name => name,
+    };
+    (*class, *kind, without_numbers(what), born, *culprit, rule.as_deref())
 }
 
 /// What makes two failures one and the same fault.
@@ -77,6 +82,8 @@ mod tests {
         let mut other = samples::process_finding();
         other.what = "process 5 (node dist/index.js)".into();
         other.due_step = samples::step("3", "close");
+        assert_eq!(cause(&one), cause(&other));
+        other.birth_step = samples::step("2", "handshake");
         assert_eq!(cause(&one), cause(&other));
         other.birth_step = samples::step("3", "call echo");
         assert_ne!(cause(&one), cause(&other));

@@ -11,7 +11,10 @@ use super::{
     group::{cause, failure_cause, grouped, ids, without_numbers},
     json::Totals,
     redact, servers,
-    tell::{VERDICT_WIDTH, case_line, failure_block, finding_block, unknown_block, unmet_block},
+    tell::{
+        VERDICT_WIDTH, case_lines, crash_block, failure_block, finding_block, unknown_block,
+        unmet_block,
+    },
     text::{LONGEST_LINE, count, cut, duration, sanitise, wrap},
 };
 use crate::ledger::verdict::{CaseReport, Class, Verdict};
@@ -101,7 +104,9 @@ impl<W: Write> Human<W> {
                     // The heading above says whose it is.
                     case.id.clone_from(&case.lifecycle);
                 }
-                self.line(&case_line(self.page, &case))?;
+                for line in case_lines(self.page, &case) {
+                    self.line(&line)?;
+                }
             }
             Event::RunStarted(info) => {
                 let info = self.info.insert(redact::run(info)).clone();
@@ -315,7 +320,7 @@ fn introduction(subject: &SubjectInfo) -> String {
 }
 
 /// Blocks by sort, what makes a run red first.
-fn blocks(page: Page, cases: &[&CaseReport]) -> [Vec<String>; 5] {
+fn blocks(page: Page, cases: &[&CaseReport]) -> [Vec<String>; 6] {
     let findings = |class: Class| {
         let all = cases.iter().flat_map(|case| case.findings.iter().map(move |f| (*case, f)));
         grouped(all.filter(|(_, f)| f.class == class), |(_, f)| cause(f))
@@ -332,6 +337,8 @@ fn blocks(page: Page, cases: &[&CaseReport]) -> [Vec<String>; 5] {
     let unknown = grouped(unknown, |case| {
         (case.verdict, case.unreadable.iter().map(|text| without_numbers(text)).collect::<Vec<_>>())
     });
+    let crashes = cases.iter().flat_map(|case| case.crashes.iter().map(move |one| (*case, one)));
+    let crashes = grouped(crashes, |(_, crash)| crash.signal.clone());
     let unmet = cases.iter().filter(|case| case.expected.is_some() && !case.met);
     [
         findings(Class::Leak),
@@ -339,6 +346,7 @@ fn blocks(page: Page, cases: &[&CaseReport]) -> [Vec<String>; 5] {
         unmet.map(|case| unmet_block(page, case)).collect(),
         unknown.iter().map(|group| unknown_block(page, group)).collect(),
         findings(Class::Advisory),
+        crashes.iter().map(|group| crash_block(page, group)).collect(),
     ]
 }
 
@@ -381,6 +389,21 @@ mod tests {
         let subject = |exit_ms| SubjectInfo { exit_ms, ..samples::subject() };
         assert!(introduction(&subject(None)).contains("does not exit at end of stdin"));
         assert!(introduction(&subject(Some(0))).contains("exits under 1 ms after end of stdin"));
+    }
+
+    #[test]
+    fn many_of_one_sort_are_one_line_and_one_block() {
+        let mut case = samples::case("stdio/churn", Verdict::Leak);
+        case.findings = vec![samples::process_finding(); 30];
+        case.findings.extend(samples::cases().remove(3).findings);
+        let cases: Vec<CaseReport> = (0..40)
+            .map(|n| CaseReport { id: format!("stdio/churn-{n}"), ..case.clone() })
+            .collect();
+        let text = shown(100, false, &[Event::RunEnded(samples::summary(cases, codes::LEAK))]);
+        assert!(text.contains("   | and 29 more like it in this case\n"), "{text}");
+        assert!(text.contains("stdio/churn-10 and 29 more\n"), "{text}");
+        let lines = case_lines(Page { width: 100, color: false }, &case);
+        assert!(lines[0].ends_with("30 processes, 19 descriptors, advisory: memory"), "{lines:?}");
     }
 
     #[test]

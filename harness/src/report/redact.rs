@@ -303,7 +303,9 @@ pub(super) fn each_text(case: &mut CaseReport, change: &mut dyn FnMut(&mut Strin
         texts.iter_mut().for_each(&mut *change);
     }
     case.findings.iter_mut().for_each(|finding| each_text_of_finding(finding, change));
-    if let Some(Failure { message, output, step: _, not_started: _ }) = &mut case.failure {
+    if let Some(Failure { message, output, step: _, not_started: _, refused: _ }) =
+        &mut case.failure
+    {
         change(message);
         output.iter_mut().for_each(change);
     }

@@ -6,7 +6,8 @@ use super::event::{CanaryReport, Event, RunInfo, RunSummary, SubjectInfo};
 use crate::ledger::{
     snapshot::{FdKind, Identity, Kind, ProcessId},
     verdict::{
-        CaseReport, Class, Culprit, Failure, Finding, Holder, StepRef, StepTiming, Tier, Verdict,
+        CaseReport, Class, Crash, Culprit, Failure, Finding, Holder, StepRef, StepTiming, Tier,
+        Verdict,
     },
 };
 
@@ -41,6 +42,7 @@ pub(crate) fn case(id: &str, verdict: Verdict) -> CaseReport {
         ],
         figures: BTreeMap::from([("exit_after_due_ms".into(), 16.4)]),
         notes: vec![],
+        crashes: vec![],
         findings: vec![],
         failure: None,
         unreadable: vec![],
@@ -139,6 +141,11 @@ fn memory_advisory() -> Finding {
     }
 }
 
+/// A server that aborts when its stdin ends.
+pub(crate) fn crash(lives: u32) -> Crash {
+    Crash { signal: "SIGABRT".into(), lives }
+}
+
 /// The subject never answered.
 pub(crate) fn not_started() -> Failure {
     Failure {
@@ -149,6 +156,7 @@ pub(crate) fn not_started() -> Failure {
             "    at Function.\u{1b}[31m_resolveFilename\u{1b}[0m (node:internal:1039:15)".into(),
         ],
         not_started: true,
+        refused: false,
     }
 }
 
@@ -190,7 +198,8 @@ pub(crate) fn subject() -> SubjectInfo {
 
 /// One case of every kind: clean, two leaks of one cause, growth and an advisory, failed, unknown.
 pub(crate) fn cases() -> Vec<CaseReport> {
-    let clean = case("stdio/clean-close", Verdict::Clean);
+    let mut clean = case("stdio/clean-close", Verdict::Clean);
+    clean.crashes = vec![crash(1)];
     let leak = CaseReport {
         findings: vec![process_finding()],
         figures: BTreeMap::from([("exit_after_due_ms".into(), 6014.0)]),
@@ -200,12 +209,13 @@ pub(crate) fn cases() -> Vec<CaseReport> {
     same.what = "process 4977 (node dist/index.js)".into();
     same.due_step = step("3", "close");
     let same = CaseReport {
-        findings: vec![same],
+        findings: vec![same.clone(), same],
         figures: leak.figures.clone(),
         ..case("stdio/close-during-call", Verdict::Leak)
     };
     let growth = CaseReport {
         findings: vec![fd_finding(), memory_advisory()],
+        crashes: vec![crash(20)],
         cycles: 19,
         figures: BTreeMap::new(),
         notes: vec!["no false alarm in 1000 clean runs of this probe".into()],
@@ -219,6 +229,7 @@ pub(crate) fn cases() -> Vec<CaseReport> {
                 .into(),
             output: vec!["stdout: listening …".into()],
             not_started: false,
+            refused: false,
         }),
         ..case("stdio/cancel-then-close", Verdict::Failed)
     };

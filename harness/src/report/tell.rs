@@ -1,34 +1,56 @@
 //! What a case has to say: a line when it is judged, and a block for each finding and failure.
 
+use std::collections::BTreeMap;
+
 use anstyle::Style;
 
 use super::{
     block::{Block, GREEN, MAGENTA, Page, RED, YELLOW},
     group::ids,
-    text::{LONGEST_LINE, count, cut, duration, sanitise},
+    text::{LONGEST_LINE, count, cut, duration, sanitise, wrap},
 };
 use crate::ledger::{
     rules::rule,
     snapshot::Kind,
-    verdict::{CaseReport, Class, Culprit, Failure, Finding, StepRef, Verdict},
+    verdict::{CaseReport, Class, Crash, Culprit, Failure, Finding, StepRef, Verdict},
 };
 
 /// Most lines of evidence or output in a block.
 const MOST_LINES: usize = 8;
 /// Most holders in a block.
 const MOST_HOLDERS: usize = 5;
-/// Most further cases in a block.
-const MOST_CASES: usize = 8;
+/// Most characters of the names of further cases in a block.
+const MOST_CASES: usize = 150;
 
-/// The line of a judged case: verdict, id, time, what matters most.
-pub(super) fn case_line(page: Page, case: &CaseReport) -> String {
+/// The lines of a judged case: verdict, id, time, what matters most; a crash has one of its own.
+pub(super) fn case_lines(page: Page, case: &CaseReport) -> Vec<String> {
     let took = case.steps.iter().map(|step| step.at_ms + step.took_ms).fold(0.0, f64::max);
     let id_width = (page.width / 3).clamp(20, 32);
     let id = sanitise(&case.id, LONGEST_LINE);
-    let start = format!("  {id:<id_width$}  {:>7}", duration(took));
-    let room = page.width.saturating_sub(VERDICT_WIDTH + start.chars().count() + 2).max(8);
-    let detail = cut(&sanitise(&detail(case), LONGEST_LINE), room);
-    format!("{}{start}  {detail}", verdict_cell(page, case)).trim_end().to_owned()
+    let start = format!("  {id:<id_width$}  {:>7}  ", duration(took));
+    let indent = VERDICT_WIDTH + start.chars().count();
+    let room = page.width.saturating_sub(indent).max(8);
+    let mut detail = wrap(&sanitise(&detail(case), 2 * LONGEST_LINE), room);
+    if detail.len() > MOST_DETAIL {
+        let rest = detail.split_off(MOST_DETAIL - 1).join(" ");
+        detail.push(cut(&rest, room));
+    }
+    let first = detail.remove(0);
+    let mut lines = vec![format!("{}{start}{}", verdict_cell(page, case), cut(&first, room))];
+    lines.extend(detail.iter().map(|more| format!("{:indent$}{}", "", cut(more, room))));
+    for crash in &case.crashes {
+        let what = format!("crashed at its end: {}", crash_words(crash));
+        lines.push(format!("{:VERDICT_WIDTH$}  {}", "", page.paint(YELLOW, &what)));
+    }
+    lines.iter().map(|line| line.trim_end().to_owned()).collect()
+}
+
+/// Most lines of what matters in a case.
+const MOST_DETAIL: usize = 2;
+
+fn crash_words(crash: &Crash) -> String {
+    let lives = if crash.lives == 1 { "life" } else { "lives" };
+    format!("{} in {} {lives}", sanitise(&crash.signal, 20), crash.lives)
 }
 
 /// Width of the column of verdicts.
@@ -61,23 +83,29 @@ fn detail(case: &CaseReport) -> String {
         }
         _ => {}
     }
+    let mut counts: BTreeMap<(Class, Kind), usize> = BTreeMap::new();
     for finding in &case.findings {
-        let kind = match finding.kind {
+        *counts.entry((finding.class, finding.kind)).or_default() += finding.count;
+    }
+    for ((class, kind), number) in counts {
+        let things = match kind {
             Kind::Memory => "memory".to_owned(),
-            kind => count(finding.count, kind.as_str()),
+            Kind::Fd => count(number, "descriptor"),
+            kind => count(number, kind.as_str()),
         };
-        parts.push(match finding.class {
-            Class::Leak => kind,
-            Class::Advisory => format!("advisory: {kind}"),
+        parts.push(match class {
+            Class::Leak => things,
+            Class::Advisory => format!("advisory: {things}"),
         });
     }
     if let Some(failure) = &case.failure {
         parts.push(failure.message.clone());
     }
     if case.verdict == Verdict::Unknown {
-        parts.push(format!("could not read {}", count(case.unreadable.len(), "thing")));
+        parts.push(format!("could not look at {}", count(case.unreadable.len(), "thing")));
     }
-    if case.failure.is_none() && case.verdict != Verdict::Unknown {
+    // How fast the rest was is of no interest beside what is wrong.
+    if case.verdict == Verdict::Clean && case.findings.is_empty() {
         parts.extend(slowest(case));
     }
     parts.join(", ")
@@ -91,7 +119,12 @@ fn slowest(case: &CaseReport) -> Option<String> {
     let steps = case.steps.iter().map(|step| (step.step.name.clone(), step.took_ms));
     let slower = |a: &(String, f64), b: &(String, f64)| a.1.total_cmp(&b.1);
     let (name, ms) = figures.max_by(slower).or_else(|| steps.max_by(slower))?;
-    Some(format!("{name} {}", duration(ms)))
+    let took = duration(ms);
+    Some(match name.as_str() {
+        "exit after due" => format!("exited {took} after its end"),
+        "drained after due" => format!("drained {took} after its end"),
+        _ => format!("{name} {took}"),
+    })
 }
 
 /// The block of one finding, and of its equals in other cases.
@@ -103,6 +136,10 @@ pub(super) fn finding_block(page: Page, group: &[(&CaseReport, &Finding)]) -> St
     };
     let title = match finding.kind {
         Kind::Memory => finding.what.clone(),
+        // Growth says so itself, and the place says since when.
+        _ if finding.due_step.name.starts_with("repeat") && finding.what.contains(',') => {
+            finding.what.clone()
+        }
         _ => format!("{} {}", finding.what, outlived(finding)),
     };
     let mut block = Block::new(page, style, &format!("{tag}[{}]", finding.kind), &title);
@@ -111,24 +148,29 @@ pub(super) fn finding_block(page: Page, group: &[(&CaseReport, &Finding)]) -> St
         true => format!("{}, born and due {due}", case.id),
         false => format!("{}, born {born}; due {due}", case.id),
     });
-    block.gap();
+    // What leaked, who made it, why it lives and what to change stand close together; the rest
+    // follows.
     if !finding.evidence.is_empty() {
         block.seen(&finding.evidence, MOST_LINES);
-        block.gap();
     }
+    let alike = group.iter().filter(|(other, _)| other.id == case.id).count() - 1;
+    if alike > 0 {
+        block.seen(&[format!("and {alike} more like it in this case")], 1);
+    }
+    block.gap();
     block.remark("culprit", &format!("{} — {}", finding.culprit, finding.blame));
+    holders(&mut block, finding);
+    block.remark("help", &finding.remedy);
     match finding.rule.as_deref().map(|id| (id, rule(id))) {
         Some((id, Some(rule))) => block.remark("rule", &format!("{id}: {}", rule.summary())),
         Some((id, None)) => block.remark("rule", id),
         None if finding.kind == Kind::Memory => {}
-        None => block.remark("rule", "none of the specification obliges anyone to end it"),
+        None => block.remark("rule", "none; no part of the specification obliges anyone to end it"),
     }
     block.remark("harm", &finding.hurts);
     if let Some(site) = &finding.site {
         block.remark("created at", site);
     }
-    holders(&mut block, finding);
-    block.remark("help", &finding.remedy);
     others(&mut block, &also_in(group));
     block.repeat(&case.repeat);
     block.finish()
@@ -164,9 +206,6 @@ fn outlived(finding: &Finding) -> String {
             Some((signal, whom)) => format!("outlived SIG{signal} to the {whom}"),
             None => format!("outlived the signal meant for {it}"),
         },
-        ("repeat", times) if finding.what.contains(',') => {
-            format!("— left behind by {times} repetitions")
-        }
         ("repeat", times) => format!("left behind by {times} repetitions"),
         ("end", "of the lifecycle") => "outlived the end of the lifecycle".to_owned(),
         _ => format!("outlived the step {step}"),
@@ -200,36 +239,50 @@ fn holders(block: &mut Block, finding: &Finding) {
     block.remarks("held by", &lines, lines.len());
 }
 
-/// `= also in: one, two and 3 more`
-fn others(block: &mut Block, cases: &[String]) {
-    if cases.is_empty() {
-        return;
+/// `= also in: one, two and 3 more`, as many as fit in two lines.
+fn others(block: &mut Block, cases: &[&str]) {
+    let mut shown = String::new();
+    let mut left = cases.len();
+    for case in cases {
+        let case = cut(&sanitise(case, LONGEST_LINE), 60);
+        if shown.chars().count() + case.chars().count() > MOST_CASES {
+            break;
+        }
+        let comma = if shown.is_empty() { "" } else { ", " };
+        shown = format!("{shown}{comma}{case}");
+        left -= 1;
     }
-    let shown = Vec::from_iter(cases.iter().take(MOST_CASES).map(|case| cut(case, 80))).join(", ");
-    let text = match cases.len().saturating_sub(MOST_CASES) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    };
-    block.remark("also in", &text);
+    match left {
+        0 if shown.is_empty() => {}
+        0 => block.remark("also in", &shown),
+        more => block.remark("also in", &format!("{shown} and {more} more")),
+    }
 }
 
-/// The other cases of a group; the step at which the end was due where it is another one.
-fn also_in(group: &[(&CaseReport, &Finding)]) -> Vec<String> {
-    let (first, finding) = group[0];
-    let mut seen = vec![first.id.as_str()];
-    let mut items = Vec::new();
-    for (case, other) in &group[1..] {
-        if seen.contains(&case.id.as_str()) {
-            continue;
-        }
-        seen.push(&case.id);
-        items.push(if other.due_step.name == finding.due_step.name {
-            case.id.clone()
-        } else {
-            format!("{} (due {})", case.id, at(&other.due_step))
-        });
-    }
-    items
+/// The other cases of a group.
+fn also_in<'a>(group: &[(&'a CaseReport, &Finding)]) -> Vec<&'a str> {
+    ids(group.iter().map(|(case, _)| *case)).split_off(1)
+}
+
+/// The block of servers that crash when their end comes, in one case or several.
+pub(super) fn crash_block(page: Page, group: &[(&CaseReport, &Crash)]) -> String {
+    let (case, crash) = group[0];
+    let lives = group.iter().map(|(_, crash)| crash.lives).sum();
+    let all = Crash { signal: crash.signal.clone(), lives };
+    let title = format!("the server crashed when its end came: {}", crash_words(&all));
+    let mut block = Block::new(page, YELLOW, "note[crash]", &title);
+    block.place(&case.id);
+    block.remark(
+        "harm",
+        "what it had not written yet is lost, temporary files stay, and each crash may leave a core \
+         file",
+    );
+    block.remark(
+        "help",
+        "let the server return from main when its stdin ends; see its stderr, or run it in a \
+         debugger and end its stdin",
+    );
+    finish_others(block, group.iter().map(|(case, _)| *case).collect())
 }
 
 /// The block of one failure, and of its equals in other cases.
@@ -238,7 +291,6 @@ pub(super) fn failure_block(page: Page, group: &[(&CaseReport, &Failure)]) -> St
     let tag = if failure.not_started { "failed[not started]" } else { "failed" };
     let mut block = Block::new(page, RED, tag, &failure.message);
     block.place(&format!("{}, {}", case.id, at(&failure.step)));
-    block.gap();
     if failure.output.is_empty() {
         block.seen(&["it wrote nothing to stderr".to_owned()], 1);
     } else {
@@ -290,7 +342,6 @@ fn told(
 ) -> String {
     let mut block = Block::new(page, style, tag, title);
     block.place(&group[0].id);
-    block.gap();
     if !lines.is_empty() {
         block.seen(lines, MOST_LINES);
         block.gap();
@@ -305,8 +356,7 @@ fn told(
 }
 
 fn finish_others(mut block: Block, group: Vec<&CaseReport>) -> String {
-    let ids: Vec<String> = ids(group.iter().copied()).into_iter().map(String::from).collect();
-    others(&mut block, &ids[1..]);
+    others(&mut block, &ids(group.iter().copied())[1..]);
     block.repeat(&group[0].repeat);
     block.finish()
 }

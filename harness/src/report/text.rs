@@ -45,13 +45,18 @@ fn is_invisible(c: char) -> bool {
     )
 }
 
-/// Cut to `width` characters, the last one an ellipsis where something is missing.
+/// Cut to `width` characters, the last one an ellipsis where something is missing; between words
+/// where the last word is not most of it.
 pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
-    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
-    format!("{}…", kept.trim_end())
+    let end = text.char_indices().nth(width.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
+    let kept = match text[..end].rfind(' ') {
+        Some(space) if !text[end..].starts_with(' ') && space * 2 > end => &text[..space],
+        _ => &text[..end],
+    };
+    format!("{}…", kept.trim_end_matches([' ', ',']))
 }
 
 /// Broken at spaces into lines of at most `width` characters. A longer word stays whole, so that
@@ -117,6 +122,8 @@ mod tests {
         assert_eq!(sanitise(&"x".repeat(1_000_000), 3), "xxx…");
         assert_eq!(cut("stdio/clean-close", 8), "stdio/c…");
         assert_eq!(cut("short", 8), "short");
+        assert_eq!(cut("one two, three", 12), "one two…");
+        assert_eq!(cut("one two three", 8), "one two…");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::cell::contain::{self, Handle};
 use crate::ledger::blame::{self, Ending, Roles, Scene};
 use crate::ledger::snapshot::{Kind, Memory, ProcessFacts, ProcessId};
 use crate::ledger::trend;
-use crate::ledger::verdict::{Class, Finding, StepRef};
+use crate::ledger::verdict::{Class, Crash, Finding, StepRef};
 use crate::lifecycle::step::Stream;
 use crate::peer::control::{Command, Event};
 use crate::probe::memory;
@@ -221,7 +221,13 @@ impl Play<'_> {
                 )
             ));
         }
-        if due.ending == Ending::StdinClosed
+        let crash = exit.and_then(|((_, signal), _)| finding::crash(signal?));
+        if let Some(signal) = crash {
+            match self.played.crashes.iter_mut().find(|crash| crash.signal == signal) {
+                Some(crash) => crash.lives += 1,
+                None => self.played.crashes.push(Crash { signal: signal.to_owned(), lives: 1 }),
+            }
+        } else if due.ending == Ending::StdinClosed
             && !connection.signalled
             && let Some((exit, _)) = exit
             && exit != (Some(0), None)

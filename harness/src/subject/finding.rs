@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
+use signal_hook::low_level::signal_name;
 
 use super::connection::NoAnswer;
 use crate::ledger::blame::Roles;
@@ -20,7 +21,7 @@ use crate::probe::socket;
 /// Longest command line in a sentence, in characters.
 const COMMAND: usize = 80;
 /// Lines of evidence for one kind of thing.
-const LINES: usize = 6;
+const LINES: usize = 3;
 
 /// Things that every cycle added.
 pub fn of_growth(
@@ -51,7 +52,7 @@ pub fn of_growth(
         evidence.push(format!("{}{}", thing(identity, ledger), step.unwrap_or_default()));
     }
     if count > LINES {
-        evidence.push(format!("and {} more", count - LINES));
+        evidence.push(format!("and {} more like it", count - LINES));
     }
     let held = growth.identities.first().filter(|identity| {
         matches!(identity, Identity::Fd { kind: FdKind::Pipe | FdKind::Socket, .. })
@@ -223,6 +224,11 @@ pub fn no_handshake(
              so with --era",
             short(error)
         ),
+        Err(NoAnswer::Exited(_, Some(signal))) if crash(*signal).is_some() => format!(
+            "the server {} before it answered {request}: it crashed; start it by hand, or in a \
+             debugger",
+            exit_words(None, Some(*signal))
+        ),
         Err(NoAnswer::Exited(code, signal)) => format!(
             "the server {} before it answered {request}; is something missing that it needs, such \
              as an argument, a file or a variable?",
@@ -322,9 +328,19 @@ pub fn counted(number: u64, one: &str, more: &str) -> String {
 pub fn exit_words(code: Option<i32>, signal: Option<i32>) -> String {
     match (code, signal) {
         (Some(code), _) => format!("exited with code {code}"),
-        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, Some(signal)) => match signal_name(signal) {
+            Some(name) => format!("was ended by {name}"),
+            None => format!("was ended by signal {signal}"),
+        },
         (None, None) => "ended".to_owned(),
     }
+}
+
+/// The name of a signal that nobody sends to end a process: it tells of a crash.
+pub fn crash(signal: i32) -> Option<&'static str> {
+    const CRASHES: [&str; 8] =
+        ["SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP", "SIGXCPU"];
+    signal_name(signal).filter(|name| CRASHES.contains(name))
 }
 
 /// The last lines of what a server wrote that is no message.
@@ -345,6 +361,15 @@ mod tests {
 
     fn id(pid: i32) -> ProcessId {
         ProcessId { pid, start_time: u64::from(pid.cast_unsigned()) }
+    }
+
+    #[test]
+    fn a_crash_is_told_from_an_end_that_somebody_made() {
+        assert_eq!(crash(6), Some("SIGABRT"));
+        assert_eq!(crash(11), Some("SIGSEGV"));
+        assert_eq!((crash(15), crash(9), crash(64)), (None, None, None));
+        assert_eq!(exit_words(None, Some(9)), "was ended by SIGKILL");
+        assert_eq!(exit_words(None, Some(64)), "was ended by signal 64");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::cell::protocol::{CaseOrder, CellEvent, Learned};
 use crate::ledger::diff::Ledger;
 use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId, Snapshot};
 use crate::ledger::trend;
-use crate::ledger::verdict::{Class, Failure, Finding, StepRef, StepTiming};
+use crate::ledger::verdict::{Class, Crash, Failure, Finding, StepRef, StepTiming};
 use crate::lifecycle::step::{Action, Era, Step};
 use crate::probe::{Root, Scanner, Sight};
 
@@ -38,6 +38,8 @@ pub struct Played {
     pub figures: BTreeMap<String, f64>,
     /// Worth knowing.
     pub notes: Vec<String>,
+    /// Lives that ended in a crash when their end came.
+    pub crashes: Vec<Crash>,
     /// Repetitions judged, the warm-up not counted.
     pub cycles: u32,
     /// An answer came in this era.
@@ -321,6 +323,7 @@ impl<'a> Play<'a> {
             message,
             output: output.unwrap_or_default(),
             not_started: !answered && self.played.era.is_none(),
+            refused: false,
         })
     }
 

@@ -45,7 +45,9 @@ pub fn of_survivor(
     );
     let later = patience.as_secs_f64();
     let mut evidence = vec![match scene.survivors.get(&blamed.process) {
-        Some(facts) => format!("still alive {later:.1} s later: {}", mood(scene, facts)),
+        Some(facts) => {
+            format!("still alive {later:.1} s later: {}", mood(scene, blamed.process, facts))
+        }
         None => format!("still alive {later:.1} s later"),
     }];
     evidence.extend(why(scene, blamed, due));
@@ -82,7 +84,7 @@ pub fn of_survivor(
 }
 
 /// What a process does, and where it stands.
-fn mood(scene: &Scene<'_>, facts: &ProcessFacts) -> String {
+fn mood(scene: &Scene<'_>, id: ProcessId, facts: &ProcessFacts) -> String {
     let mut words = vec![match facts.state {
         'R' => "running".to_owned(),
         'S' | 'I' => "sleeping".to_owned(),
@@ -91,18 +93,21 @@ fn mood(scene: &Scene<'_>, facts: &ProcessFacts) -> String {
         't' => "stopped by a debugger (state t)".to_owned(),
         other => format!("state {other}"),
     }];
-    let by_client = scene.roles.root.is_some_and(|root| root.pid == facts.group);
     if facts.parent == contain::own_pid() {
         words.push("its parent gone".to_owned());
     } else if scene.survivors.keys().any(|id| id.pid == facts.parent) {
         words.push(format!("child of pid {}", facts.parent));
     }
-    words.push(if by_client {
-        "in the process group of the server".to_owned()
-    } else if scene.survivors.keys().any(|id| id.pid == facts.session) {
-        "in a session of its own (setsid)".to_owned()
-    } else {
-        format!("in another process group ({})", facts.group)
+    let root = scene.roles.root.filter(|root| root.pid == facts.group);
+    words.extend(match root {
+        // A leader of its group, as every process is that the client starts.
+        Some(root) if root == id => None,
+        Some(_) if scene.roles.launchers.is_empty() => {
+            Some("in the server's process group".to_owned())
+        }
+        Some(_) => Some("in its launcher's process group".to_owned()),
+        None if facts.session == id.pid => Some("in a session of its own (setsid)".to_owned()),
+        None => Some(format!("in another process group, {}", facts.group)),
     });
     words.join(", ")
 }
@@ -122,6 +127,9 @@ fn why(scene: &Scene<'_>, blamed: &Blamed, due: &Due) -> Option<String> {
         (Reaction::Caught, true) => format!("it has a handler for {name}, which did not end it"),
         (Reaction::Caught, false) => format!("it has a handler for {name}"),
         (Reaction::Default, true) => format!("{name} is at its default action"),
+        (Reaction::Default, false) if matches!(due.ending, Ending::Signalled(_)) => {
+            format!("{name} would end it, and did not reach it")
+        }
         (Reaction::Default, false) => format!("{name} would end it"),
     });
     // That of a server is told where the blame is.

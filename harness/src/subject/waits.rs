@@ -130,12 +130,15 @@ impl Play<'_> {
         let result = match answer {
             Ok(Ok(result)) if !learn::introduces(&result, self.order.era) => {
                 let message = finding::no_introduction(self.order.era, &result);
-                return Err(self.failure(name, at, message));
+                let failure = self.failure(name, at, message);
+                return Err(Box::new(Failure { refused: true, ..*failure }));
             }
             Ok(Ok(result)) if connection.link.heard.noise_lines == 0 => result,
             other => {
                 let message = finding::no_handshake(self.order.era, &other, &connection.link.heard);
-                return Err(self.failure(name, at, message));
+                let refused = matches!(other, Ok(Err(_)));
+                let failure = self.failure(name, at, message);
+                return Err(Box::new(Failure { refused, ..*failure }));
             }
         };
         connection.answered = true;

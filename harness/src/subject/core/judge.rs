@@ -10,6 +10,14 @@ use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
 use crate::settle::{Settled, load_per_core, settle};
 use crate::subject::finding;
 
+/// Something that should be gone, as it was last seen.
+#[derive(Debug, Clone)]
+struct Left {
+    identity: Identity,
+    facts: Facts,
+    birth: StepRef,
+}
+
 impl Play<'_> {
     pub(super) fn look(&mut self, at: &StepRef) {
         // tokio releases a finished task when its runtime is next driven.
@@ -55,59 +63,66 @@ impl Play<'_> {
         // Processes are due the moment that the core returns; the rest when tokio has let go.
         let mut left = self.left(end);
         let patience = RELEASE.mul_f64(load_per_core().clamp(1.0, 4.0));
-        let processes: Vec<Identity> = left
-            .iter()
-            .filter(|identity| matches!(identity, Identity::Process(_)))
-            .cloned()
-            .collect();
+        let at_once: Vec<Left> =
+            left.iter().filter(|one| matches!(one.facts, Facts::Process(_))).cloned().collect();
         let settled = settle(Instant::now() + patience, || {
             left = self.left(end);
-            left.is_empty()
+            left.is_empty() && self.ledger.last().stable
         });
-        if settled == Settled::Quiet && processes.is_empty() {
-            return;
+        if settled == Settled::Bound && !self.ledger.last().stable {
+            let unseen = "no two scans in a row agreed, so what is left is not certain".to_owned();
+            self.played.unreadable.insert(unseen);
         }
-        left.extend(processes);
-        left.sort();
-        left.dedup();
-        let mut groups: BTreeMap<(Kind, StepRef), Vec<Identity>> = BTreeMap::new();
-        for identity in left {
-            let things = &self.ledger.last().things;
-            let kind = things
-                .get(&identity)
-                .map_or(Kind::Process, |facts| Snapshot::kind_of(&identity, facts));
-            let birth = self.ledger.birth(&identity).unwrap_or(end).clone();
-            groups.entry((kind, birth)).or_default().push(identity);
+        // One that has gone since is told as it was then; of one that stays the latest is true.
+        for one in at_once {
+            if !left.iter().any(|other| other.identity == one.identity) {
+                left.push(one);
+            }
         }
-        for ((kind, birth_step), identities) in groups {
+        left.sort_by(|one, other| one.identity.cmp(&other.identity));
+        let mut groups: BTreeMap<(Kind, StepRef, Option<i32>), Vec<Left>> = BTreeMap::new();
+        for one in left {
+            let kind = Snapshot::kind_of(&one.identity, &one.facts);
+            // What left its server's group is not the core's, whatever came to be beside it.
+            let deserted = self.deserter(&one);
+            groups.entry((kind, one.birth.clone(), deserted)).or_default().push(one);
+        }
+        for ((kind, birth_step, deserted), left) in groups {
             if self.order.kinds.contains(&kind) {
-                let one = self.finding(kind, birth_step, identities, end, topology);
+                let one = self.finding(kind, birth_step, deserted, left, end, topology);
                 self.played.findings.push(one);
             }
         }
     }
 
-    fn left(&mut self, at: &StepRef) -> Vec<Identity> {
+    /// What is there now and was not before the first step.
+    fn left(&mut self, at: &StepRef) -> Vec<Left> {
         self.look(at);
-        let now = self.ledger.last().things.keys();
-        now.filter(|identity| !self.baseline.contains(identity)).cloned().collect()
+        let new = self.ledger.last().things.iter();
+        let new = new.filter(|(identity, _)| !self.baseline.contains(identity));
+        new.map(|(identity, facts)| Left {
+            identity: identity.clone(),
+            facts: facts.clone(),
+            birth: self.ledger.birth(identity).unwrap_or(at).clone(),
+        })
+        .collect()
     }
 
     fn finding(
         &self,
         kind: Kind,
         birth_step: StepRef,
-        identities: Vec<Identity>,
+        deserted: Option<i32>,
+        left: Vec<Left>,
         end: &StepRef,
         topology: &str,
     ) -> Finding {
         let due_step = self.last_end().unwrap_or_else(|| end.clone());
-        let things = &self.ledger.last().things;
-        let site = identities.iter().find_map(|identity| match things.get(identity) {
-            Some(Facts::Task { spawned_at }) => spawned_at.clone(),
+        let site = left.iter().find_map(|one| match &one.facts {
+            Facts::Task { spawned_at } => spawned_at.clone(),
             _ => None,
         });
-        let (class, culprit, blame) = match identities.first().and_then(|one| self.deserter(one)) {
+        let (class, culprit, blame) = match deserted {
             Some(session) => (
                 Class::Advisory,
                 Culprit::Server,
@@ -123,6 +138,7 @@ impl Play<'_> {
             ),
         };
         let mut evidence = vec![format!("seen {topology}")];
+        let identities: Vec<Identity> = left.into_iter().map(|one| one.identity).collect();
         let listed = identities.iter().take(Finding::IDENTITIES);
         evidence.extend(listed.map(|identity| finding::thing(identity, &self.ledger)));
         let census = self.census.to_string();
@@ -148,9 +164,8 @@ impl Play<'_> {
     }
 
     /// The session of a helper that left its server's group: the server's, not the core's.
-    fn deserter(&self, identity: &Identity) -> Option<i32> {
-        let Identity::Process(id) = identity else { return None };
-        let Some(Facts::Process(facts)) = self.ledger.last().things.get(identity) else {
+    fn deserter(&self, one: &Left) -> Option<i32> {
+        let (Identity::Process(id), Facts::Process(facts)) = (&one.identity, &one.facts) else {
             return None;
         };
         let servers = &self.servers;

@@ -179,6 +179,7 @@ impl<'a> Play<'a> {
                 message: format!("{message} ({topology})"),
                 output: self.last_words(),
                 not_started: false,
+                refused: false,
             });
         }
         let open: Vec<String> = self.connections.keys().cloned().collect();
@@ -192,6 +193,7 @@ impl<'a> Play<'a> {
                 message: format!("the census still lists what should be gone ({topology})"),
                 output: self.census.to_string().lines().map(str::to_owned).collect(),
                 not_started: false,
+                refused: false,
             });
         }
     }
