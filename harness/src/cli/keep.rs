@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cell::protocol::SubjectOrder;
 use crate::ledger::verdict::Verdict;
 use crate::lifecycle::scenario::{self, Expectation, Scenario, Subject};
-use crate::lifecycle::step::{Era, EraChoice};
+use crate::lifecycle::step::{Action, Era, EraChoice};
 use crate::plan::Case;
 
 /// Writes a case below a folder and says where. A case without an expectation of its own expects to
@@ -20,6 +20,21 @@ pub fn keep(folder: &Path, case: &Case) -> io::Result<Option<PathBuf>> {
     }
     std::fs::write(&path, scenario::render(&scenario))?;
     Ok(Some(path))
+}
+
+/// A case with as many cycles as were played. The battery goes on where it suspects growth, and a
+/// file says how many there are.
+pub fn as_played(case: &Case, cycles: u32) -> Case {
+    let mut case = case.clone();
+    for step in &mut case.order.lifecycle.steps {
+        if let Action::Repeat { times, .. } = &mut step.action
+            && cycles >= *times
+        {
+            *times = cycles + 1;
+            step.within = step.within.map(|within| within * 2);
+        }
+    }
+    case
 }
 
 fn scenario_of(case: &Case) -> Option<Scenario> {
@@ -47,9 +62,8 @@ mod tests {
     use crate::cell::protocol::Learned;
     use crate::plan::{self, Choices};
 
-    #[test]
-    fn every_case_of_the_battery_can_be_kept_and_read_again() {
-        let choices = Choices {
+    fn choices() -> Choices {
+        Choices {
             only: Vec::new(),
             skip: Vec::new(),
             kinds: BTreeSet::new(),
@@ -59,7 +73,12 @@ mod tests {
             start_timeout_ms: 30_000,
             calls: Vec::new(),
             program: "scupper".into(),
-        };
+        }
+    }
+
+    #[test]
+    fn every_case_of_the_battery_can_be_kept_and_read_again() {
+        let choices = choices();
         let command = ["sh", "-c", "exec 'my server'"].map(str::to_owned);
         let folder = tempfile::tempdir().unwrap();
         let mut cases = plan::battery(&command, &choices, &Learned::default(), Era::Modern);
@@ -71,5 +90,22 @@ mod tests {
             let read = scenario::parse(&path.display().to_string(), &text).unwrap();
             assert_eq!(Some(read), scenario_of(case));
         }
+    }
+    #[test]
+    fn what_went_on_is_kept_with_all_its_cycles() {
+        let choices = choices();
+        let command = ["server".to_owned()];
+        let cases = plan::battery(&command, &choices, &Learned::default(), Era::Modern);
+        let churn = cases.iter().find(|case| case.order.id == "stdio/churn").unwrap();
+        let times = |case: &Case| {
+            let mut steps = case.order.lifecycle.steps.iter();
+            steps.find_map(|step| match step.action {
+                Action::Repeat { times, .. } => Some(times),
+                _ => None,
+            })
+        };
+        assert_eq!(times(&as_played(churn, 20)), Some(21));
+        assert_eq!(times(&as_played(churn, 15)), Some(21));
+        assert_eq!(times(&as_played(churn, 100)), Some(101));
     }
 }

@@ -110,7 +110,7 @@ impl Session {
                 }
                 self.on(Event::CaseEnded(report.clone()));
                 if !report.met {
-                    self.keep(case);
+                    self.keep(&keep::as_played(case, report.cycles));
                 }
                 self.cases.push((place, *report));
             }

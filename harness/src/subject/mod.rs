@@ -3,6 +3,7 @@
 //! - [`server`]: a lifecycle played on any stdio server: steps in order, a look after each.
 //! - [`steps`]: the effect of each step.
 //! - [`waits`]: what each step waits for.
+//! - [`growth`]: the same steps again and again, and what grows with them.
 //! - [`drain`]: waiting until a connection has drained, and judging what has not.
 //! - [`elsewhere`]: commands that start a server where no look reaches.
 //! - [`learn`]: what the first look asks a server about itself.
@@ -17,6 +18,7 @@ pub mod core;
 pub mod drain;
 pub mod elsewhere;
 pub mod finding;
+pub mod growth;
 pub mod learn;
 pub mod roles;
 pub mod server;

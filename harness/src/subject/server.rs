@@ -7,20 +7,18 @@ use super::connection::Connection;
 use super::finding;
 use crate::cell::contain;
 use crate::cell::protocol::{CaseOrder, CellEvent, Learned};
-use crate::ledger::diff::Ledger;
+use crate::ledger::diff::{Change, Ledger};
 use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId, Snapshot};
-use crate::ledger::trend;
-use crate::ledger::verdict::{Class, Failure, Finding, StepRef, StepTiming};
+use crate::ledger::verdict::{Failure, Finding, StepRef, StepTiming};
 use crate::lifecycle::step::{Action, Era, Step};
 use crate::probe::{Root, Scanner, Sight};
 
 /// How long a look after a step waits for two equal scans.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
+/// How long a look that a verdict rests on does.
+pub(super) const FIRM_LOOK: Duration = Duration::from_secs(2);
 /// How long the last words of a server that has exited are waited for.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Fewer cycles than this, where more were wanted, make of growth no more than an advisory.
-const CYCLES_TO_BE_SURE: u32 = 16;
 
 /// Everything that playing a lifecycle brought to light.
 #[derive(Debug, Default)]
@@ -120,7 +118,7 @@ impl<'a> Play<'a> {
         std::mem::take(&mut self.learned)
     }
 
-    fn play_all(
+    pub(super) fn play_all(
         &mut self,
         steps: &[Step],
         above: &str,
@@ -147,50 +145,6 @@ impl<'a> Play<'a> {
                 self.finish(step, at, doing)
             }
         }
-    }
-
-    fn repeat(
-        &mut self,
-        times: u32,
-        steps: &[Step],
-        within: Option<Duration>,
-        at: &StepRef,
-    ) -> Result<(), Box<Failure>> {
-        let deadline = within.map(|within| Instant::now() + within);
-        let mut cycles = 0;
-        let mut cut_short = false;
-        let mut weights = Vec::new();
-        let before = self.leaks();
-        for cycle in 1..=times {
-            // As many as growth needs are played whatever the time; the case has its own bound.
-            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if late && cycles > trend::LEAST_CYCLES {
-                self.played.notes.push(format!(
-                    "{at}: stopped after {cycles} of {times} cycles by its time limit"
-                ));
-                cut_short = cycles < CYCLES_TO_BE_SURE;
-                break;
-            }
-            self.play_all(steps, &format!("{}.", at.place), Some(cycle))?;
-            cycles = cycle;
-            if cycle > 1 {
-                self.weigh(&mut weights);
-            }
-            if self.leaks() > before {
-                // What leaked once leaks in every cycle; it is not waited for again.
-                break;
-            }
-        }
-        self.played.cycles = self.played.cycles.max(cycles.saturating_sub(1));
-        if self.leaks() == before {
-            self.judge_growth(at, cycles, cut_short);
-        }
-        self.note_weights(&weights);
-        Ok(())
-    }
-
-    fn leaks(&self) -> usize {
-        self.played.findings.iter().filter(|finding| finding.class == Class::Leak).count()
     }
 
     /// All branches advance together: the n-th steps of all are done before any is waited for.
@@ -222,15 +176,15 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Looks at everything and writes it into the ledger.
-    pub(super) fn look(&mut self, at: &StepRef, budget: Duration) {
+    /// Looks at everything and writes it into the ledger; gives back what changed.
+    pub(super) fn look(&mut self, at: &StepRef, budget: Duration) -> Change {
         contain::reap();
         let snapshot = self.scanner.snapshot(&self.sight, budget);
         self.note_unreadable(&snapshot);
         let processes: BTreeMap<ProcessId, ProcessFacts> =
             snapshot.processes().map(|(id, facts)| (id, facts.clone())).collect();
         self.trace(&processes);
-        self.ledger.record(at, snapshot);
+        self.ledger.record(at, snapshot)
     }
 
     pub(super) fn note_unreadable(&mut self, snapshot: &Snapshot) {
