@@ -229,6 +229,9 @@ impl Play<'_> {
         let Some(mut connection) = self.connections.remove(name) else { return };
         self.ended.insert(name.to_owned());
         connection.link.leave();
+        if let (Some(due), true) = (&connection.due, connection.answered) {
+            self.note_end_of_life(&due.step);
+        }
         let names = [name.to_owned()];
         let client = contain::identify(connection.link.pid);
         let swept = settle(Instant::now() + SWEEP, || {

@@ -5,6 +5,7 @@
 //! - [`waits`]: what each step waits for.
 //! - [`growth`]: the same steps again and again, and what grows with them.
 //! - [`drain`]: waiting until a connection has drained, and judging what has not.
+//! - [`lives`]: what one life leaves to the next.
 //! - [`elsewhere`]: commands that start a server where no look reaches.
 //! - [`learn`]: what the first look asks a server about itself.
 //! - [`connection`]: one client process and the server behind it.
@@ -20,6 +21,7 @@ pub mod elsewhere;
 pub mod finding;
 pub mod growth;
 pub mod learn;
+pub mod lives;
 pub mod roles;
 pub mod server;
 pub mod steps;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::finding;
+use super::lives::Lives;
 use crate::cell::contain;
 use crate::cell::protocol::{CaseOrder, CellEvent, Learned};
 use crate::ledger::diff::{Change, Ledger};
@@ -52,6 +53,7 @@ pub struct Play<'a> {
     /// Connections that were judged and taken out of the books.
     pub(super) ended: BTreeSet<String>,
     pub(super) origins: BTreeMap<ProcessId, String>,
+    pub(super) lives: Lives,
     pub(super) left_out: BTreeSet<String>,
     /// A process outlived its end in a run that does not judge processes.
     pub(super) unjudged_survivor: bool,
@@ -83,6 +85,7 @@ impl<'a> Play<'a> {
             connections: BTreeMap::new(),
             ended: BTreeSet::new(),
             origins: BTreeMap::new(),
+            lives: Lives::default(),
             left_out: BTreeSet::new(),
             unjudged_survivor: false,
             learned: Learned::default(),
@@ -100,6 +103,7 @@ impl<'a> Play<'a> {
         let failed = self.play_all(&steps, "", None).err();
         let end = StepRef { place: "end".into(), name: "end of the lifecycle".into(), cycle: None };
         if let Some(failure) = failed {
+            self.judge_files_in_the_way(&failure);
             self.played.failure = Some(*failure);
         }
         let began = Instant::now();
