@@ -215,11 +215,12 @@ impl Play<'_> {
             stdin_writers: &writers.holders,
             ledger: &self.ledger,
         };
-        let findings: Vec<Finding> = blame::survivors(&scene)
+        let mut findings: Vec<Finding> = blame::survivors(&scene)
             .into_iter()
             .map(|blamed| finding::of_survivor(&blamed, &scene, due, patience, &writers))
             .filter(|finding| self.order.kinds.contains(&finding.kind))
             .collect();
+        self.try_end_of_stdin(name, &mut findings);
         self.unjudged_survivor |= !living.is_empty() && !self.order.kinds.contains(&Kind::Process);
         self.played.findings.extend(findings);
     }

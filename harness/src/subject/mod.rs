@@ -5,6 +5,7 @@
 //! - [`waits`]: what each step waits for.
 //! - [`growth`]: the same steps again and again, and what grows with them.
 //! - [`drain`]: waiting until a connection has drained, and judging what has not.
+//! - [`second_chance`]: what survived a signal, once its stdin has ended as well.
 //! - [`lives`]: what one life leaves to the next.
 //! - [`elsewhere`]: commands that start a server where no look reaches.
 //! - [`learn`]: what the first look asks a server about itself.
@@ -23,6 +24,7 @@ pub mod growth;
 pub mod learn;
 pub mod lives;
 pub mod roles;
+pub mod second_chance;
 pub mod server;
 pub mod steps;
 pub mod waits;
