@@ -88,15 +88,16 @@ const TABLE: &[Row] = &[
     leak(&["helper-setsid", "at=start"], Kind::Process, "stdio/sigterm-idle", &["step 1, open", "step 2, handshake"], "step 3, signal TERM server", "a helper process"),
     // It obeys the end of stdin until it was called.
     leak(&["timer-after-call"], Kind::Process, "stdio/churn", &["step 1, open"], "step 4, close", "the server"),
-    // What grows is counted from the second cycle on: the first is the warm-up.
-    leak(&["child-per-call"], Kind::Process, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 processes"),
-    leak(&["zombie"], Kind::Zombie, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 zombies"),
-    leak(&["fd-per-call"], Kind::Fd, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 descriptors on sockets"),
-    leak(&["listener-per-call"], Kind::Fd, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 descriptors on sockets"),
+    // What grows is counted from the second cycle on: the first is the warm-up. One round of 20
+    // cycles makes it suspect, the second makes it sure.
+    leak(&["child-per-call"], Kind::Process, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "40 processes"),
+    leak(&["zombie"], Kind::Zombie, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "40 zombies"),
+    leak(&["fd-per-call"], Kind::Fd, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "40 descriptors on sockets"),
+    leak(&["listener-per-call"], Kind::Fd, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "40 descriptors on sockets"),
     // The number of descriptors never moves, so that a count cannot catch it: only identity does.
-    leak(&["fd-swap"], Kind::Fd, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 descriptors on sockets"),
-    leak(&["thread-per-call"], Kind::Thread, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 threads"),
-    leak(&["tempfile-per-call"], Kind::File, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "20 temporary files"),
+    leak(&["fd-swap"], Kind::Fd, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "40 descriptors on sockets"),
+    leak(&["thread-per-call"], Kind::Thread, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "40 threads"),
+    leak(&["tempfile-per-call"], Kind::File, "stdio/churn", &["step 3.1, call echo (cycle 2)"], "step 3, repeat 21", "40 temporary files"),
     // The launcher starts the server; which look sees it first, that after `open` or that after
     // `handshake`, is a race.
     Row { fake: &["wrapper"], options: &[], must: Must::Leak(Caught {

@@ -135,7 +135,8 @@ pub struct Common {
     /// Judge only these kinds of things (repeatable); see `scupper list probes`
     #[arg(long = "probe", value_name = "KIND")]
     pub probes: Vec<String>,
-    /// Cycles of reconnecting and of calling, the warm-up not counted; fewer than 5 prove nothing
+    /// Cycles of reconnecting and of calling, the warm-up not counted; where something may grow, more
+    /// are played
     #[arg(long, value_name = "N", default_value_t = CYCLES, value_parser = clap::value_parser!(u32).range(5..=10_000))]
     pub cycles: u32,
     /// Cases at once; when not given, one for each core and at least 2, for scenarios four for each
@@ -158,7 +159,7 @@ pub struct Common {
     /// Count advisory findings as leaks
     #[arg(long)]
     pub strict: bool,
-    /// Count findings of memory as leaks; memory is a figure only, so far
+    /// Count memory that rises with every cycle as a leak
     #[arg(long)]
     pub strict_memory: bool,
     /// Write a report as JSON

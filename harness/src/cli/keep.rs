@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cell::protocol::SubjectOrder;
 use crate::ledger::verdict::Verdict;
 use crate::lifecycle::scenario::{self, Expectation, Scenario, Subject};
-use crate::lifecycle::step::{Era, EraChoice};
+use crate::lifecycle::step::{Action, Era, EraChoice};
 use crate::plan::{self, Case};
 
 /// Writes a case below a folder and says where. A case without an expectation of its own expects to
@@ -41,6 +41,21 @@ fn place_of(case: &Case) -> PathBuf {
 /// The server's name in a file of servers, where it comes from one.
 fn server_name(case: &Case) -> Option<&str> {
     case.order.id.strip_suffix(&case.order.lifecycle.id)?.strip_suffix('/')
+}
+
+/// A case with as many cycles as were played. The battery goes on where it suspects growth, and a
+/// file says how many there are.
+pub fn as_played(case: &Case, cycles: u32) -> Case {
+    let mut case = case.clone();
+    for step in &mut case.order.lifecycle.steps {
+        if let Action::Repeat { times, .. } = &mut step.action
+            && cycles >= *times
+        {
+            *times = cycles + 1;
+            step.within = step.within.map(|within| within * 2);
+        }
+    }
+    case
 }
 
 fn scenario_of(case: &Case) -> Result<Scenario, &'static str> {
@@ -80,9 +95,8 @@ mod tests {
     use crate::cell::protocol::Learned;
     use crate::plan::Choices;
 
-    #[test]
-    fn every_case_of_the_battery_can_be_kept_and_read_again() {
-        let choices = Choices {
+    fn choices() -> Choices {
+        Choices {
             only: Vec::new(),
             skip: Vec::new(),
             kinds: BTreeSet::new(),
@@ -92,7 +106,12 @@ mod tests {
             start_timeout_ms: 30_000,
             calls: Vec::new(),
             program: "scupper".into(),
-        };
+        }
+    }
+
+    #[test]
+    fn every_case_of_the_battery_can_be_kept_and_read_again() {
+        let choices = choices();
         let command = ["sh", "-c", "exec 'my server'"].map(str::to_owned);
         let server = plan::Server::plain(&command);
         let folder = tempfile::tempdir().unwrap();
@@ -105,5 +124,27 @@ mod tests {
             let read = scenario::parse(&path.display().to_string(), &text).unwrap();
             assert_eq!(Ok(read), scenario_of(case));
         }
+    }
+    #[test]
+    fn what_went_on_is_kept_with_all_its_cycles() {
+        let choices = choices();
+        let command = ["server".to_owned()];
+        let cases = plan::battery(
+            &plan::Server::plain(&command),
+            &choices,
+            &Learned::default(),
+            Era::Modern,
+        );
+        let churn = cases.iter().find(|case| case.order.id == "stdio/churn").unwrap();
+        let times = |case: &Case| {
+            let mut steps = case.order.lifecycle.steps.iter();
+            steps.find_map(|step| match step.action {
+                Action::Repeat { times, .. } => Some(times),
+                _ => None,
+            })
+        };
+        assert_eq!(times(&as_played(churn, 20)), Some(21));
+        assert_eq!(times(&as_played(churn, 15)), Some(21));
+        assert_eq!(times(&as_played(churn, 100)), Some(101));
     }
 }

@@ -161,7 +161,7 @@ impl Session {
                 self.secrets.hide_in_case(&mut report);
                 self.on(Event::CaseEnded(report.clone()));
                 if !report.met {
-                    self.keep(case);
+                    self.keep(&keep::as_played(case, report.cycles));
                 }
                 self.cases.push((place, *report));
             }

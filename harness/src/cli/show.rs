@@ -64,7 +64,9 @@ fn about(kind: Kind) -> &'static str {
         Kind::Thread => "a thread, by id and start time",
         Kind::Task => "a tokio task of our own runtimes, by id, with the line that spawned it",
         Kind::File => "a file left in the case's TMPDIR",
-        Kind::Memory => "resident and proportional memory, as a trend only",
+        Kind::Memory => {
+            "resident memory of a server that rises with its calls and does not level off"
+        }
     }
 }
 

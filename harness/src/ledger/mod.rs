@@ -4,12 +4,14 @@
 //! - [`snapshot`]: what all probes saw at one instant.
 //! - [`diff`]: born, died, changed, by identity; the birth step of everything alive.
 //! - [`trend`]: growth that does not saturate, over repeated steps.
+//! - [`rise`]: memory that does not level off, likewise.
 //! - [`blame`]: whose duty the end of a surviving process was.
 //! - [`rules`]: texts of the specification's rules.
 //! - [`verdict`]: findings and verdicts.
 
 pub mod blame;
 pub mod diff;
+pub mod rise;
 pub mod rules;
 pub mod snapshot;
 pub mod trend;

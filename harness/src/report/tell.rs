@@ -206,7 +206,11 @@ fn outlived(finding: &Finding) -> String {
             Some((signal, whom)) => format!("outlived SIG{signal} to the {whom}"),
             None => format!("outlived the signal meant for {it}"),
         },
-        ("repeat", times) => format!("left behind by {times} repetitions"),
+        // More may have been played than the step names.
+        ("repeat", _) if finding.what.contains(',') => {
+            "— left behind by the repetitions".to_owned()
+        }
+        ("repeat", _) => "left behind by the repetitions".to_owned(),
         ("end", "of the lifecycle") => "outlived the end of the lifecycle".to_owned(),
         _ => format!("outlived the step {step}"),
     }

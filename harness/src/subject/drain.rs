@@ -4,21 +4,17 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::elsewhere::elsewhere;
-use super::server::{LOOK, Play, millis};
+use super::server::{FIRM_LOOK, LOOK, Play, millis};
 use super::survivor::Writers;
 use super::{finding, roles, survivor};
 use crate::cell::contain::{self, Handle};
-use crate::ledger::blame::{self, Ending, Roles, Scene};
-use crate::ledger::snapshot::{Kind, Memory, ProcessFacts, ProcessId};
-use crate::ledger::trend;
-use crate::ledger::verdict::{Class, Crash, Finding, StepRef};
+use crate::ledger::blame::{self, Ending, Scene};
+use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId};
+use crate::ledger::verdict::{Crash, Finding, StepRef};
 use crate::lifecycle::step::Stream;
 use crate::peer::control::{Command, Event};
-use crate::probe::memory;
 use crate::settle::{Settled, load_per_core, settle};
 
-/// How long a look that a verdict rests on waits for two equal scans.
-const FIRM_LOOK: Duration = Duration::from_secs(2);
 /// Longest time that survivors may take to die of SIGKILL.
 const SWEEP: Duration = Duration::from_secs(5);
 /// How long a client may take to tell of an exit that was seen already.
@@ -59,31 +55,6 @@ impl Play<'_> {
         }
         for name in &names {
             self.forget(name, at);
-        }
-    }
-
-    /// Takes the memory of the one server that is alive, for the trend.
-    pub(super) fn weigh(&mut self, weights: &mut Vec<Memory>) {
-        let [connection] = self.connections.values().collect::<Vec<_>>()[..] else { return };
-        let Some(server) = connection.roles.server.or(connection.roles.root) else { return };
-        if self.order.kinds.contains(&Kind::Memory)
-            && let Some(memory) = memory::of(server.pid)
-        {
-            weights.push(memory);
-        }
-    }
-
-    /// Memory is a figure of a case; it is never judged by one difference.
-    pub(super) fn note_weights(&mut self, weights: &[Memory]) {
-        let rss = weights.iter().map(|memory| memory.rss_kib as f64).collect();
-        let pss =
-            weights.iter().filter_map(|memory| memory.pss_kib).map(|kib| kib as f64).collect();
-        for (name, samples) in [("rss", rss), ("pss", pss)] {
-            let samples: Vec<f64> = samples;
-            if let (Some(slope), Some(last)) = (trend::slope(&samples), samples.last()) {
-                self.played.figures.insert(format!("{name}_kib"), *last);
-                self.played.figures.insert(format!("{name}_kib_per_cycle"), slope);
-            }
         }
     }
 
@@ -282,13 +253,14 @@ impl Play<'_> {
             stdin_unread: writers.unread,
             ledger: &self.ledger,
         };
-        let findings: Vec<Finding> = blame::survivors(&scene)
+        let mut findings: Vec<Finding> = blame::survivors(&scene)
             .into_iter()
             .map(|blamed| {
                 survivor::of_survivor(&blamed, &scene, due, patience, &connection.pipes, &writers)
             })
             .filter(|finding| self.order.kinds.contains(&finding.kind))
             .collect();
+        self.try_end_of_stdin(name, &mut findings);
         self.unjudged_survivor |= !living.is_empty() && !self.order.kinds.contains(&Kind::Process);
         self.played.findings.extend(findings);
     }
@@ -298,6 +270,9 @@ impl Play<'_> {
         let Some(mut connection) = self.connections.remove(name) else { return };
         self.ended.insert(name.to_owned());
         connection.link.leave();
+        if let (Some(due), true) = (&connection.due, connection.answered) {
+            self.note_end_of_life(&due.step);
+        }
         let names = [name.to_owned()];
         let client = contain::identify(connection.link.pid);
         let swept = settle(Instant::now() + SWEEP, || {
@@ -332,47 +307,6 @@ impl Play<'_> {
             self.sight.ours.remove(&holder);
         }
         self.origins.retain(|_, origin| origin != name);
-    }
-
-    /// Growth over the cycles of a repeat, given time to go away.
-    pub(super) fn judge_growth(&mut self, at: &StepRef, cycles: u32, cut_short: bool) {
-        if cycles < trend::LEAST_CYCLES + 1 {
-            return;
-        }
-        let patience = self.order.patience.under_load(load_per_core());
-        let judged = self.order.kinds.clone();
-        let mut found = Vec::new();
-        settle(Instant::now() + patience, || {
-            self.look(at, FIRM_LOOK);
-            found = trend::growth(&self.ledger, &at.place, cycles);
-            found.retain(|growth| judged.contains(&growth.kind));
-            found.is_empty()
-        });
-        if !self.ledger.last().stable {
-            self.played
-                .unreadable
-                .insert("no two scans in a row agreed, so growth could not be judged".into());
-            return;
-        }
-        let roles = self.connections.values().next().map(|connection| connection.roles.clone());
-        for growth in found {
-            let mut one = finding::of_growth(
-                &growth,
-                at,
-                cycles,
-                patience,
-                &self.ledger,
-                roles.as_ref().unwrap_or(&Roles::default()),
-            );
-            if cut_short {
-                // A pool of eight that still fills looks just like this.
-                one.class = Class::Advisory;
-                one.evidence.push(format!(
-                    "advisory: the time limit left {cycles} cycles, in which a pool may still fill"
-                ));
-            }
-            self.played.findings.push(one);
-        }
     }
 
     pub(super) fn tell_roles(&mut self, name: &str) {

@@ -10,7 +10,7 @@ use super::connection::NoAnswer;
 use crate::ledger::blame::Roles;
 use crate::ledger::diff::Ledger;
 use crate::ledger::snapshot::{Facts, FdKind, Identity, Kind, ProcessId};
-use crate::ledger::trend::Growth;
+use crate::ledger::trend::{Growth, Pattern, Rounds};
 use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
 use crate::lifecycle::step::Era;
 use crate::peer::client::LINE_LIMIT;
@@ -23,17 +23,16 @@ const COMMAND: usize = 80;
 /// Lines of evidence for one kind of thing.
 const LINES: usize = 3;
 
-/// Things that every cycle added.
+/// Things that grew with the cycles of a repeat.
 pub fn of_growth(
     growth: &Growth,
     repeat: &StepRef,
-    cycles: u32,
+    rounds: Rounds,
     patience: Duration,
     ledger: &Ledger,
     roles: &Roles,
 ) -> Finding {
     let count = growth.identities.len();
-    let judged = cycles - 1;
     let owner = growth.identities.first().and_then(Identity::owner);
     // Who made it: a process its parent, everything else the process that has it.
     let maker = owner.and_then(|owner| match growth.kind {
@@ -43,10 +42,16 @@ pub fn of_growth(
     let by_launcher = maker.is_some_and(|maker| roles.launchers.contains(&maker));
     let culprit = if by_launcher { Culprit::Launcher } else { Culprit::Server };
     let mut evidence = vec![format!(
-        "{count} born in {judged} of {judged} cycles after a warm-up and alive {:.1} s later: what \
-         a cache or a pool holds stops growing",
+        "{count} born in {} and alive {:.1} s later: what a cache or a pool holds stops growing",
+        cycles_of(&growth.pattern, rounds),
         patience.as_secs_f64()
     )];
+    if growth.late > 0 {
+        evidence.push(format!(
+            "{} of them came after the last answer of a round: something goes on after a call",
+            growth.late
+        ));
+    }
     for identity in growth.identities.iter().take(LINES) {
         let step = ledger.birth(identity).map(|step| format!("  since {step}"));
         evidence.push(format!("{}{}", thing(identity, ledger), step.unwrap_or_default()));
@@ -71,7 +76,7 @@ pub fn of_growth(
     Finding {
         class: Class::Leak,
         kind: growth.kind,
-        what: format!("{count} {}, one more with every cycle", plural(growth)),
+        what: format!("{count} {}, {}", plural(growth), pace(&growth.pattern, rounds)),
         identities: growth.identities.iter().take(Finding::IDENTITIES).cloned().collect(),
         count,
         birth_step: growth.step.clone(),
@@ -85,6 +90,27 @@ pub fn of_growth(
         holders: held.map(|held| held.holders).unwrap_or_default(),
         evidence,
         remedy: remedy.to_owned(),
+    }
+}
+
+/// How fast it grows.
+fn pace(pattern: &Pattern, rounds: Rounds) -> String {
+    match pattern {
+        Pattern::EveryCycle => "one more with every cycle".to_owned(),
+        Pattern::EveryRound(_) => format!("some more with every {} cycles", rounds.length),
+    }
+}
+
+/// The cycles in which it grew.
+fn cycles_of(pattern: &Pattern, rounds: Rounds) -> String {
+    let judged = rounds.cycles;
+    match pattern {
+        Pattern::EveryCycle => format!("{judged} of {judged} cycles after a warm-up"),
+        Pattern::EveryRound(born) => {
+            let born: Vec<String> = born.iter().map(usize::to_string).collect();
+            let (number, length) = (born.len(), rounds.length);
+            format!("{number} rounds of {length} cycles after a warm-up ({})", born.join(", "))
+        }
     }
 }
 
@@ -383,8 +409,11 @@ mod tests {
                 kind: Kind::Process,
                 step: step("1.1", Some(2)),
                 identities: vec![Identity::Process(id(pid))],
+                pattern: Pattern::EveryCycle,
+                late: 0,
             };
-            of_growth(&growth, &step("1", None), 6, Duration::ZERO, &ledger, &roles).culprit
+            let rounds = Rounds { length: 20, cycles: 5 };
+            of_growth(&growth, &step("1", None), rounds, Duration::ZERO, &ledger, &roles).culprit
         };
         assert_eq!(culprit(3), Culprit::Server);
         assert_eq!(culprit(4), Culprit::Launcher);

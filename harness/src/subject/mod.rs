@@ -5,8 +5,11 @@
 //! - [`waits`]: what each step waits for.
 //! - [`calls`]: which tools are called again and again, and what came of it.
 //! - [`pages`]: lists by pages, and the cursor that is remembered.
+//! - [`growth`]: the same steps again and again, and what grows with them.
 //! - [`drain`]: waiting until a connection has drained, and judging what has not.
 //! - [`second_signal`]: whether the server or its launcher did not obey a signal.
+//! - [`second_chance`]: what survived a signal, once its stdin has ended as well.
+//! - [`lives`]: what one life leaves to the next.
 //! - [`elsewhere`]: commands that start a server where no look reaches.
 //! - [`learn`]: what the first look asks a server about itself.
 //! - [`connection`]: one client process and the server behind it.
@@ -22,9 +25,12 @@ pub mod core;
 pub mod drain;
 pub mod elsewhere;
 pub mod finding;
+pub mod growth;
 pub mod learn;
+pub mod lives;
 pub mod pages;
 pub mod roles;
+pub mod second_chance;
 pub mod second_signal;
 pub mod server;
 pub mod steps;

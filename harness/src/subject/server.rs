@@ -6,22 +6,21 @@ use std::time::{Duration, Instant};
 use super::calls::Calls;
 use super::connection::Connection;
 use super::finding;
+use super::lives::Lives;
 use crate::cell::contain;
 use crate::cell::protocol::{CaseOrder, CellEvent, Learned};
-use crate::ledger::diff::Ledger;
+use crate::ledger::diff::{Change, Ledger};
 use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId, Snapshot};
-use crate::ledger::trend;
-use crate::ledger::verdict::{Class, Crash, Failure, Finding, StepRef, StepTiming};
+use crate::ledger::verdict::{Crash, Failure, Finding, StepRef, StepTiming};
 use crate::lifecycle::step::{Action, Era, Step};
 use crate::probe::{Root, Scanner, Sight};
 
 /// How long a look after a step waits for two equal scans.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
+/// How long a look that a verdict rests on does.
+pub(super) const FIRM_LOOK: Duration = Duration::from_secs(2);
 /// How long the last words of a server that has exited are waited for.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Fewer cycles than this, where more were wanted, make of growth no more than an advisory.
-const CYCLES_TO_BE_SURE: u32 = 16;
 
 /// Everything that playing a lifecycle brought to light.
 #[derive(Debug, Default)]
@@ -62,6 +61,7 @@ pub struct Play<'a> {
     /// Connections whose server did not start beside another one.
     pub(super) given_up: BTreeSet<String>,
     pub(super) calls: Calls,
+    pub(super) lives: Lives,
     /// A process outlived its end in a run that does not judge processes.
     pub(super) unjudged_survivor: bool,
     /// Why the failure of a step says nothing of the server.
@@ -97,6 +97,7 @@ impl<'a> Play<'a> {
             cursor: None,
             given_up: BTreeSet::new(),
             calls: Calls::default(),
+            lives: Lives::default(),
             unjudged_survivor: false,
             unsure: None,
             learned: Learned::default(),
@@ -121,7 +122,10 @@ impl<'a> Play<'a> {
                     let unseen = format!("{}: {}: {cause}", failure.step, failure.message);
                     self.played.unreadable.insert(unseen);
                 }
-                None => self.played.failure = Some(*failure),
+                None => {
+                    self.judge_files_in_the_way(&failure);
+                    self.played.failure = Some(*failure);
+                }
             }
         }
         let began = Instant::now();
@@ -143,7 +147,7 @@ impl<'a> Play<'a> {
         std::mem::take(&mut self.learned)
     }
 
-    fn play_all(
+    pub(super) fn play_all(
         &mut self,
         steps: &[Step],
         above: &str,
@@ -201,50 +205,6 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    fn repeat(
-        &mut self,
-        times: u32,
-        steps: &[Step],
-        within: Option<Duration>,
-        at: &StepRef,
-    ) -> Result<(), Box<Failure>> {
-        let deadline = within.map(|within| Instant::now() + within);
-        let mut cycles = 0;
-        let mut cut_short = false;
-        let mut weights = Vec::new();
-        let before = self.leaks();
-        for cycle in 1..=times {
-            // As many as growth needs are played whatever the time; the case has its own bound.
-            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if late && cycles > trend::LEAST_CYCLES {
-                self.played.notes.push(format!(
-                    "{at}: stopped after {cycles} of {times} cycles by its time limit"
-                ));
-                cut_short = cycles < CYCLES_TO_BE_SURE;
-                break;
-            }
-            self.play_all(steps, &format!("{}.", at.place), Some(cycle))?;
-            cycles = cycle;
-            if cycle > 1 {
-                self.weigh(&mut weights);
-            }
-            if self.leaks() > before {
-                // What leaked once leaks in every cycle; it is not waited for again.
-                break;
-            }
-        }
-        self.played.cycles = self.played.cycles.max(cycles.saturating_sub(1));
-        if self.leaks() == before {
-            self.judge_growth(at, cycles, cut_short);
-        }
-        self.note_weights(&weights);
-        Ok(())
-    }
-
-    fn leaks(&self) -> usize {
-        self.played.findings.iter().filter(|finding| finding.class == Class::Leak).count()
-    }
-
     /// All branches advance together: the n-th steps of all are done before any is waited for.
     fn concurrently(&mut self, branches: &[Vec<Step>], at: &StepRef) -> Result<(), Box<Failure>> {
         let longest = branches.iter().map(Vec::len).max().unwrap_or(0);
@@ -282,15 +242,15 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Looks at everything and writes it into the ledger.
-    pub(super) fn look(&mut self, at: &StepRef, budget: Duration) {
+    /// Looks at everything and writes it into the ledger; gives back what changed.
+    pub(super) fn look(&mut self, at: &StepRef, budget: Duration) -> Change {
         contain::reap();
         let snapshot = self.scanner.snapshot(&self.sight, budget);
         self.note_unreadable(&snapshot);
         let processes: BTreeMap<ProcessId, ProcessFacts> =
             snapshot.processes().map(|(id, facts)| (id, facts.clone())).collect();
         self.trace(&processes);
-        self.ledger.record(at, snapshot);
+        self.ledger.record(at, snapshot)
     }
 
     pub(super) fn note_unreadable(&mut self, snapshot: &Snapshot) {

@@ -169,6 +169,7 @@ impl Play<'_> {
             }
             self.drained(std::slice::from_ref(&step.connection), at);
         }
+        self.note_what_lives_left();
         let link = match Link::start() {
             Ok(link) => link,
             Err(error) => {
