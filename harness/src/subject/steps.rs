@@ -251,7 +251,10 @@ impl Play<'_> {
             (_, Signal::Stop | Signal::Cont) => return,
             (Whom::Client, _) => Ending::ClientKilled,
             _ if !reached => {
-                self.played.notes.push(format!("{at}: the server had exited before {signal}"));
+                // One whose stdin ends at the same time may be fast.
+                if connection.due.is_none() {
+                    self.played.notes.push(format!("{at}: the server had exited before {signal}"));
+                }
                 Ending::ExitedItself
             }
             (_, Signal::Kill) => Ending::ServerKilled,
