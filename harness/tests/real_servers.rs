@@ -141,7 +141,8 @@ fn has_a_clean_battery(at: usize, name: &str, command: &[&Path]) {
             case["figures"]["drained_after_due_ms"]
         );
     }
-    assert!(judged.verdicts().len() >= 26, "{judged}");
+    // 31, without those about two eras where the server does not take part in them.
+    assert!((29..=31).contains(&judged.verdicts().len()), "{judged}");
     assert!(judged.verdicts().iter().all(|(_, verdict)| *verdict == "clean"), "{judged}");
     judged.has_exit_code(0);
 }

@@ -69,9 +69,10 @@ impl Knowledge {
         }
     }
 
-    /// A request that is over soon, and that is waited for.
+    /// A request that is over soon, if the server has one, and that is waited for.
     fn brief(&self) -> Step {
-        self.calls.first().map_or_else(|| list(true), |call| call.step(true))
+        let other = self.calls.iter().find(|call| Some(*call) != self.in_flight.as_ref());
+        other.or(self.calls.first()).map_or_else(|| list(true), |call| call.step(true))
     }
 }
 

@@ -25,8 +25,10 @@ pub struct Calls {
     first_cycle: Duration,
     /// What was lost by waiting for tools that gave no answer in time.
     lost: Duration,
-    answers: u64,
-    errors: u64,
+    /// Some call was answered with more than an error.
+    worked: bool,
+    /// Tools of which a call was answered with an error.
+    refused: BTreeSet<String>,
 }
 
 impl Calls {
@@ -64,11 +66,12 @@ impl Calls {
         self.lost += waited;
     }
 
-    /// An answer to a call came.
-    pub fn answered(&mut self, answer: &Result<Value, Value>) {
-        self.answers += 1;
-        let refused = answer.as_ref().map_or(true, |result| result["isError"] == true);
-        self.errors += u64::from(refused);
+    /// An answer to a call of this tool came.
+    pub fn answered(&mut self, tool: &str, answer: &Result<Value, Value>) {
+        match answer {
+            Ok(result) if result["isError"] != true => self.worked = true,
+            _ => drop(self.refused.insert(tool.to_owned())),
+        }
     }
 
     /// What is worth knowing of the calls.
@@ -81,12 +84,12 @@ impl Calls {
                 names(self.crowded_out.iter().map(String::as_str))
             ));
         }
-        if self.answers > 0 && self.errors == self.answers {
-            notes.push(
-                "every call was answered with an error, so that little of the server was at work; \
-                 give arguments that it takes with --call TOOL=JSON"
-                    .to_owned(),
-            );
+        if !self.refused.is_empty() && !self.worked {
+            notes.push(format!(
+                "every call was answered with an error ({}), so that little of the server was at \
+                 work; give arguments that it takes with --call TOOL=JSON",
+                names(self.refused.iter().map(String::as_str))
+            ));
         }
         notes
     }
@@ -138,10 +141,11 @@ mod tests {
     fn errors_are_worth_a_note_when_there_is_nothing_else() {
         let mut calls = Calls::default();
         assert_eq!(calls.notes(), [""; 0]);
-        calls.answered(&Ok(json!({ "isError": true })));
-        calls.answered(&Err(json!({ "code": -32602 })));
-        assert_eq!(calls.notes().len(), 1);
-        calls.answered(&Ok(json!({ "content": [] })));
+        calls.answered("b", &Ok(json!({ "isError": true })));
+        calls.answered("a", &Err(json!({ "code": -32602 })));
+        let [note] = &calls.notes()[..] else { panic!("{:?}", calls.notes()) };
+        assert!(note.contains("(a, b)"), "{note}");
+        calls.answered("a", &Ok(json!({ "content": [] })));
         assert_eq!(calls.notes(), [""; 0]);
     }
 

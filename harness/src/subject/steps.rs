@@ -263,7 +263,10 @@ impl Play<'_> {
             (Whom::Client, _) => Ending::ClientKilled,
             _ if !reached => {
                 connection.was_gone |= connection.due.is_none();
-                self.played.notes.push(format!("{at}: the server had exited before {signal}"));
+                // One whose stdin ends at the same time may be fast.
+                if connection.due.is_none() {
+                    self.played.notes.push(format!("{at}: the server had exited before {signal}"));
+                }
                 Ending::ExitedItself
             }
             (_, Signal::Kill) => Ending::ServerKilled,

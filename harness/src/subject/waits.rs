@@ -172,8 +172,8 @@ impl Play<'_> {
         let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
         let lenient = self.order.for_any_server && matches!(step.action, Action::Call { .. });
         let answer = connection.answer(id, deadline);
-        if let (Ok(answer), Action::Call { .. }) = (&answer, &step.action) {
-            self.calls.answered(answer);
+        if let (Ok(answer), Action::Call { tool, .. }) = (&answer, &step.action) {
+            self.calls.answered(tool, answer);
         }
         match answer {
             Ok(Ok(result)) => {
