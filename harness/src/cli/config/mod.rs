@@ -2,8 +2,8 @@
 //! `servers` (VS Code), also below `mcp` in VS Code's settings.
 //!
 //! - [`read()`]: from text to [`Entry`]s, or every mistake in the file with its place.
-//! - [`located`]: JSON whose values know where they stand.
-//! - [`variables`]: what is put in for `${…}`.
+//! - `located`: JSON whose values know where they stand.
+//! - `variables`: what is put in for `${…}`.
 
 mod located;
 mod variables;
