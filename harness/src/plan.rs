@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::cell::protocol::{CaseOrder, Learned, Patience, SubjectOrder};
 use crate::ledger::snapshot::Kind;
-use crate::lifecycle::battery::{self, Call, Knowledge};
+use crate::lifecycle::battery::{self, Call, Discover, Knowledge};
 use crate::lifecycle::scenario::{Expectation, FakeSpec, Scenario, Subject};
 use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
 
@@ -91,11 +91,28 @@ pub fn battery(command: &[String], choices: &Choices, learned: &Learned, era: Er
     });
     let in_flight =
         choices.calls.first().cloned().or_else(|| lasting.next()).or(calls.first().cloned());
-    let known = Knowledge { calls, in_flight, cycles: choices.cycles };
+    // A user who names an era wants that one and no other.
+    let other_era = learned
+        .eras
+        .iter()
+        .copied()
+        .find(|other| *other != era)
+        .filter(|_| choices.era == EraChoice::Auto);
+    let discover = match learned.discover_is_answered {
+        true => Discover::Answered,
+        false => Discover::Ignored,
+    };
+    let discover = (era == Era::Legacy && learned.initialize_after_discover).then_some(discover);
+    let known = Knowledge { calls, in_flight, cycles: choices.cycles, other_era, discover };
     battery::stdio(&known)
         .into_iter()
         .filter(|lifecycle| lifecycle.id != battery::FIRST_LOOK && choices.wants(&lifecycle.id))
         .map(|lifecycle| {
+            let era = match lifecycle.era {
+                EraChoice::Auto => era,
+                EraChoice::Legacy => Era::Legacy,
+                EraChoice::Modern => Era::Modern,
+            };
             let mut case = server_case(lifecycle, command, choices, era);
             case.order.launchers = Some(learned.launchers.len());
             if choices.leak_timeout_ms.is_none() {
@@ -107,9 +124,18 @@ pub fn battery(command: &[String], choices: &Choices, learned: &Learned, era: Er
         .collect()
 }
 
-/// Ids of the whole battery, for messages and lists.
-pub fn battery_ids() -> Vec<Lifecycle> {
-    battery::stdio(&Knowledge { cycles: CYCLES, ..Knowledge::default() })
+/// The whole battery, for messages and lists.
+pub fn whole_battery() -> Vec<Lifecycle> {
+    battery::stdio(&Knowledge::of_any(CYCLES))
+}
+
+/// How many lifecycles are to be judged, where that does not depend on the server.
+pub fn planned(choices: &Choices) -> Option<usize> {
+    let wanted = |known: &Knowledge| {
+        battery::stdio(known).iter().filter(|lifecycle| choices.wants(&lifecycle.id)).count()
+    };
+    let least = wanted(&Knowledge { cycles: CYCLES, ..Knowledge::default() });
+    (least == wanted(&Knowledge::of_any(CYCLES))).then_some(least)
 }
 
 fn server_case(lifecycle: Lifecycle, command: &[String], choices: &Choices, era: Era) -> Case {

@@ -162,7 +162,7 @@ fn report_has_its_version_and_every_field_of_the_contract() {
     assert_eq!(report["schema"], "scupper.report/1");
     assert_eq!(report["exit_code"], 1);
     let cases = report["cases"].as_array().expect("cases");
-    assert_eq!(cases.len(), 28);
+    assert_eq!(cases.len(), 31);
     for case in cases {
         for field in [
             "id",
@@ -250,6 +250,65 @@ fn kinds_that_can_find_nothing_in_a_server_are_refused() {
         let ended = Run::fake(&["--probe", kinds], &["plain"], &[]).end();
         assert_eq!(ended.code, 2, "--probe {kinds}: {}", in_full(&ended));
     }
+}
+
+/// What is for servers of both eras is left out for others, and its case speaks the other era.
+#[test]
+fn lifecycles_of_two_eras_are_for_servers_that_speak_them() {
+    let only = ["--only", "discover-first", "--only", "both-eras"];
+    let both = Run::fake(&only, &["plain"], &[]).end();
+    let eras: Vec<_> = both.report().cases.into_iter().map(|case| (case.id, case.era)).collect();
+    let expected = [("stdio/both-eras", "2026-07-28"), ("stdio/discover-first", "2025-11-25")]
+        .map(|(id, era)| (id.to_owned(), Some(era.to_owned())));
+    assert_eq!((both.code, eras), (0, expected.to_vec()), "{}", in_full(&both));
+    let one = Run::fake(&only, &["wrong-era", "era=2025-11-25"], &[]).end();
+    let ids: Vec<String> = one.report().cases.into_iter().map(|case| case.id).collect();
+    assert_eq!((one.code, ids), (0, vec!["stdio/discover-first".to_owned()]));
+    assert!(one.stdout.contains("stdio/both-eras left out"), "{}", one.stdout);
+}
+
+/// A server whose list has three pages, or no end, and that writes down which cursors it is sent.
+fn pages(last: &str) -> String {
+    r#"while read -r line; do
+      id=${line#*\"id\":}; id=${id%%[,\}]*}
+      case $line in *'"cursor"'*) cursor=${line#*'"cursor":"'}; echo "${cursor%%\"*}" >> HEARD;; esac
+      case $line in
+        *'"method":"initialize"'*) answer='"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"pages","version":"1"}}';;
+        *'"cursor":"two"'*) answer='"result":{"tools":[],"nextCursor":"three"}';;
+        *'"cursor":"three"'*) answer='"result":{"tools":[]LAST}';;
+        *'"cursor"'*) answer='"error":{"code":-32602,"message":"unknown cursor"}';;
+        *'"method":"tools/list"'*) answer='"result":{"tools":[],"nextCursor":"two"}';;
+        *) continue;;
+      esac
+      echo "{\"jsonrpc\":\"2.0\",\"id\":$id,$answer}"
+    done"#
+    .replace("HEARD", &format!("{}/heard", support::HOME))
+    .replace("LAST", last)
+}
+
+#[test]
+fn cursors_are_followed_to_the_end_and_one_is_taken_to_the_next_life() {
+    let options = ["--only", "pagination", "--era", "2025-11-25"];
+    let ended = Run::server(&options, &["sh", "-c", &pages("")], &[]).end();
+    let report = ended.report();
+    assert_eq!((ended.code, report.cases.len()), (0, 1), "{}", in_full(&ended));
+    assert_eq!(report.cases[0].notes, [""; 0]);
+    let heard = ended.file("heard");
+    // The first look follows them, too, to know all tools.
+    let heard: Vec<&str> = heard.lines().collect();
+    let expected = ["two", "three", "two", "three", "scupper-unknown-cursor", "three"];
+    assert_eq!(heard, expected);
+}
+
+#[test]
+fn a_list_without_end_is_cut_off_and_a_note_says_so() {
+    let options = ["--only", "pagination", "--era", "2025-11-25"];
+    let endless = pages(r#","nextCursor":"three""#);
+    let ended = Run::server(&options, &["sh", "-c", &endless], &[]).end();
+    let report = ended.report();
+    assert_eq!((ended.code, report.cases.len()), (0, 1), "{}", in_full(&ended));
+    let notes = report.cases[0].notes.join("\n");
+    assert!(notes.contains("stopped after 100 pages"), "{notes}");
 }
 
 /// A server that takes a lock has not leaked because a second one cannot start beside it.

@@ -137,6 +137,10 @@ pub struct Learned {
     pub version: String,
     /// Eras it answers in.
     pub eras: Vec<Era>,
+    /// `server/discover` as the first message is answered, be it with an error.
+    pub discover_is_answered: bool,
+    /// `initialize` is answered after it, on the same connection.
+    pub initialize_after_discover: bool,
     /// Its tools.
     pub tools: Vec<Tool>,
     /// Commands of the processes between client and server, outermost first.

@@ -7,14 +7,14 @@ use super::session::Session;
 use crate::cell::protocol::Learned;
 use crate::gate::exit::Mode;
 use crate::lifecycle::battery::FIRST_LOOK;
-use crate::lifecycle::step::{Era, EraChoice};
-use crate::plan;
+use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
+use crate::plan::{self, Case, Choices};
 use crate::report::event::{Event, RunInfo, SubjectInfo};
 
 /// Judges a stdio server.
 pub fn run(arguments: &ServerArguments) -> Ended {
     let choices = arguments.common.choices(&arguments.calls)?;
-    let lifecycles = plan::battery_ids();
+    let lifecycles = plan::whole_battery();
     let ids: Vec<&str> = lifecycles.iter().map(|lifecycle| lifecycle.id.as_str()).collect();
     let unmatched = choices.unmatched(&ids);
     if !unmatched.is_empty() {
@@ -23,13 +23,12 @@ pub fn run(arguments: &ServerArguments) -> Ended {
             unmatched.join(" or ")
         )));
     }
-    let wanted = ids.iter().filter(|id| choices.wants(id)).count();
     let words = plan::shell_words(&arguments.command);
     let info = RunInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: "server".to_owned(),
         subject: words.clone(),
-        cases: wanted,
+        cases: plan::planned(&choices).unwrap_or(0),
         seed: arguments.common.seed,
         repeat: plan::server_command(None, &arguments.command, &choices),
     };
@@ -63,8 +62,41 @@ pub fn run(arguments: &ServerArguments) -> Ended {
         session.forget_first();
     }
     let cases = plan::battery(&arguments.command, &choices, &learned, era);
+    for note in left_out(&lifecycles, &cases, &choices, &learned) {
+        session.on(Event::Note(note));
+    }
+    session.on(Event::Planned(cases.len() + usize::from(choices.wants(FIRST_LOOK))));
     session.judge(1, cases, &choices);
     session.end()
+}
+
+/// What was wanted and cannot be played on this server, and why.
+fn left_out(
+    whole: &[Lifecycle],
+    cases: &[Case],
+    choices: &Choices,
+    learned: &Learned,
+) -> Vec<String> {
+    let played = |id: &str| id == FIRST_LOOK || cases.iter().any(|case| case.order.id == id);
+    let missing = whole.iter().map(|lifecycle| lifecycle.id.as_str());
+    let missing = missing.filter(|id| choices.wants(id) && !played(id));
+    // What a server need not do is worth a word only to those who asked for it.
+    let asked_for = !choices.only.is_empty();
+    let legacy_alone = learned.eras == [Era::Legacy];
+    let silent =
+        "the server does not answer initialize after server/discover on the same connection";
+    missing
+        .filter_map(|id| match id {
+            "stdio/discover-first" if legacy_alone => {
+                Some(format!("{id} left out: {silent}; a client of both eras has to start it anew"))
+            }
+            "stdio/discover-first" if asked_for => Some(format!("{id} left out: {silent}")),
+            "stdio/both-eras" if asked_for => {
+                Some(format!("{id} left out: one era was chosen, or the server speaks one alone"))
+            }
+            _ => None,
+        })
+        .collect()
 }
 
 fn introduce(learned: &Learned) -> SubjectInfo {

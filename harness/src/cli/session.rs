@@ -92,6 +92,7 @@ impl Session {
     pub fn on(&mut self, event: Event) {
         match &event {
             Event::Note(note) => self.notes.push(note.clone()),
+            Event::Planned(cases) => self.info.cases = *cases,
             Event::SubjectSeen(subject) => self.subject = Some(subject.clone()),
             _ => {}
         }

@@ -17,7 +17,7 @@ pub fn list(what: Listed) -> Ended {
     let mut rows: Vec<(String, String)> = Vec::new();
     match what {
         Listed::Lifecycles => {
-            for lifecycle in plan::battery_ids() {
+            for lifecycle in plan::whole_battery() {
                 rows.push((lifecycle.id, lifecycle.why));
             }
         }

@@ -15,7 +15,7 @@ mod words;
 
 use serde_json::{Value, json};
 
-use super::step::{Action, EraChoice, HandshakePoint, Lifecycle, Signal, Step, Stream, Whom};
+use super::step::{Action, Era, EraChoice, HandshakePoint, Lifecycle, Signal, Step, Stream, Whom};
 
 /// A call that may be made.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,9 +35,32 @@ pub struct Knowledge {
     pub in_flight: Option<Call>,
     /// Cycles of calling, the warm-up not counted.
     pub cycles: u32,
+    /// The era that the server speaks beside the one of the battery.
+    pub other_era: Option<Era>,
+    /// What became of `server/discover` before `initialize`, where that was answered after it.
+    pub discover: Option<Discover>,
+}
+
+/// What a server of the older era makes of `server/discover`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discover {
+    /// It answers, mostly with an error.
+    Answered,
+    /// It says nothing.
+    Ignored,
 }
 
 impl Knowledge {
+    /// A server that can do all that some lifecycle asks for, so that the battery is whole.
+    pub fn of_any(cycles: u32) -> Self {
+        Self {
+            cycles,
+            other_era: Some(Era::Modern),
+            discover: Some(Discover::Answered),
+            ..Self::default()
+        }
+    }
+
     /// A request that lasts, if the server has one, and that nobody waits for.
     fn busy(&self) -> Step {
         match &self.in_flight {
@@ -151,7 +174,8 @@ mod tests {
 
     fn whole() -> Vec<Lifecycle> {
         let call = Call { tool: "echo".into(), arguments: json!({ "text": "hello" }) };
-        stdio(&Knowledge { calls: vec![call.clone()], in_flight: Some(call), cycles: 20 })
+        let any = Knowledge::of_any(20);
+        stdio(&Knowledge { calls: vec![call.clone()], in_flight: Some(call), ..any })
     }
 
     #[test]
@@ -195,10 +219,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_a_server_does_not_speak_is_left_out() {
+        let ids: Vec<String> = stdio(&Knowledge { cycles: 20, ..Knowledge::default() })
+            .into_iter()
+            .map(|lifecycle| lifecycle.id)
+            .collect();
+        assert_eq!(ids.len(), whole().len() - 2);
+        for id in ["stdio/both-eras", "stdio/discover-first"] {
+            assert!(!ids.iter().any(|known| known == id), "{id}");
+        }
+    }
+
     /// Without calls that may be made, lists take their place.
     #[test]
     fn no_tool_is_called_that_nobody_allowed() {
-        let all = stdio(&Knowledge { cycles: 20, ..Knowledge::default() });
+        let all = stdio(&Knowledge::of_any(20));
         assert_eq!(all.len(), whole().len());
         let text = format!("{all:?}");
         assert!(!text.contains("Call {"), "{text}");

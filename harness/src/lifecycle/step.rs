@@ -69,6 +69,10 @@ pub struct Step {
 
 /// The connection a step acts on when it names none.
 pub const MAIN: &str = "main";
+/// In the params of a request: the last cursor that was seen.
+pub const CURSOR: &str = "{cursor}";
+/// Most pages of a list where a step names no number.
+pub const PAGES: u32 = 100;
 
 impl Step {
     /// A step on the connection [`MAIN`] with the default time limit.
@@ -108,10 +112,18 @@ pub enum Action {
     Request {
         /// JSON-RPC method.
         method: String,
-        /// Its params, or null for none.
+        /// Its params, or null for none. A string in them that is [`CURSOR`] stands for the last
+        /// cursor that a list of the case gave.
         params: Value,
         /// Wait for the answer before the next step.
         wait: bool,
+    },
+    /// A list, page after page, by the cursors that the server gives.
+    ListAll {
+        /// JSON-RPC method.
+        method: String,
+        /// Most pages.
+        pages: u32,
     },
     /// A notification.
     Notify {
@@ -296,6 +308,7 @@ impl Action {
             Action::Handshake { until } => format!("handshake until {until}"),
             Action::Call { tool, .. } => format!("call {tool}"),
             Action::Request { method, .. } => format!("request {method}"),
+            Action::ListAll { method, .. } => format!("list-all {method}"),
             Action::Notify { method, .. } => format!("notify {method}"),
             Action::Send { upto: Some(count), .. } => format!("send {count} bytes"),
             Action::Send { .. } => "send".into(),

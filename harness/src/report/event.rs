@@ -11,6 +11,8 @@ pub enum Event {
     RunStarted(RunInfo),
     /// What the first look at the subject showed.
     SubjectSeen(SubjectInfo),
+    /// How many cases are to be judged, where that was not known when the run began.
+    Planned(usize),
     /// A case begins in its cell.
     CaseStarted {
         /// Its id.

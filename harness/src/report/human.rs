@@ -79,6 +79,11 @@ impl<W: Write> Human<W> {
     /// Takes one event.
     pub fn on(&mut self, event: &Event) -> io::Result<()> {
         match event {
+            Event::Planned(cases) => {
+                if let Some(info) = &mut self.info {
+                    info.cases = *cases;
+                }
+            }
             Event::CaseStarted { id } => self.running.push(id.clone()),
             Event::CaseEnded(case) => {
                 self.running.retain(|id| *id != case.id);

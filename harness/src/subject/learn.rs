@@ -64,31 +64,36 @@ impl Play<'_> {
         }
     }
 
-    /// A life of its own, not judged: does the server speak the stateless era, too?
-    pub(super) fn answers_discover(&mut self) -> bool {
+    /// A life of its own, not judged: does the server speak the stateless era, too, and if not, does
+    /// it answer `initialize` after it was asked?
+    pub(super) fn learn_discover(&mut self) {
         let at = StepRef { place: "0".into(), name: "the other era".into(), cycle: None };
         let step = Step::new(Action::Open).on("other-era");
         if self.open(&step, &at).is_err() {
-            return false;
+            return;
         }
         // It was seen how long this server takes to start.
         let start = Duration::from_millis(self.learned.start_ms);
         let deadline = Instant::now() + OTHER_ERA + start;
-        let mut answered = false;
         if self.await_start(&step.connection, &at, deadline).is_ok()
             && let Some(connection) = self.connections.get_mut(&step.connection)
         {
-            connection.era = Era::Modern;
-            let (id, bytes) = connection.first_request(true);
-            connection.send(bytes);
-            // A server that answers whatever it is asked says nothing by an answer.
-            answered = match connection.answer(id, deadline) {
-                Ok(Ok(result)) => speaks(&result, Era::Modern),
-                _ => false,
+            let mut ask = |era| {
+                connection.era = era;
+                let (id, bytes) = connection.first_request(true);
+                connection.send(bytes);
+                connection.answer(id, Instant::now() + OTHER_ERA + start)
             };
+            let discovered = ask(Era::Modern);
+            // A server that answers whatever it is asked says nothing by an answer.
+            if matches!(&discovered, Ok(Ok(result)) if speaks(result, Era::Modern)) {
+                self.learned.eras.push(Era::Modern);
+            }
+            self.learned.discover_is_answered = discovered.is_ok();
+            self.learned.initialize_after_discover =
+                matches!(ask(Era::Legacy), Ok(Ok(result)) if introduces(&result, Era::Legacy));
         }
         self.forget(&step.connection, &at);
-        answered
     }
 }
 

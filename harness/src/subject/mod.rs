@@ -3,6 +3,7 @@
 //! - [`server`]: a lifecycle played on any stdio server: steps in order, a look after each.
 //! - [`steps`]: the effect of each step.
 //! - [`waits`]: what each step waits for.
+//! - [`pages`]: lists by pages, and the cursor that is remembered.
 //! - [`drain`]: waiting until a connection has drained, and judging what has not.
 //! - [`elsewhere`]: commands that start a server where no look reaches.
 //! - [`learn`]: what the first look asks a server about itself.
@@ -18,6 +19,7 @@ pub mod drain;
 pub mod elsewhere;
 pub mod finding;
 pub mod learn;
+pub mod pages;
 pub mod roles;
 pub mod server;
 pub mod steps;

@@ -54,6 +54,8 @@ pub struct Play<'a> {
     /// Connections that were judged and taken out of the books.
     pub(super) ended: BTreeSet<String>,
     pub(super) origins: BTreeMap<ProcessId, String>,
+    /// The last cursor that a list gave, in any life.
+    pub(super) cursor: Option<String>,
     /// Connections whose server did not start beside another one.
     pub(super) given_up: BTreeSet<String>,
     pub(super) left_out: BTreeSet<String>,
@@ -89,6 +91,7 @@ impl<'a> Play<'a> {
             connections: BTreeMap::new(),
             ended: BTreeSet::new(),
             origins: BTreeMap::new(),
+            cursor: None,
             given_up: BTreeSet::new(),
             left_out: BTreeSet::new(),
             unjudged_survivor: false,
@@ -128,8 +131,8 @@ impl<'a> Play<'a> {
 
     /// What the first look learned, and in a further life whether the server speaks the other era.
     pub fn learned(&mut self) -> Learned {
-        if self.learned.eras.contains(&Era::Legacy) && self.answers_discover() {
-            self.learned.eras.push(Era::Modern);
+        if self.learned.eras.contains(&Era::Legacy) {
+            self.learn_discover();
         }
         std::mem::take(&mut self.learned)
     }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::connection::{Connection, Due};
 use super::elsewhere::elsewhere;
+use super::pages::filled_in;
 use super::server::Play;
 use crate::cell::contain::{self, Handle};
 use crate::cell::protocol::SubjectOrder;
@@ -30,6 +31,7 @@ pub(super) enum Doing {
     Handshake(u64, HandshakePoint),
     Answer(u64, String),
     Written,
+    Pages(String, u32),
     Drained(Vec<String>),
 }
 
@@ -75,9 +77,14 @@ impl Play<'_> {
                 Ok(if *wait { Doing::Answer(id, tool.clone()) } else { Doing::Written })
             }
             Action::Request { method, params, wait } => {
-                let id = connection.request(method, params.clone());
+                let Some(params) = filled_in(params, self.cursor.as_deref()) else {
+                    self.note_no_cursor();
+                    return Ok(Doing::Nothing);
+                };
+                let id = connection.request(method, params);
                 Ok(if *wait { Doing::Answer(id, method.clone()) } else { Doing::Written })
             }
+            Action::ListAll { method, pages } => Ok(Doing::Pages(method.clone(), *pages)),
             Action::Notify { method, params } => {
                 connection.notify(method, params.clone());
                 Ok(Doing::Written)

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::connection::NoAnswer;
+use super::pages::refuses_cursor;
 use super::server::{LOOK, Play, millis};
 use super::steps::Doing;
 use super::{finding, learn};
@@ -30,12 +31,14 @@ impl Play<'_> {
         began: Instant,
     ) -> Result<(), Box<Failure>> {
         let name = &step.connection;
-        let deadline = began + step.within.unwrap_or_else(|| self.default_time(step));
+        let time = step.within.unwrap_or_else(|| self.default_time(step));
+        let deadline = began + time;
         match doing {
             Doing::Start => self.await_start(name, at, deadline)?,
             Doing::Handshake(_, HandshakePoint::Sent) => self.await_written(name, at, deadline)?,
             Doing::Handshake(id, until) => self.await_handshake(name, id, until, at, deadline)?,
             Doing::Answer(id, what) => self.await_answer(name, id, &what, step, at, deadline)?,
+            Doing::Pages(method, most) => self.list_all(name, &method, most, at, time)?,
             Doing::Written => self.await_written(name, at, deadline)?,
             Doing::Drained(names) => self.drained(&names, at),
             Doing::Nothing => {}
@@ -173,12 +176,12 @@ impl Play<'_> {
                 }
                 Ok(())
             }
+            // That is how a server says that it is of the older era.
+            Ok(Err(_)) if self.order.for_any_server && what == "server/discover" => Ok(()),
             Ok(Err(error)) => {
-                // An error is an answer; a lifecycle is about resources, not about content.
-                let note =
-                    format!("{}: answered with an error: {}", at.name, finding::short(&error));
-                if !self.played.notes.contains(&note) && self.played.notes.len() < 20 {
-                    self.played.notes.push(note);
+                // The battery knows that some of its cursors are none of the server's.
+                if !(self.order.for_any_server && refuses_cursor(&step.action, &error)) {
+                    self.note_error(at, &error);
                 }
                 Ok(())
             }
@@ -206,6 +209,14 @@ impl Play<'_> {
                 }
                 Err(self.failure(name, at, message))
             }
+        }
+    }
+
+    /// An error is an answer; a lifecycle is about resources, not about content.
+    pub(super) fn note_error(&mut self, at: &StepRef, error: &Value) {
+        let note = format!("{}: answered with an error: {}", at.name, finding::short(error));
+        if !self.played.notes.contains(&note) && self.played.notes.len() < 20 {
+            self.played.notes.push(note);
         }
     }
 

@@ -37,6 +37,8 @@ pub mod limits {
     pub const BRANCHES: usize = 256;
     /// Repetitions of a `repeat`.
     pub const TIMES: u32 = 10_000;
+    /// Pages of a `list-all`.
+    pub const PAGES: u32 = 10_000;
     /// Messages that a `read` waits for.
     pub const MESSAGES: u32 = 10_000;
     /// Bytes that `upto` may name.
@@ -404,6 +406,16 @@ impl Checker {
                     );
                 }
                 self.value("params", params);
+            }
+            Action::ListAll { method, pages } => {
+                self.text("method", method, limits::NAME);
+                if *pages == 0 || *pages > limits::PAGES {
+                    self.problem_at(
+                        "pages",
+                        format!("`pages` must be from 1 to {}", limits::PAGES),
+                        "take it out for the default",
+                    );
+                }
             }
             Action::Send { payload, upto } => {
                 if upto.is_some_and(|upto| upto > limits::UPTO) {

@@ -23,8 +23,8 @@ use crate::{
         verdict::{Class, Culprit, Verdict},
     },
     lifecycle::step::{
-        Action, Condition, EraChoice, HandshakePoint, Lifecycle, MAIN, Payload, Read, Signal, Step,
-        Stream, Whom,
+        Action, Condition, EraChoice, HandshakePoint, Lifecycle, MAIN, PAGES, Payload, Read,
+        Signal, Step, Stream, Whom,
     },
 };
 
@@ -221,6 +221,12 @@ impl Reader {
                 method: self.required_string(table, "method", "method = \"tools/list\""),
                 params: self.params(table),
                 wait: self.bool_or(table, "wait", true),
+            },
+            "list-all" => Action::ListAll {
+                method: self.required_string(table, "method", "method = \"tools/list\""),
+                pages: table
+                    .get("pages")
+                    .map_or(PAGES, |item| self.number(item, "pages", "pages = 20")),
             },
             "notify" => Action::Notify {
                 method: self.required_string(

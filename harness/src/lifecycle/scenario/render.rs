@@ -7,7 +7,9 @@ use serde_json::Value;
 use super::{ExpectedFinding, FakeSpec, Scenario, Subject, words::verb};
 use crate::{
     ledger::verdict::Class,
-    lifecycle::step::{Action, Condition, EraChoice, HandshakePoint, MAIN, Payload, Read, Step},
+    lifecycle::step::{
+        Action, Condition, EraChoice, HandshakePoint, MAIN, PAGES, Payload, Read, Step,
+    },
 };
 
 /// The scenario as a file. What [`check`](super::check()) passes comes back the same from
@@ -108,6 +110,12 @@ impl Page {
             Action::Request { method, params, wait } => {
                 self.request(method, params);
                 self.wait(*wait);
+            }
+            Action::ListAll { method, pages } => {
+                self.pair("method", &string(method));
+                if *pages != PAGES {
+                    self.pair("pages", &pages.to_string());
+                }
             }
             Action::Notify { method, params } => self.request(method, params),
             Action::Send { payload, upto } => {

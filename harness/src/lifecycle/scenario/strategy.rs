@@ -129,6 +129,7 @@ fn action() -> impl Strategy<Value = Action> {
             params,
             wait
         }),
+        (text(), 1..10_000u32).prop_map(|(method, pages)| Action::ListAll { method, pages }),
         (text(), params()).prop_map(|(method, params)| Action::Notify { method, params }),
         (payload(), option::of(0..2_000usize))
             .prop_map(|(payload, upto)| Action::Send { payload, upto }),
