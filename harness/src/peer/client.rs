@@ -264,8 +264,9 @@ impl Client {
         let Some(output) = slot else { return Ok(()) };
         let mut ended = false;
         let mut replies = Vec::new();
+        let mut any_ended = false;
         output.bytes += output.lines.read(output.fd.as_fd(), &mut ended, |line, length| {
-            output.told_begun = false;
+            any_ended = true;
             if stream == Stream::Stderr {
                 events.offer(&Event::Stderr { text: text(line) });
             } else if let Some(reply) = hear(line, length, expected, events) {
@@ -273,7 +274,7 @@ impl Client {
             }
         });
         if stream == Stream::Stdout {
-            output.tell_unfinished(events);
+            output.tell_unfinished(any_ended, events);
         }
         if ended {
             events.push(&Event::Ended { stream, bytes: output.bytes });
@@ -323,7 +324,7 @@ fn hear(
             (reply.len() <= LONGEST_REPLY).then_some(reply)
         }
         Incoming::Notification { method } => {
-            events.offer(&Event::Notified { method: short(&method) });
+            events.notified(short(&method));
             None
         }
         Incoming::Noise => {
@@ -346,8 +347,11 @@ fn is_utf8(line: &[u8], length: u64) -> bool {
 
 impl Output {
     /// A line without an end is told of while it lasts, or nothing seems to have come.
-    fn tell_unfinished(&mut self, events: &mut Outbox) {
-        if let Some(begun) = self.lines.begun()
+    fn tell_unfinished(&mut self, any_ended: bool, events: &mut Outbox) {
+        if any_ended {
+            // Where so much comes that it is read in pieces, the rest is on its way.
+            self.told_begun = false;
+        } else if let Some(begun) = self.lines.begun()
             && !self.told_begun
         {
             events.offer(&Event::Begun { text: text(begun) });

@@ -82,6 +82,8 @@ pub enum Event {
     Notified {
         /// The method.
         method: String,
+        /// How many times in a row.
+        times: u64,
     },
     /// A line of stdout that is no message, cut to a limit.
     Noise {
@@ -92,8 +94,8 @@ pub enum Event {
         /// It is text in UTF-8, as messages are.
         utf8: bool,
     },
-    /// A line of stdout began and has not ended yet. Told once for a line, and of no line that came
-    /// whole.
+    /// A line of stdout began and has not ended yet. Told once for a line, and not where other
+    /// lines came along with it.
     Begun {
         /// What came of it so far, cut to a limit.
         text: String,

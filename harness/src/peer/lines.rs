@@ -2,6 +2,9 @@
 
 use std::os::fd::BorrowedFd;
 
+/// Most bytes of one read: what a pipe holds unless it was made larger.
+const CHUNK: usize = 64 << 10;
+
 /// Lines out of a byte stream, each bounded.
 pub(super) struct Lines {
     buffer: Vec<u8>,
@@ -15,41 +18,27 @@ impl Lines {
         Self { buffer: Vec::new(), skipped: 0, limit }
     }
 
-    /// Reads what is there, at most 1 MiB of it, and hands over whole lines with their full
-    /// lengths. Returns the number of bytes read.
+    /// Reads what is there, at most as much as a pipe holds: whoever reads has other things to do,
+    /// too, and what is left wakes it again. Hands over whole lines with their full lengths and
+    /// returns the number of bytes read.
     pub(super) fn read(
         &mut self,
         fd: BorrowedFd<'_>,
         ended: &mut bool,
         mut each: impl FnMut(&[u8], u64),
     ) -> u64 {
-        let mut chunk = vec![0_u8; 64 << 10];
-        let mut total = 0;
-        for _ in 0..16 {
-            match rustix::io::read(fd, &mut chunk) {
-                Ok(0) => {
-                    *ended = true;
-                    break;
-                }
-                Ok(count) => {
-                    total += count as u64;
-                    self.take(&chunk[..count], &mut each);
-                    if count < chunk.len() {
-                        break;
-                    }
-                }
-                Err(rustix::io::Errno::AGAIN) => break,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => {
-                    *ended = true;
-                    break;
-                }
-            }
-        }
+        let mut chunk = vec![0_u8; CHUNK];
+        let count = match rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut chunk)) {
+            Ok(count) => count,
+            Err(rustix::io::Errno::AGAIN) => return 0,
+            Err(_) => 0,
+        };
+        *ended |= count == 0;
+        self.take(&chunk[..count], &mut each);
         if *ended && (!self.buffer.is_empty() || self.skipped > 0) {
             self.finish(&mut each);
         }
-        total
+        count as u64
     }
 
     /// The kept start and the length so far of a line that is over the limit and has not ended.
@@ -88,7 +77,7 @@ impl Lines {
             each(&self.buffer, length);
         }
         self.buffer.clear();
-        self.buffer.shrink_to(64 << 10);
+        self.buffer.shrink_to(CHUNK);
         self.skipped = 0;
     }
 }

@@ -218,7 +218,8 @@ impl Heard {
                     self.answers.insert(*id, std::mem::replace(body, Ok(Value::Null)));
                 }
             }
-            Event::Asked { .. } | Event::Notified { .. } => self.messages += 1,
+            Event::Asked { .. } => self.messages += 1,
+            Event::Notified { times, .. } => self.messages += *times,
             Event::Exited { code, signal } => {
                 self.exited = Some((*code, *signal));
                 self.exited_at = Some(at);
