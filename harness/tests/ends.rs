@@ -110,7 +110,7 @@ fn growth_that_the_time_limit_cut_short_is_advisory() {
     let [finding] = case.findings.as_slice() else { panic!("{:#?}", case.findings) };
     assert_eq!((finding.class, finding.count), (Class::Advisory, 5));
     let why = finding.evidence.last().expect("there is evidence");
-    assert!(why.contains("the time limit left 6 cycles"), "{why}");
+    assert!(why.contains("the time limit left 5 cycles"), "{why}");
 }
 
 #[test]

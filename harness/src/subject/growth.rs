@@ -1,11 +1,12 @@
 //! The same steps again and again: how many cycles are played, and what grows with them.
 //!
-//! A scenario says how many cycles it wants, and gets them; from a hundred on they are judged in
-//! five rounds, too. The battery does not know whom it deals with. It plays one round and lingers,
-//! for what a call leaves behind may come some time after its answer. Mostly nothing that came late
-//! is alive then, and that is all. Otherwise it plays another round, up to five of them, until it is
-//! clear that something grows, or that it does not: see [`trend`]. Lives in a row are played as
-//! often as the lifecycle says: there is no process that could have a pool from one to the next.
+//! A scenario says how many cycles it wants, and gets them; from a hundred on, which holds for the
+//! battery too, they are five rounds. With fewer, the battery does not know whether they are enough.
+//! It plays them as one round and lingers, for what a call leaves behind may come some time after
+//! its answer. Mostly nothing that came late is alive then, and that is all. Otherwise it plays
+//! another round, up to five of them, until it is clear that something grows, or that it does not:
+//! see [`trend`]. Lives in a row are played as often as the lifecycle says: there is no process that
+//! could have a pool from one to the next.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use super::finding;
 use super::server::{FIRM_LOOK, LOOK, Play};
 use crate::ledger::rise::{self, Rise, Sample};
 use crate::ledger::snapshot::{Identity, Kind, Memory, ProcessId};
-use crate::ledger::trend::{self, Growth, ROUND_CYCLES, ROUNDS, Rounds, SURE_CYCLES};
+use crate::ledger::trend::{self, Growth, ROUNDS, Rounds, SURE_CYCLES};
 use crate::ledger::verdict::{Class, Culprit, Failure, Finding, StepRef};
 use crate::lifecycle::step::{Action, Step};
 use crate::probe::memory;
@@ -86,11 +87,9 @@ impl Play<'_> {
     ) -> Result<(), Box<Failure>> {
         let judged = times.saturating_sub(1);
         let lives = starts_lives(steps);
-        let adaptive = self.order.for_any_server && !lives;
-        let length = match adaptive {
-            true => judged.max(ROUND_CYCLES),
-            false => Rounds::length_of(judged),
-        };
+        let of_battery = self.order.for_any_server && !lives;
+        let length = Rounds::length_of(judged);
+        let adaptive = of_battery && length >= judged;
         let mut repetition = Repetition { at, steps, cycle: 0, length, weights: Vec::new() };
         let deadline = within.map(|within| Instant::now() + within);
         let stopped = if adaptive {
@@ -101,10 +100,10 @@ impl Play<'_> {
         let rounds = repetition.rounds();
         self.played.cycles = self.played.cycles.max(rounds.cycles);
         if stopped != Stopped::Leaked {
-            let sure = match (adaptive, stopped) {
-                (true, _) => SURE_CYCLES,
-                (false, Stopped::Late) => CUT_SHORT,
-                (false, _) => trend::LEAST_CYCLES,
+            let sure = match stopped {
+                _ if of_battery => SURE_CYCLES,
+                Stopped::Late => CUT_SHORT,
+                _ => trend::LEAST_CYCLES,
             };
             self.judge_growth(at, rounds, sure, stopped == Stopped::Late);
             self.judge_memory(at, rounds, &repetition.samples());

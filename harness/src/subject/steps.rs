@@ -173,7 +173,9 @@ impl Play<'_> {
         let link = match Link::start() {
             Ok(link) => link,
             Err(error) => {
-                let message = format!("scupper could not start a client process: {error}");
+                let cause = format!("scupper could not start a client process of its own: {error}");
+                self.unsure = Some(cause);
+                let message = "the server was not started".to_owned();
                 return Err(self.failure(&step.connection, at, message));
             }
         };
