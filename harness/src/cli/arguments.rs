@@ -126,11 +126,12 @@ pub enum Listed {
 /// Options that all judging subcommands have.
 #[derive(Debug, Args)]
 pub struct Common {
-    /// Judge only these lifecycles or scenarios: an id, its last part, or a folder (repeatable)
-    #[arg(long, value_name = "ID")]
+    /// Judge only these lifecycles or scenarios: an id, its last part, or a folder (repeatable, or
+    /// with commas)
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub only: Vec<String>,
     /// Leave these out, likewise
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub skip: Vec<String>,
     /// Judge only these kinds of things (repeatable); see `scupper list probes`
     #[arg(long = "probe", value_name = "KIND")]
