@@ -102,10 +102,13 @@ fn calls_that_come_to_nothing_are_told() {
     let options = ["--only", "churn", "--cycles", "5"];
     let run = |calls: &[&str]| Run::fake(&[&options[..], calls].concat(), &["plain"], &[]).end();
     let misspelt = run(&["--call", "ecoh"]);
-    assert_eq!(misspelt.code, 0, "{}", in_full(&misspelt));
+    // What was to be judged was not, and the tool that was not named is called all the same.
+    assert_eq!(misspelt.code, 3, "{}", in_full(&misspelt));
     let said = misspelt.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-    let note = "--call ecoh: the server lists no such tool; it lists echo, sleep";
+    let note = "the server lists no tool `ecoh`; did you mean `echo`? (--call ecoh)";
     assert!(said.contains(note), "{said}");
+    let steps = &misspelt.report().cases[0].steps;
+    assert!(steps.iter().any(|timing| timing.step.name == "call echo"), "{steps:?}");
     let refused = run(&["--call", "sleep={\"ms\":\"x\"}", "--call", "echo"]);
     let notes = refused.report().cases.remove(0).notes.join("\n");
     assert!(notes.contains("every call was answered with an error"), "{notes}");

@@ -52,7 +52,8 @@ pub struct ServerArguments {
     /// Common options.
     #[command(flatten)]
     pub common: Common,
-    /// Also call this tool, with these arguments (repeatable); tools marked read-only and
+    /// Also call this tool, with these arguments (repeatable; the first is the one that is in flight
+    /// when an end comes); tools marked read-only and
     /// closed-world are called unasked
     #[arg(long = "call", value_name = "TOOL[=JSON]")]
     pub calls: Vec<String>,

@@ -10,7 +10,7 @@ use super::config::{self, Obstacle, Surroundings};
 use super::session::Session;
 use crate::cell::protocol::Learned;
 use crate::gate::exit::Mode;
-use crate::lifecycle::battery::FIRST_LOOK;
+use crate::lifecycle::battery::{Call, FIRST_LOOK};
 use crate::lifecycle::scenario::nearest;
 use crate::lifecycle::step::{Era, EraChoice};
 use crate::plan::{self, Case, Choices, Server};
@@ -168,9 +168,16 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
                 .to_owned(),
         ));
     }
-    for note in unlisted(choices, &learned) {
-        session.on(Event::Note(note));
+    let mut choices = choices.clone();
+    for (call, cause) in unlisted(&choices, &learned) {
+        choices.calls.retain(|chosen| *chosen != call);
+        match server.entry {
+            // Of the servers of a file, one may have the tool and another not.
+            Some(_) => session.on(Event::Note(cause)),
+            None => session.not_judged(format!("--call {}", call.tool), cause),
+        }
     }
+    let choices = &choices;
     if !choices.wants(FIRST_LOOK) {
         session.forget_first();
     }
@@ -184,19 +191,26 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
     session.judge(1, cases, choices);
 }
 
-/// Calls that the user named of tools that the server does not list: a slip of the pen, mostly.
-fn unlisted(choices: &Choices, learned: &Learned) -> Vec<String> {
+/// Calls that the user named of tools that the server does not list, and what to say of each.
+fn unlisted(choices: &Choices, learned: &Learned) -> Vec<(Call, String)> {
+    if learned.lists_more_tools {
+        return Vec::new();
+    }
     let listed: Vec<&str> = learned.tools.iter().map(|tool| tool.name.as_str()).collect();
     let known = match listed.len() {
         0 => "it lists none".to_owned(),
         1..=NAMES => format!("it lists {}", listed.join(", ")),
         number => format!("it lists {number}, such as {}", listed[..NAMES].join(", ")),
     };
+    let told = |call: &Call| {
+        let hint = match nearest(&call.tool, &listed) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => known.clone(),
+        };
+        (call.clone(), format!("the server lists no tool `{}`; {hint}", call.tool))
+    };
     let named = choices.calls.iter().filter(|call| !listed.contains(&call.tool.as_str()));
-    named
-        .filter(|_| !learned.lists_more_tools)
-        .map(|call| format!("--call {}: the server lists no such tool; {known}", call.tool))
-        .collect()
+    named.map(told).collect()
 }
 
 /// What was wanted and cannot be played on this server, and why.

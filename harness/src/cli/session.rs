@@ -111,6 +111,11 @@ impl Session {
         Ok(session)
     }
 
+    /// Notes what was asked for and cannot be judged.
+    pub fn not_judged(&mut self, what: String, cause: String) {
+        self.not_judged.push((what, cause));
+    }
+
     /// Takes in what no report may show.
     pub fn hide(&mut self, secrets: &Secrets) {
         self.secrets.extend(secrets);

@@ -69,6 +69,20 @@ impl Knowledge {
         }
     }
 
+    /// Requests that are waited for, so that the server has worked before its end comes. The one
+    /// that is to be in flight is not among them, if there is another: it may be a long one.
+    fn served(&self) -> Vec<Step> {
+        let other = |call: &&Call| Some(*call) != self.in_flight.as_ref();
+        let calls: Vec<&Call> = match self.calls.iter().filter(other).take(SERVED).collect() {
+            others if self.calls.iter().any(|call| other(&call)) => others,
+            _ => self.calls.iter().take(SERVED).collect(),
+        };
+        match calls.as_slice() {
+            [] => vec![list(true)],
+            calls => calls.iter().map(|call| call.step(true)).collect(),
+        }
+    }
+
     /// A request that is over soon, if the server has one, and that is waited for.
     fn brief(&self) -> Step {
         let other = self.calls.iter().find(|call| Some(*call) != self.in_flight.as_ref());
@@ -82,6 +96,8 @@ impl Call {
     }
 }
 
+/// Most calls that a server has served before it is ended by a signal, or its client is killed.
+const SERVED: usize = 8;
 /// Id of the lifecycle that is played first, alone, and from which the rest is learned.
 pub const FIRST_LOOK: &str = "stdio/clean-close";
 

@@ -1,7 +1,7 @@
 //! How a life ends: stdin ends, the client dies, signals come.
 
 use super::{
-    Action, HandshakePoint, Knowledge, Lifecycle, N8, N9, Signal, Whom, at_once, end_stdin,
+    Action, HandshakePoint, Knowledge, Lifecycle, N8, N9, Signal, Step, Whom, at_once, end_stdin,
     handshake, kill_client, lifecycle, open, signal, step,
 };
 use crate::lifecycle::step::Payload;
@@ -14,7 +14,7 @@ const SEVERAL: usize = 5;
 
 pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
     let mut all = ends_of_stdin(known);
-    all.extend(deaths_of_the_client());
+    all.extend(deaths_of_the_client(known));
     all.extend(signals(known));
     all
 }
@@ -66,13 +66,18 @@ fn ends_of_stdin(known: &Knowledge) -> Vec<Lifecycle> {
     ]
 }
 
-fn deaths_of_the_client() -> Vec<Lifecycle> {
+/// A life with requests that have been answered, up to where the end begins.
+fn worked(known: &Knowledge, end: impl IntoIterator<Item = Step>) -> Vec<Step> {
+    [open(), handshake()].into_iter().chain(known.served()).chain(end).collect()
+}
+
+fn deaths_of_the_client(known: &Knowledge) -> Vec<Lifecycle> {
     vec![
         lifecycle(
             "stdio/client-killed",
             "The host is killed: the kernel closes its pipes and nobody says goodbye.",
             N9,
-            vec![open(), handshake(), kill_client()],
+            worked(known, [kill_client()]),
         ),
         lifecycle(
             "stdio/client-killed-while-starting",
@@ -109,9 +114,9 @@ fn signals(known: &Knowledge) -> Vec<Lifecycle> {
         ),
         lifecycle(
             "stdio/sigterm-busy",
-            "SIGTERM while a request is being worked on.",
+            "SIGTERM to a server that has answered calls, while another is being worked on.",
             N8,
-            vec![open(), handshake(), known.busy(), sigterm()],
+            worked(known, [known.busy(), sigterm()]),
         ),
         lifecycle(
             "stdio/sigterm-and-eof",
@@ -140,9 +145,9 @@ fn signals(known: &Knowledge) -> Vec<Lifecycle> {
         ),
         lifecycle(
             "stdio/sigint-busy",
-            "Ctrl-C in a terminal while a request is being worked on.",
+            "Ctrl-C in a terminal, calls answered, while another is being worked on.",
             N9,
-            [open(), handshake(), known.busy()].into_iter().chain(ctrl_c()).collect(),
+            worked(known, [known.busy()].into_iter().chain(ctrl_c())),
         ),
     ]
 }
