@@ -3,10 +3,10 @@
 //! Each is about what drains. A server that answers oddly is no failure: only a step that waits for
 //! an answer that any right server gives may fail.
 //!
-//! - [`again`]: the same again and again, or several at once.
-//! - [`ending`]: stdin ends, the client dies, signals come.
-//! - [`streams`]: a client that does not read, or no longer.
-//! - [`words`]: what a client may say, and when.
+//! - `again`: the same again and again, or several at once.
+//! - `ending`: stdin ends, the client dies, signals come.
+//! - `streams`: a client that does not read, or no longer.
+//! - `words`: what a client may say, and when.
 
 mod again;
 mod ending;
