@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 
+use harness::ledger::verdict::Verdict;
 use serde_json::Value;
 use support::{Ended, Run, SCUPPER, at_once};
 
@@ -91,6 +92,7 @@ fn what_is_no_server_exits_3_with_its_last_words_and_a_guess() {
         let fits = ended.code == 3
             && report.exit_code == 3
             && report.cases.len() == 1
+            && report.cases[0].verdict == Verdict::Failed
             && ended.stderr.is_empty()
             && said.iter().all(|word| told.contains(word))
             && ended.stdout.contains("\nexit 3: the subject");

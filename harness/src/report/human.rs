@@ -319,8 +319,8 @@ fn introduction(subject: &SubjectInfo) -> String {
     format!("{name} speaks {eras}; answers after {}, {exit}; {tools}{launchers}", time(*start_ms),)
 }
 
-/// Blocks by sort, what makes a run red first.
-fn blocks(page: Page, cases: &[&CaseReport]) -> [Vec<String>; 6] {
+/// Blocks by sort, what makes a run red first. What never started goes before all it left.
+fn blocks(page: Page, cases: &[&CaseReport]) -> [Vec<String>; 7] {
     let findings = |class: Class| {
         let all = cases.iter().flat_map(|case| case.findings.iter().map(move |f| (*case, f)));
         grouped(all.filter(|(_, f)| f.class == class), |(_, f)| cause(f))
@@ -330,6 +330,10 @@ fn blocks(page: Page, cases: &[&CaseReport]) -> [Vec<String>; 6] {
     };
     let failures = cases.iter().filter_map(|case| Some((*case, case.failure.as_ref()?)));
     let failures = grouped(failures, |(_, failure)| failure_cause(failure));
+    let of_failures = |not_started: bool| {
+        let groups = failures.iter().filter(|group| group[0].1.not_started == not_started);
+        groups.map(|group| failure_block(page, group)).collect()
+    };
     let unknown = cases
         .iter()
         .copied()
@@ -341,8 +345,9 @@ fn blocks(page: Page, cases: &[&CaseReport]) -> [Vec<String>; 6] {
     let crashes = grouped(crashes, |(_, crash)| crash.signal.clone());
     let unmet = cases.iter().filter(|case| case.expected.is_some() && !case.met);
     [
+        of_failures(true),
         findings(Class::Leak),
-        failures.iter().map(|group| failure_block(page, group)).collect(),
+        of_failures(false),
         unmet.map(|case| unmet_block(page, case)).collect(),
         unknown.iter().map(|group| unknown_block(page, group)).collect(),
         findings(Class::Advisory),
@@ -382,6 +387,24 @@ mod tests {
         let cases = vec![case("stdio/clean-close"), case("stdio/drop")];
         let summary = samples::summary(cases, codes::NOT_JUDGED);
         insta::assert_snapshot!(shown(80, false, &samples::events(None, summary)));
+    }
+
+    /// What it left stands below the reason why nothing was judged, and is not counted as a verdict.
+    #[test]
+    fn what_never_started_goes_before_what_it_left() {
+        let mut finding = samples::process_finding();
+        finding.due_step = samples::step("end", "end of the lifecycle");
+        let case = CaseReport {
+            failure: Some(samples::not_started()),
+            findings: vec![finding],
+            ..samples::case("stdio/clean-close", Verdict::Failed)
+        };
+        let summary = samples::summary(vec![case], codes::NOT_JUDGED);
+        let text = shown(100, false, &samples::events(None, summary));
+        let place = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words}: {text}"));
+        assert!(place("failed[not started]: ") < place("leak[process]: "), "{text}");
+        assert!(text.contains("; due at the end of the lifecycle\n"), "{text}");
+        assert!(text.contains(": 1 failed\nexit 3: the subject did not start, "), "{text}");
     }
 
     #[test]

@@ -83,6 +83,12 @@ fn detail(case: &CaseReport) -> String {
         }
         _ => {}
     }
+    // What a server left that never answered comes second.
+    let (before, after) = match &case.failure {
+        Some(failure) if failure.not_started => (Some(failure), None),
+        failure => (None, failure.as_ref()),
+    };
+    parts.extend(before.map(|failure| failure.message.clone()));
     let mut counts: BTreeMap<(Class, Kind), usize> = BTreeMap::new();
     for finding in &case.findings {
         *counts.entry((finding.class, finding.kind)).or_default() += finding.count;
@@ -98,9 +104,7 @@ fn detail(case: &CaseReport) -> String {
             Class::Advisory => format!("advisory: {things}"),
         });
     }
-    if let Some(failure) = &case.failure {
-        parts.push(failure.message.clone());
-    }
+    parts.extend(after.map(|failure| failure.message.clone()));
     if case.verdict == Verdict::Unknown {
         parts.push(format!("could not look at {}", count(case.unreadable.len(), "thing")));
     }
