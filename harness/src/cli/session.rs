@@ -278,11 +278,11 @@ impl Session {
             verdict: server.cases.iter().map(|case| case.verdict).max(),
             totals: Totals::of(&server.cases),
             not_judged: server.info.not_judged.clone(),
-            exit_code: self.exit_code(&server.cases, server.not_judged.len()),
+            exit_code: (!server.left_out)
+                .then(|| self.exit_code(&server.cases, server.not_judged.len())),
         });
         let reports: Vec<ServerReport> = reports.collect();
-        let counted = self.servers.iter().zip(&reports).filter(|(server, _)| !server.left_out);
-        let code = exit::of_servers(counted.map(|(_, report)| report.exit_code));
+        let code = exit::of_servers(reports.iter().filter_map(|report| report.exit_code));
         (reports, code)
     }
 

@@ -101,7 +101,7 @@ fn left_out(servers: &[ServerReport]) -> String {
 }
 
 fn servers_not_judged(servers: &[ServerReport]) -> String {
-    let lost = servers.iter().filter(|server| server.exit_code == codes::NOT_JUDGED).count();
+    let lost = servers.iter().filter(|server| server.exit_code == Some(codes::NOT_JUDGED)).count();
     let of = count(servers.len(), "server");
     format!("{lost} of {of} could not be judged, or not in full; the table above says how far")
 }

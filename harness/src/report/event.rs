@@ -76,8 +76,9 @@ pub struct ServerReport {
     pub totals: Totals,
     /// Why it was not judged, where it was not.
     pub not_judged: Option<String>,
-    /// The exit code of a run of this server alone.
-    pub exit_code: u8,
+    /// The exit code that follows from its cases; the worst one is that of the run. None where the
+    /// server is left out: then it counts for nothing.
+    pub exit_code: Option<u8>,
 }
 
 /// What a server said of itself.
