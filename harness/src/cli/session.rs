@@ -289,12 +289,15 @@ impl Session {
     /// Ends the run: the summary, the report file, the exit code.
     pub fn end(mut self) -> Result<u8, Refusal> {
         if let (Some(folder), Some(first)) = (&self.keep, self.kept.first()) {
-            let number = match self.kept.len() {
-                1 => "a scenario file".to_owned(),
-                number => format!("{number} scenario files"),
+            let path = |path: &Path| plan::shell_words(&[path.display().to_string()]);
+            let (folder, first) = (path(folder), path(first));
+            let note = match self.kept.len() {
+                1 => format!("kept a scenario file; play it again: scupper replay {first}"),
+                number => format!(
+                    "kept {number} scenario files in {folder}; play them again: scupper run \
+                     {folder}; or one alone: scupper replay {first}"
+                ),
             };
-            let (folder, first) = (folder.display(), first.display());
-            let note = format!("kept {number} in {folder}; play it again: scupper replay {first}");
             self.on(Event::Note(note));
         }
         let mut cases = self.cases_in_order();

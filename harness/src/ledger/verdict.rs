@@ -181,6 +181,10 @@ pub struct Failure {
     pub refused: bool,
 }
 
+/// In a note, what comes before the last line of a server's stderr. It may be another in every life,
+/// and the notes are one and the same.
+pub const LAST_ON_STDERR: &str = "; last on its stderr: ";
+
 /// Lives of a server that ended in a crash when their end came: no leak, and no good end either.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

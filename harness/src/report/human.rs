@@ -8,7 +8,7 @@ use super::{
     block::{BOLD, DIM, GREEN, MAGENTA, Page, RED},
     ending::{canary_block, canary_words, sentence},
     event::{CanaryReport, Event, RunInfo, RunSummary, SubjectInfo, codes},
-    group::{cause, failure_cause, grouped, ids, without_numbers},
+    group::{cause, failure_cause, grouped, ids, note_cause, server_of, without_numbers},
     json::Totals,
     redact, servers,
     tell::{
@@ -23,6 +23,9 @@ use crate::ledger::verdict::{CaseReport, Class, Verdict};
 const MOST_BLOCKS: usize = 20;
 /// Most notes.
 const MOST_NOTES: usize = 10;
+
+/// Most cases that are named in a note.
+const NOTED_CASES: usize = 8;
 
 /// How to write.
 pub struct HumanOptions {
@@ -208,9 +211,18 @@ impl<W: Write> Human<W> {
 
     fn notes(&mut self, cases: &[CaseReport], summary: &RunSummary) -> io::Result<()> {
         let notes = cases.iter().flat_map(|case| case.notes.iter().map(move |note| (case, note)));
-        let notes = grouped(notes, |(_, note)| without_numbers(note));
+        let notes = grouped(notes, |(case, note)| (server_of(case), note_cause(note)));
         for group in notes.iter().take(MOST_NOTES) {
-            self.note(group[0].1, &ids(group.iter().map(|(case, _)| *case)))?;
+            let (first, note) = group[0];
+            let mut cases = ids(group.iter().map(|(case, _)| *case));
+            match server_of(first) {
+                None => self.note(note, &cases)?,
+                Some(server) => {
+                    let of_server = |id: &mut &str| *id = id.get(server.len() + 1..).unwrap_or(id);
+                    cases.iter_mut().for_each(of_server);
+                    self.note(&format!("{server}: {note}"), &cases)?;
+                }
+            }
         }
         if notes.len() > MOST_NOTES {
             self.line(&format!("… and {}", count(notes.len() - MOST_NOTES, "more note")))?;
@@ -245,12 +257,17 @@ impl<W: Write> Human<W> {
     /// `note: text (these cases)`
     fn note(&mut self, note: &str, cases: &[&str]) -> io::Result<()> {
         let note = sanitise(&redact::redact(note), 2 * LONGEST_LINE);
-        let short = |case| sanitise(case, 80);
+        let short = |case: &&str| sanitise(case, 80);
         let cases = match cases {
             [] => String::new(),
-            [one] => format!(" ({})", short(one)),
-            [one, two] => format!(" ({}, {})", short(one), short(two)),
-            [one, rest @ ..] => format!(" ({} and {} more)", short(one), rest.len()),
+            several => {
+                let named: Vec<String> = several.iter().take(NOTED_CASES).map(short).collect();
+                let more = match several.len().saturating_sub(NOTED_CASES) {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                format!(" ({}{more})", named.join(", "))
+            }
         };
         self.paragraph(&format!("note: {note}{cases}"), "      ")
     }
@@ -323,13 +340,13 @@ fn introduction(subject: &SubjectInfo) -> String {
 fn blocks(page: Page, cases: &[&CaseReport]) -> [Vec<String>; 7] {
     let findings = |class: Class| {
         let all = cases.iter().flat_map(|case| case.findings.iter().map(move |f| (*case, f)));
-        grouped(all.filter(|(_, f)| f.class == class), |(_, f)| cause(f))
+        grouped(all.filter(|(_, f)| f.class == class), |(case, f)| (server_of(case), cause(f)))
             .iter()
             .map(|group| finding_block(page, group))
             .collect()
     };
     let failures = cases.iter().filter_map(|case| Some((*case, case.failure.as_ref()?)));
-    let failures = grouped(failures, |(_, failure)| failure_cause(failure));
+    let failures = grouped(failures, |(case, failure)| (server_of(case), failure_cause(failure)));
     let of_failures = |not_started: bool| {
         let groups = failures.iter().filter(|group| group[0].1.not_started == not_started);
         groups.map(|group| failure_block(page, group)).collect()
@@ -339,10 +356,14 @@ fn blocks(page: Page, cases: &[&CaseReport]) -> [Vec<String>; 7] {
         .copied()
         .filter(|case| case.verdict == Verdict::Unknown || !case.unreadable.is_empty());
     let unknown = grouped(unknown, |case| {
-        (case.verdict, case.unreadable.iter().map(|text| without_numbers(text)).collect::<Vec<_>>())
+        (
+            server_of(case),
+            case.verdict,
+            case.unreadable.iter().map(|text| without_numbers(text)).collect::<Vec<_>>(),
+        )
     });
     let crashes = cases.iter().flat_map(|case| case.crashes.iter().map(move |one| (*case, one)));
-    let crashes = grouped(crashes, |(_, crash)| crash.signal.clone());
+    let crashes = grouped(crashes, |(case, crash)| (server_of(case), crash.signal.clone()));
     let unmet = cases.iter().filter(|case| case.expected.is_some() && !case.met);
     [
         of_failures(true),
@@ -360,6 +381,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::ledger::verdict::LAST_ON_STDERR;
     use crate::report::samples;
 
     fn shown(width: usize, color: bool, events: &[Event]) -> String {
@@ -405,6 +427,24 @@ mod tests {
         assert!(place("failed[not started]: ") < place("leak[process]: "), "{text}");
         assert!(text.contains("; due at the end of the lifecycle\n"), "{text}");
         assert!(text.contains(": 1 failed\nexit 3: the subject did not start, "), "{text}");
+    }
+
+    #[test]
+    fn a_note_names_its_cases_and_is_of_one_server() {
+        let case = |server: &str, n: usize, note: &str| CaseReport {
+            id: format!("{server}stdio/churn-{n}"),
+            notes: vec![note.to_owned()],
+            ..samples::case(&format!("stdio/churn-{n}"), Verdict::Clean)
+        };
+        let told = |cases| shown(120, false, &[Event::RunEnded(samples::summary(cases, 0))]);
+        let exited = |n: usize| format!("it exited with code 1{LAST_ON_STDERR}Error: try {n:x}");
+        let text = told((0..11).map(|n| case("", n, &exited(n))).collect());
+        assert!(text.contains("note: it exited with code 1; last on its stderr: Error: try 0 ("));
+        assert!(text.contains("stdio/churn-7 and 3 more)\n"), "{text}");
+        assert_eq!(text.matches("note: ").count(), 1, "{text}");
+        let text = told(vec![case("a/", 1, "x"), case("b/", 1, "x"), case("b/", 2, "x")]);
+        assert!(text.contains("note: a: x (stdio/churn-1)\n"), "{text}");
+        assert!(text.contains("note: b: x (stdio/churn-1, stdio/churn-2)\n"), "{text}");
     }
 
     #[test]
