@@ -4,6 +4,9 @@ use anstyle::{AnsiColor, Style};
 
 use super::text::{LONGEST_LINE, sanitise, wrap};
 
+/// Longest title, in characters: a failure says what happened and what to change.
+const LONGEST_TITLE: usize = 4 * LONGEST_LINE;
+
 /// Bold.
 pub(super) const BOLD: Style = Style::new().bold();
 /// What is well.
@@ -47,7 +50,7 @@ impl Block {
     /// Begins with `tag: title`.
     pub(super) fn new(page: Page, style: Style, tag: &str, title: &str) -> Self {
         let mut block = Self { page, text: String::new() };
-        let title = sanitise(title, LONGEST_LINE);
+        let title = sanitise(title, LONGEST_TITLE);
         let mut lines = wrap(&format!("{tag}: {title}"), page.width).into_iter();
         let first = lines.next().unwrap_or_default();
         let rest = first.strip_prefix(tag).unwrap_or_default();

@@ -110,25 +110,17 @@ fn detail(case: &CaseReport) -> String {
     }
     // How fast the rest was is of no interest beside what is wrong.
     if case.verdict == Verdict::Clean && case.findings.is_empty() {
-        parts.extend(slowest(case));
+        parts.extend(end(case));
     }
     parts.join(", ")
 }
 
-/// The largest figure that is a time, or else the longest step.
-fn slowest(case: &CaseReport) -> Option<String> {
-    let figures = case.figures.iter().filter_map(|(name, ms)| {
-        name.strip_suffix("_ms").map(|name| (name.replace('_', " "), *ms))
-    });
-    let steps = case.steps.iter().map(|step| (step.step.name.clone(), step.took_ms));
-    let slower = |a: &(String, f64), b: &(String, f64)| a.1.total_cmp(&b.1);
-    let (name, ms) = figures.max_by(slower).or_else(|| steps.max_by(slower))?;
-    let took = duration(ms);
-    Some(match name.as_str() {
-        "exit after due" => format!("exited {took} after its end"),
-        "drained after due" => format!("drained {took} after its end"),
-        _ => format!("{name} {took}"),
-    })
+/// How long the slowest end of the case took: until nothing was left, or where that is not known,
+/// until the server had exited.
+fn end(case: &CaseReport) -> Option<String> {
+    let figure = |name: &str| case.figures.get(name).map(|ms| duration(*ms));
+    let drained = figure("drained_after_due_ms").map(|ms| format!("drained {ms} after its end"));
+    drained.or_else(|| Some(format!("exited {} after its end", figure("exit_after_due_ms")?)))
 }
 
 /// The block of one finding, and of its equals in other cases.
@@ -367,4 +359,42 @@ fn finish_others(mut block: Block, group: Vec<&CaseReport>) -> String {
     others(&mut block, &ids(group.iter().copied())[1..]);
     block.repeat(&group[0].repeat);
     block.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    #[test]
+    fn a_clean_case_says_how_long_its_end_took_and_nothing_else() {
+        let told = |figures: &[(&str, f64)]| {
+            let mut case = samples::case("stdio/clean-close", Verdict::Clean);
+            case.figures = figures.iter().map(|(name, ms)| ((*name).to_owned(), *ms)).collect();
+            detail(&case)
+        };
+        let (handshake, exit) = (("handshake_ms", 460.0), ("exit_after_due_ms", 12.0));
+        let drained = ("drained_after_due_ms", 16.0);
+        assert_eq!(told(&[handshake, exit, drained]), "drained 16 ms after its end");
+        assert_eq!(told(&[handshake, exit]), "exited 12 ms after its end");
+        assert_eq!(told(&[handshake]), "");
+    }
+
+    /// The line is cut, the block is not.
+    #[test]
+    fn a_long_failure_is_whole_in_its_block() {
+        let mut case = samples::case("stdio/clean-close", Verdict::Failed);
+        let mut failure = samples::not_started();
+        failure.message = "the server said this and that; ".repeat(12) + "and this is the end";
+        case.failure = Some(failure);
+        let page = Page { width: 80, color: false };
+        let block = failure_block(page, &[(&case, case.failure.as_ref().expect("it has one"))]);
+        let words: Vec<&str> = block.split_whitespace().collect();
+        assert!(words.join(" ").contains("this and that; and this is the end --> "), "{block}");
+        let lines = case_lines(page, &case);
+        let last = lines.last().and_then(|line| line.strip_suffix('…')).expect("it is cut");
+        assert!(
+            ["the", "server", "said", "this", "and", "that;"].iter().any(|w| last.ends_with(w))
+        );
+    }
 }
