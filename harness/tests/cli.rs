@@ -13,8 +13,9 @@ use support::{Ended, Run, SCUPPER, at_once};
 const USAGE: &[(&[&str], &[&str])] = &[
     (&[], &["Usage: scupper"]),
     (&["sever"], &["unrecognized subcommand 'sever'", "server"]),
-    (&["server"], &["required", "COMMAND"]),
-    (&["server", "--", ], &["required", "COMMAND"]),
+    (&["server"], &["which server?", "scupper server -- npx -y PACKAGE", "--config .mcp.json"]),
+    (&["server", "--", ], &["which server?", "COMMAND"]),
+    (&["server", "--only", "churm", "--", "true"], &["called churm; did you mean `churn`?"]),
     (&["server", "--lek-timeout", "3s", "--", "true"], &["unexpected argument '--lek-timeout'", "--leak-timeout"]),
     (&["server", "--probe", "fds", "--", "true"], &["--probe fds", "process, zombie, fd, thread, task, file, memory"]),
     (&["server", "--only", "stdio/nothing", "--", "true"], &["stdio/nothing", "scupper list lifecycles"]),

@@ -12,6 +12,7 @@ use crate::cell::protocol::Learned;
 use crate::gate::exit::{self, Mode, Strictness};
 use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{CaseReport, Class, Culprit, Finding, Verdict};
+use crate::lifecycle::battery::FIRST_LOOK;
 use crate::plan::{self, Case, Choices};
 use crate::report::Secrets;
 use crate::report::event::{
@@ -38,6 +39,8 @@ pub struct Session {
     kept: Vec<PathBuf>,
     mode: Mode,
     strictness: Strictness,
+    /// The user asked for the first look, too.
+    wants_first_look: bool,
     /// Of several servers, the one whose turn it is.
     server: Option<ServerInfo>,
     /// Those that have had their turn.
@@ -100,6 +103,7 @@ impl Session {
             kept: Vec::new(),
             mode,
             strictness: Strictness { advisories: common.strict, memory: common.strict_memory },
+            wants_first_look: common.choices(&[])?.wants(FIRST_LOOK),
             server: None,
             servers: Vec::new(),
             cases: Vec::new(),
@@ -149,8 +153,14 @@ impl Session {
         self.servers.push(JudgedServer { info, subject, cases, not_judged, left_out });
     }
 
-    /// Takes in what came of a case, in the place it has in the plan.
-    pub fn take(&mut self, place: usize, case: &Case, outcome: Outcome) {
+    /// Takes in what came of a case, in the place it has in the plan, and tells it.
+    fn take(
+        &mut self,
+        place: usize,
+        case: &Case,
+        outcome: Outcome,
+        tell: fn(Box<CaseReport>) -> Event,
+    ) {
         match outcome {
             Outcome::Judged(mut report, _) => {
                 if let Some(expect) = &case.expect {
@@ -159,7 +169,7 @@ impl Session {
                     report.expected = Some(expect.verdict);
                 }
                 self.secrets.hide_in_case(&mut report);
-                self.on(Event::CaseEnded(report.clone()));
+                self.on(tell(report.clone()));
                 if !report.met {
                     self.keep(&keep::as_played(case, report.cycles));
                 }
@@ -206,7 +216,10 @@ impl Session {
                 if let Outcome::Judged(_, facts) = &mut outcome {
                     learned = facts.take();
                 }
-                self.take(0, case, outcome);
+                // One that shows no server is what the run has to tell, asked for or not.
+                let counts = self.wants_first_look || learned.is_none();
+                let tell = if counts { Event::CaseEnded } else { Event::Looked };
+                self.take(0, case, outcome, tell);
             }
         });
         learned
@@ -243,7 +256,8 @@ impl Session {
             }
             News::Ended(index, outcome) if index < canaries => seeded[index] = Some(outcome),
             News::Ended(index, outcome) => {
-                self.take(first_place + index - canaries, &all[index], outcome);
+                let place = first_place + index - canaries;
+                self.take(place, &all[index], outcome, Event::CaseEnded);
             }
         });
         if canaries > 0 {

@@ -21,6 +21,8 @@ pub enum Event {
         /// Its id.
         id: String,
     },
+    /// The first look at a server is over, and it is none of the cases that the user asked for.
+    Looked(Box<CaseReport>),
     /// A case was judged.
     CaseEnded(Box<CaseReport>),
     /// The run's own proof: the built-in leaks and their clean twins.

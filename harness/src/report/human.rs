@@ -12,8 +12,8 @@ use super::{
     json::Totals,
     redact, servers,
     tell::{
-        VERDICT_WIDTH, case_lines, crash_block, failure_block, finding_block, unknown_block,
-        unmet_block,
+        VERDICT_WIDTH, case_lines, crash_block, failure_block, finding_block, look_line,
+        unknown_block, unmet_block,
     },
     text::{LONGEST_LINE, count, cut, duration, sanitise, wrap},
 };
@@ -47,13 +47,21 @@ impl HumanOptions {
             choice => choice,
         };
         let columns = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| size.ws_col.into());
+        let told = std::env::var("COLUMNS").ok();
         let progress = progress && io::stderr().is_terminal();
         Self {
             color: choice != ColorChoice::Never,
-            width: columns.filter(|columns| *columns > 0).unwrap_or(100).clamp(60, 120),
+            width: page_width(columns, told.as_deref()),
             progress: progress.then(|| Box::new(io::stderr()) as Box<dyn Write + Send>),
         }
     }
+}
+
+/// The terminal's own width where there is one, or else what COLUMNS says.
+fn page_width(terminal: Option<usize>, told: Option<&str>) -> usize {
+    let told = || told.and_then(|columns| columns.trim().parse().ok());
+    let columns = terminal.filter(|columns| *columns > 0).or_else(told);
+    columns.unwrap_or(100).clamp(60, 120)
 }
 
 /// The reporter for people.
@@ -98,6 +106,14 @@ impl<W: Write> Human<W> {
                 self.of_servers = true;
                 self.line("")?;
                 servers::heading(self.page, server).iter().try_for_each(|line| self.line(line))?;
+            }
+            Event::Looked(case) => {
+                self.running.retain(|id| *id != case.id);
+                let mut case = redact::case(case);
+                // Of several servers, the heading above says whose it is.
+                case.id.clone_from(&case.lifecycle);
+                let line = look_line(self.page, &case);
+                self.line(&line)?;
             }
             Event::CaseEnded(case) => {
                 self.running.retain(|id| *id != case.id);
@@ -318,7 +334,7 @@ impl<W: Write> Human<W> {
 fn introduction(subject: &SubjectInfo) -> String {
     let SubjectInfo { name, version, eras, tools, callable, launchers, start_ms, exit_ms } =
         subject;
-    let name = sanitise(&format!("{name} {version}"), 80);
+    let (name, version) = (sanitise(name, 60), sanitise(version, 30));
     let eras = if eras.is_empty() { "no known era".to_owned() } else { eras.join(" and ") };
     let time = |ms: u64| if ms == 0 { "under 1 ms".to_owned() } else { duration(ms as f64) };
     let exit = match exit_ms {
@@ -333,7 +349,10 @@ fn introduction(subject: &SubjectInfo) -> String {
         [] => String::new(),
         some => format!("; started through {}", sanitise(&some.join(", "), 80)),
     };
-    format!("{name} speaks {eras}; answers after {}, {exit}; {tools}{launchers}", time(*start_ms),)
+    format!(
+        "server \"{name}\", version {version}, speaks {eras}; answers after {}, {exit}; {tools}{launchers}",
+        time(*start_ms),
+    )
 }
 
 /// Blocks by sort, what makes a run red first. What never started goes before all it left.
@@ -445,6 +464,23 @@ mod tests {
         let text = told(vec![case("a/", 1, "x"), case("b/", 1, "x"), case("b/", 2, "x")]);
         assert!(text.contains("note: a: x (stdio/churn-1)\n"), "{text}");
         assert!(text.contains("note: b: x (stdio/churn-1, stdio/churn-2)\n"), "{text}");
+    }
+
+    #[test]
+    fn the_page_is_as_wide_as_the_terminal_or_as_columns_says() {
+        assert_eq!(page_width(Some(80), Some("110")), 80);
+        assert_eq!(page_width(Some(0), Some("110")), 110);
+        assert_eq!(page_width(None, Some("200")), 120);
+        assert_eq!(page_width(None, Some("wide")), 100);
+        assert_eq!(page_width(None, None), 100);
+    }
+
+    #[test]
+    fn a_first_look_that_nobody_asked_for_is_shown_and_not_counted() {
+        let look = samples::case("stdio/clean-close", Verdict::Clean);
+        let text = shown(100, false, &[Event::Looked(Box::new(look))]);
+        assert!(text.starts_with("look     stdio/clean-close "), "{text}");
+        assert!(text.ends_with("  the first look, not counted\n"), "{text}");
     }
 
     #[test]

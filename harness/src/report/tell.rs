@@ -24,10 +24,7 @@ const MOST_CASES: usize = 150;
 
 /// The lines of a judged case: verdict, id, time, what matters most; a crash has one of its own.
 pub(super) fn case_lines(page: Page, case: &CaseReport) -> Vec<String> {
-    let took = case.steps.iter().map(|step| step.at_ms + step.took_ms).fold(0.0, f64::max);
-    let id_width = (page.width / 3).clamp(20, 32);
-    let id = sanitise(&case.id, LONGEST_LINE);
-    let start = format!("  {id:<id_width$}  {:>7}  ", duration(took));
+    let start = line_start(page, case);
     let indent = VERDICT_WIDTH + start.chars().count();
     let room = page.width.saturating_sub(indent).max(8);
     let mut detail = wrap(&sanitise(&detail(case), 2 * LONGEST_LINE), room);
@@ -43,6 +40,24 @@ pub(super) fn case_lines(page: Page, case: &CaseReport) -> Vec<String> {
         lines.push(format!("{:VERDICT_WIDTH$}  {}", "", page.paint(YELLOW, &what)));
     }
     lines.iter().map(|line| line.trim_end().to_owned()).collect()
+}
+
+/// Id and time, in their columns.
+fn line_start(page: Page, case: &CaseReport) -> String {
+    let took = case.steps.iter().map(|step| step.at_ms + step.took_ms).fold(0.0, f64::max);
+    let id_width = (page.width / 3).clamp(20, 32);
+    let id = sanitise(&case.id, LONGEST_LINE);
+    format!("  {id:<id_width$}  {:>7}  ", duration(took))
+}
+
+/// The line of a first look that was needed, and is none of the cases that were asked for.
+pub(super) fn look_line(page: Page, case: &CaseReport) -> String {
+    let start = line_start(page, case);
+    let verdict = match case.verdict {
+        Verdict::Clean => String::new(),
+        verdict => format!("{verdict}, "),
+    };
+    format!("{:<VERDICT_WIDTH$}{start}{verdict}the first look, not counted", "look")
 }
 
 /// Most lines of what matters in a case.
