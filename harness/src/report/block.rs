@@ -40,7 +40,8 @@ impl Page {
     }
 }
 
-/// A block under construction. All text is made safe here, and nowhere else on its way.
+/// A block under construction. All text is made safe here; but for [`Block::list`], nowhere
+/// else on its way.
 pub(super) struct Block {
     page: Page,
     text: String,
@@ -102,6 +103,11 @@ impl Block {
             lines.push(format!("… and {} more", texts.len() - most));
         }
         self.hang(&["   ", "=", " "], label, &lines);
+    }
+
+    /// `   = label: items`, all of them; each has been made safe and short.
+    pub(super) fn list(&mut self, label: &str, items: &str) {
+        self.hang(&["   ", "=", " "], label, &[items.to_owned()]);
     }
 
     /// `   = repeat: command`, in one line however long, so that it can be copied.

@@ -19,8 +19,8 @@ use crate::ledger::{
 const MOST_LINES: usize = 8;
 /// Most holders in a block.
 const MOST_HOLDERS: usize = 5;
-/// Most characters of the names of further cases in a block.
-const MOST_CASES: usize = 150;
+/// Most further cases that a block names: every other lifecycle of the battery.
+const MOST_CASES: usize = 40;
 
 /// The lines of a judged case: verdict, id, time, what matters most; a crash has one of its own.
 pub(super) fn case_lines(page: Page, case: &CaseReport) -> Vec<String> {
@@ -254,24 +254,18 @@ fn holders(block: &mut Block, finding: &Finding) {
     block.remarks("held by", &lines, lines.len());
 }
 
-/// `= also in: one, two and 3 more`, as many as fit in two lines.
+/// `= also in: one, two and 3 more`
 fn others(block: &mut Block, cases: &[&str]) {
-    let mut shown = String::new();
-    let mut left = cases.len();
-    for case in cases {
-        let case = cut(&sanitise(case, LONGEST_LINE), 60);
-        if shown.chars().count() + case.chars().count() > MOST_CASES {
-            break;
-        }
-        let comma = if shown.is_empty() { "" } else { ", " };
-        shown = format!("{shown}{comma}{case}");
-        left -= 1;
+    if cases.is_empty() {
+        return;
     }
-    match left {
-        0 if shown.is_empty() => {}
-        0 => block.remark("also in", &shown),
-        more => block.remark("also in", &format!("{shown} and {more} more")),
-    }
+    let named: Vec<String> =
+        cases.iter().take(MOST_CASES).map(|case| cut(&sanitise(case, LONGEST_LINE), 60)).collect();
+    let more = match cases.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    block.list("also in", &format!("{}{more}", named.join(", ")));
 }
 
 /// The other cases of a group.
