@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 
+use harness::ledger::verdict::Verdict;
 use serde_json::Value;
 use support::{Ended, Run, SCUPPER, at_once};
 
@@ -12,8 +13,9 @@ use support::{Ended, Run, SCUPPER, at_once};
 const USAGE: &[(&[&str], &[&str])] = &[
     (&[], &["Usage: scupper"]),
     (&["sever"], &["unrecognized subcommand 'sever'", "server"]),
-    (&["server"], &["required", "COMMAND"]),
-    (&["server", "--", ], &["required", "COMMAND"]),
+    (&["server"], &["which server?", "scupper server -- npx -y PACKAGE", "--config .mcp.json"]),
+    (&["server", "--", ], &["which server?", "COMMAND"]),
+    (&["server", "--only", "churm", "--", "true"], &["called churm; did you mean `churn`?"]),
     (&["server", "--lek-timeout", "3s", "--", "true"], &["unexpected argument '--lek-timeout'", "--leak-timeout"]),
     (&["server", "--probe", "fds", "--", "true"], &["--probe fds", "process, zombie, fd, thread, task, file, memory"]),
     (&["server", "--only", "stdio/nothing", "--", "true"], &["stdio/nothing", "scupper list lifecycles"]),
@@ -91,6 +93,7 @@ fn what_is_no_server_exits_3_with_its_last_words_and_a_guess() {
         let fits = ended.code == 3
             && report.exit_code == 3
             && report.cases.len() == 1
+            && report.cases[0].verdict == Verdict::Failed
             && ended.stderr.is_empty()
             && said.iter().all(|word| told.contains(word))
             && ended.stdout.contains("\nexit 3: the subject");

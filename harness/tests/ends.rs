@@ -6,7 +6,7 @@ use std::fs;
 
 use harness::ledger::verdict::{CaseReport, Class, Verdict};
 use harness::report::json::Report;
-use support::{Ended, Run};
+use support::{Ended, Run, SCUPPER};
 
 /// Plays one scenario, given as text.
 fn scenario(text: &str, options: &[&str]) -> (Ended, Report) {
@@ -71,6 +71,18 @@ fn a_crash_before_the_end_of_stdin_is_not_told_as_one_at_its_end() {
     assert_eq!(case.verdict, Verdict::Failed);
     assert!(!case.figures.contains_key("exit_after_due_ms"), "{:?}", case.figures);
     assert_eq!(case.notes, [] as [String; 0]);
+}
+
+#[test]
+fn a_bad_exit_at_the_end_of_stdin_is_a_note_with_the_last_words() {
+    let script = format!("{SCUPPER} fake plain; echo 'EOFError: no more input' >&2; exit 1");
+    let ended = Run::server(&["--only", "clean-close"], &["sh", "-c", &script], &[]).end();
+    let report = ended.report();
+    let case = only(&report);
+    assert_eq!((ended.code, case.verdict), (0, Verdict::Clean), "{}", ended.stdout);
+    let said = "at the end of its stdin the server exited with code 1, which is no leak; last on its \
+                stderr: EOFError: no more input";
+    assert_eq!(case.notes, [said]);
 }
 
 #[test]

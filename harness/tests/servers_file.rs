@@ -43,17 +43,17 @@ fn all_servers_are_judged_in_their_order_with_one_summary() {
     let ended = judged(SERVERS, &[], &[]);
     assert_eq!(ended.code, 1, "{}", in_full(&ended));
     let report = ended.report();
-    let servers: Vec<(&str, Option<Verdict>, u8)> = report
+    let servers: Vec<(&str, Option<Verdict>, Option<u8>)> = report
         .servers
         .iter()
         .map(|server| (server.name.as_str(), server.verdict, server.exit_code))
         .collect();
     let expected = [
-        ("good", Some(Verdict::Clean), 0),
-        ("remote", None, 3),
-        ("off", None, 3),
-        ("bad", Some(Verdict::Leak), 1),
-        ("gone", Some(Verdict::Failed), 3),
+        ("good", Some(Verdict::Clean), Some(0)),
+        ("remote", None, None),
+        ("off", None, None),
+        ("bad", Some(Verdict::Leak), Some(1)),
+        ("gone", Some(Verdict::Failed), Some(3)),
     ];
     assert_eq!(servers, expected, "{}", in_full(&ended));
     let ids: Vec<&str> = report.cases.iter().map(|case| case.id.as_str()).collect();
@@ -104,6 +104,21 @@ fn nothing_judged_is_never_green() {
     let remote = r#"{"mcpServers": {"remote": {"type": "http", "url": "https://127.0.0.1/mcp"}}}"#;
     let ended = judged(remote, &[], &[]);
     assert_eq!(ended.code, 3, "{}", in_full(&ended));
+}
+
+/// A mistake in one entry takes nothing from the others, and the run is not green.
+#[test]
+fn a_bad_entry_is_that_server_s_alone() {
+    let text = r#"{"mcpServers": {
+        "bare": {"args": ["x"]},
+        "good": {"command": "{scupper}", "args": ["fake", "plain"]}}}"#;
+    let ended = judged(text, &[], &[]);
+    assert_eq!(ended.code, 3, "{}", in_full(&ended));
+    let codes: Vec<Option<u8>> = ended.report().servers.iter().map(|one| one.exit_code).collect();
+    assert_eq!(codes, [Some(3), Some(0)], "{}", in_full(&ended));
+    let why = "servers.json:2:17: server `bare` has neither `command` nor `url`";
+    let why_not = ended.report().servers[0].not_judged.clone().unwrap_or_default();
+    assert!(why_not.contains(why), "{}", in_full(&ended));
 }
 
 #[test]
@@ -183,8 +198,8 @@ fn wrong_usage_exits_2_and_teaches() {
         let fits = said.iter().all(|word| ended.stderr.contains(word));
         assert!(ended.code == 2 && ended.stdout.is_empty() && fits, "{}", in_full(&ended));
     }
-    let ended = judged("{\n  \"mcpServers\": {\"a\": {\"command\": 7}}\n}", &[], &[]);
-    let place = "servers.json:2:35: `command` of server `a` is a number";
+    let ended = judged("{\n  \"mcpServers\": [7]\n}", &[], &[]);
+    let place = "servers.json:2:17: `mcpServers` is a list";
     assert!(ended.code == 2 && ended.stderr.contains(place), "{}", in_full(&ended));
     for (words, said) in [
         (&["server", "--config", "{home}/none.json"][..], "none.json: No such file"),

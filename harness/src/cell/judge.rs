@@ -79,7 +79,12 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
 /// A verdict from what was played. A leak stands beside the failure that caused it.
 fn report(order: &CaseOrder, tier: Tier, played: Played) -> CaseReport {
     let leaked = played.findings.iter().any(|finding| finding.class == Class::Leak);
-    let verdict = if leaked {
+    let never_answered =
+        order.first_look && played.failure.as_ref().is_some_and(|failure| failure.not_started);
+    let verdict = if never_answered {
+        // There was no server to judge. What it left is told beside.
+        Verdict::Failed
+    } else if leaked {
         Verdict::Leak
     } else if played.failure.is_some() {
         Verdict::Failed

@@ -11,6 +11,7 @@ use super::Refusal;
 use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
 use crate::lifecycle::battery::Call;
+use crate::lifecycle::scenario::nearest;
 use crate::lifecycle::step::EraChoice;
 use crate::plan::{CYCLES, Choices};
 
@@ -64,7 +65,7 @@ pub struct ServerArguments {
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
     /// The server's command line
-    #[arg(last = true, required_unless_present_any = ["config", "names"], value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }
 
@@ -137,18 +138,19 @@ pub struct Common {
     /// Judge only these kinds of things (repeatable); see `scupper list probes`
     #[arg(long = "probe", value_name = "KIND")]
     pub probes: Vec<String>,
-    /// Cycles of reconnecting and of calling, the warm-up not counted; where something may grow, more
-    /// are played
+    /// Cycles of calling, the warm-up not counted; where something may grow, up to five times as many
+    /// are played. `stdio/reconnect` plays five lives for each, 30 s at most
     #[arg(long, value_name = "N", default_value_t = CYCLES, value_parser = clap::value_parser!(u32).range(5..=10_000))]
     pub cycles: u32,
-    /// Cases at once; when not given, one for each core and at least 2, for scenarios four for each
-    /// core: they mostly wait
+    /// Cases at once; when not given, one for each core and at least 2, in `run` and `replay` four for
+    /// each core: they mostly wait
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
     /// Written to the report; nothing is chosen at random yet
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// Era of the protocol to speak
+    /// Era of the protocol to speak: `2025-11-25`, `2026-07-28`, or `auto`, which is what the server
+    /// answers to
     #[arg(long, value_name = "ERA", default_value = "auto", value_parser = era)]
     pub era: EraChoice,
     /// How long something that is due may take before it is a leak; when not given, calibrated on
@@ -187,6 +189,40 @@ pub enum Color {
     Always,
     /// Never
     Never,
+}
+
+impl ServerArguments {
+    /// Refuses what names no server.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let is_named = self.config.is_some() || !self.names.is_empty();
+        if is_named || !self.command.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::usage(
+            "which server? Give the COMMAND that starts it: scupper server -- npx -y PACKAGE; or a \
+             file of servers: scupper server --config .mcp.json",
+        ))
+    }
+}
+
+/// The refusal of ids that no lifecycle has, with those that were meant.
+pub fn no_such_lifecycle(unknown: &[&str], known: &[&str]) -> Refusal {
+    let meant: Vec<String> = unknown
+        .iter()
+        .filter_map(|unknown| {
+            // Who writes the last part alone is told it alone.
+            let last_parts = known.iter().filter_map(|id| id.rsplit('/').next());
+            let last_parts: Vec<&str> = last_parts.collect();
+            let near = nearest(unknown, if unknown.contains('/') { known } else { &last_parts });
+            near.map(|near| format!("`{near}`"))
+        })
+        .collect();
+    let hint = match meant.is_empty() {
+        true => String::new(),
+        false => format!("did you mean {}? ", meant.join(" and ")),
+    };
+    let unknown = unknown.join(" or ");
+    Refusal::usage(format!("no lifecycle is called {unknown}; {hint}see `scupper list lifecycles`"))
 }
 
 impl Common {
@@ -322,6 +358,15 @@ mod tests {
     fn kinds_that_find_nothing_in_a_server_are_not_enough() {
         assert!(kinds(&["memory,task".to_owned()]).is_err());
         assert!(kinds(&["memory".to_owned(), "fd".to_owned()]).is_ok());
+    }
+
+    #[test]
+    fn an_id_that_is_nearly_right_is_named() {
+        let known = ["stdio/churn", "stdio/clean-close"];
+        let said = |unknown: &[&str]| no_such_lifecycle(unknown, &known).message;
+        assert!(said(&["churm"]).contains("; did you mean `churn`? see"));
+        assert!(said(&["stdio/churm"]).contains("; did you mean `stdio/churn`? see"));
+        assert!(said(&["nothing"]).contains("called nothing; see `scupper list lifecycles`"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Ended;
 use super::Refusal;
-use super::arguments::ServerArguments;
+use super::arguments::{ServerArguments, no_such_lifecycle};
 use super::config::{self, Obstacle, Surroundings};
 use super::session::Session;
 use crate::cell::protocol::Learned;
@@ -21,15 +21,13 @@ const NAMES: usize = 8;
 
 /// Judges a stdio server, or those of a file.
 pub fn run(arguments: &ServerArguments) -> Ended {
+    arguments.check()?;
     let choices = arguments.common.choices(&arguments.calls)?;
     let lifecycles = plan::whole_battery();
     let ids: Vec<&str> = lifecycles.iter().map(|lifecycle| lifecycle.id.as_str()).collect();
     let unmatched = choices.unmatched(&ids);
     if !unmatched.is_empty() {
-        return Err(Refusal::usage(format!(
-            "no lifecycle is called {}; see `scupper list lifecycles`",
-            unmatched.join(" or ")
-        )));
+        return Err(no_such_lifecycle(&unmatched, &ids));
     }
     match &arguments.config {
         Some(file) => judge_file(arguments, &choices, file),

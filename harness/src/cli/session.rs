@@ -12,6 +12,7 @@ use crate::cell::protocol::Learned;
 use crate::gate::exit::{self, Mode, Strictness};
 use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{CaseReport, Class, Culprit, Finding, Verdict};
+use crate::lifecycle::battery::FIRST_LOOK;
 use crate::plan::{self, Case, Choices};
 use crate::report::Secrets;
 use crate::report::event::{
@@ -38,6 +39,8 @@ pub struct Session {
     kept: Vec<PathBuf>,
     mode: Mode,
     strictness: Strictness,
+    /// The user asked for the first look, too.
+    wants_first_look: bool,
     /// Of several servers, the one whose turn it is.
     server: Option<ServerInfo>,
     /// Those that have had their turn.
@@ -100,6 +103,7 @@ impl Session {
             kept: Vec::new(),
             mode,
             strictness: Strictness { advisories: common.strict, memory: common.strict_memory },
+            wants_first_look: common.choices(&[])?.wants(FIRST_LOOK),
             server: None,
             servers: Vec::new(),
             cases: Vec::new(),
@@ -154,8 +158,14 @@ impl Session {
         self.servers.push(JudgedServer { info, subject, cases, not_judged, left_out });
     }
 
-    /// Takes in what came of a case, in the place it has in the plan.
-    pub fn take(&mut self, place: usize, case: &Case, outcome: Outcome) {
+    /// Takes in what came of a case, in the place it has in the plan, and tells it.
+    fn take(
+        &mut self,
+        place: usize,
+        case: &Case,
+        outcome: Outcome,
+        tell: fn(Box<CaseReport>) -> Event,
+    ) {
         match outcome {
             Outcome::Judged(mut report, _) => {
                 if let Some(expect) = &case.expect {
@@ -164,7 +174,7 @@ impl Session {
                     report.expected = Some(expect.verdict);
                 }
                 self.secrets.hide_in_case(&mut report);
-                self.on(Event::CaseEnded(report.clone()));
+                self.on(tell(report.clone()));
                 if !report.met {
                     self.keep(&keep::as_played(case, report.cycles));
                 }
@@ -211,7 +221,10 @@ impl Session {
                 if let Outcome::Judged(_, facts) = &mut outcome {
                     learned = facts.take();
                 }
-                self.take(0, case, outcome);
+                // One that shows no server is what the run has to tell, asked for or not.
+                let counts = self.wants_first_look || learned.is_none();
+                let tell = if counts { Event::CaseEnded } else { Event::Looked };
+                self.take(0, case, outcome, tell);
             }
         });
         learned
@@ -248,7 +261,8 @@ impl Session {
             }
             News::Ended(index, outcome) if index < canaries => seeded[index] = Some(outcome),
             News::Ended(index, outcome) => {
-                self.take(first_place + index - canaries, &all[index], outcome);
+                let place = first_place + index - canaries;
+                self.take(place, &all[index], outcome, Event::CaseEnded);
             }
         });
         if canaries > 0 {
@@ -283,23 +297,26 @@ impl Session {
             verdict: server.cases.iter().map(|case| case.verdict).max(),
             totals: Totals::of(&server.cases),
             not_judged: server.info.not_judged.clone(),
-            exit_code: self.exit_code(&server.cases, server.not_judged.len()),
+            exit_code: (!server.left_out)
+                .then(|| self.exit_code(&server.cases, server.not_judged.len())),
         });
         let reports: Vec<ServerReport> = reports.collect();
-        let counted = self.servers.iter().zip(&reports).filter(|(server, _)| !server.left_out);
-        let code = exit::of_servers(counted.map(|(_, report)| report.exit_code));
+        let code = exit::of_servers(reports.iter().filter_map(|report| report.exit_code));
         (reports, code)
     }
 
     /// Ends the run: the summary, the report file, the exit code.
     pub fn end(mut self) -> Result<u8, Refusal> {
         if let (Some(folder), Some(first)) = (&self.keep, self.kept.first()) {
-            let number = match self.kept.len() {
-                1 => "a scenario file".to_owned(),
-                number => format!("{number} scenario files"),
+            let path = |path: &Path| plan::shell_words(&[path.display().to_string()]);
+            let (folder, first) = (path(folder), path(first));
+            let note = match self.kept.len() {
+                1 => format!("kept a scenario file; play it again: scupper replay {first}"),
+                number => format!(
+                    "kept {number} scenario files in {folder}; play them again: scupper run \
+                     {folder}; or one alone: scupper replay {first}"
+                ),
             };
-            let (folder, first) = (folder.display(), first.display());
-            let note = format!("kept {number} in {folder}; play it again: scupper replay {first}");
             self.on(Event::Note(note));
         }
         let mut cases = self.cases_in_order();

@@ -37,7 +37,7 @@ pub fn list(what: Listed) -> Ended {
             }
             rows.push((
                 "reference".to_owned(),
-                "nothing: rmcp's own server, with the tools of the fakes (builds with feature `core`)"
+                "has no fault: rmcp's own server, with the tools of the fakes (builds with feature `core`)"
                     .to_owned(),
             ));
         }

@@ -10,7 +10,8 @@ use super::snapshot::{Identity, Kind};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StepRef {
-    /// Place in the lifecycle, from 1; nested steps as `3.2`. `0` is before the first step.
+    /// Place in the lifecycle, from 1; nested steps as `3.2`. `0` is before the first step,
+    /// `end` after the last.
     pub place: String,
     /// Name of the step, such as `call echo`.
     pub name: String,
@@ -20,6 +21,9 @@ pub struct StepRef {
 
 impl std::fmt::Display for StepRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.place == "end" {
+            return write!(f, "the {}", self.name);
+        }
         write!(f, "step {}, {}", self.place, self.name)?;
         match self.cycle {
             Some(cycle) => write!(f, " (cycle {cycle})"),
@@ -176,6 +180,10 @@ pub struct Failure {
     #[serde(default)]
     pub refused: bool,
 }
+
+/// In a note, what comes before the last line of a server's stderr. It may be another in every life,
+/// and the notes are one and the same.
+pub const LAST_ON_STDERR: &str = "; last on its stderr: ";
 
 /// Lives of a server that ended in a crash when their end came: no leak, and no good end either.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

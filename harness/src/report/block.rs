@@ -4,6 +4,9 @@ use anstyle::{AnsiColor, Style};
 
 use super::text::{LONGEST_LINE, sanitise, wrap};
 
+/// Longest title, in characters: a failure says what happened and what to change.
+const LONGEST_TITLE: usize = 4 * LONGEST_LINE;
+
 /// Bold.
 pub(super) const BOLD: Style = Style::new().bold();
 /// What is well.
@@ -37,7 +40,8 @@ impl Page {
     }
 }
 
-/// A block under construction. All text is made safe here, and nowhere else on its way.
+/// A block under construction. All text is made safe here; but for [`Block::list`], nowhere
+/// else on its way.
 pub(super) struct Block {
     page: Page,
     text: String,
@@ -47,7 +51,7 @@ impl Block {
     /// Begins with `tag: title`.
     pub(super) fn new(page: Page, style: Style, tag: &str, title: &str) -> Self {
         let mut block = Self { page, text: String::new() };
-        let title = sanitise(title, LONGEST_LINE);
+        let title = sanitise(title, LONGEST_TITLE);
         let mut lines = wrap(&format!("{tag}: {title}"), page.width).into_iter();
         let first = lines.next().unwrap_or_default();
         let rest = first.strip_prefix(tag).unwrap_or_default();
@@ -99,6 +103,11 @@ impl Block {
             lines.push(format!("… and {} more", texts.len() - most));
         }
         self.hang(&["   ", "=", " "], label, &lines);
+    }
+
+    /// `   = label: items`, all of them; each has been made safe and short.
+    pub(super) fn list(&mut self, label: &str, items: &str) {
+        self.hang(&["   ", "=", " "], label, &[items.to_owned()]);
     }
 
     /// `   = repeat: command`, in one line however long, so that it can be copied.

@@ -50,8 +50,11 @@ fn leak(cases: &[CaseReport]) -> String {
     let number = |is: fn(&CaseReport) -> bool| cases.iter().filter(|case| is(case)).count();
     let counted: [(usize, &str); 3] = [
         (number(|case| case.expected.is_some() && !case.met), "unmet"),
-        (number(|case| case.expected.is_none() && has_leak(case)), "with a leak"),
-        (number(|case| case.expected.is_none() && case.verdict == Verdict::Failed), "failed"),
+        (
+            number(|case| case.expected.is_none() && !is_failed(case) && has_leak(case)),
+            "with a leak",
+        ),
+        (number(|case| case.expected.is_none() && is_failed(case)), "failed"),
     ];
     let counted: Vec<String> = counted
         .iter()
@@ -73,8 +76,8 @@ fn not_judged(cases: &[CaseReport], lost: usize) -> String {
     match (number(|case| case.verdict == Verdict::Unknown), failed) {
         _ if cases.is_empty() => "nothing was judged".to_owned(),
         (0, failed) if failed == cases.len() && number(has_leak) > 0 => {
-            "the subject never answered, so there was no server to judge; that it stayed behind is \
-             told above"
+            "the subject did not start, so there was no server to judge; what it left behind is \
+             told beside"
                 .to_owned()
         }
         (0, 0) => format!("{} planned but not judged", count(lost, "case")),
@@ -98,9 +101,13 @@ fn left_out(servers: &[ServerReport]) -> String {
 }
 
 fn servers_not_judged(servers: &[ServerReport]) -> String {
-    let lost = servers.iter().filter(|server| server.exit_code == codes::NOT_JUDGED).count();
+    let lost = servers.iter().filter(|server| server.exit_code == Some(codes::NOT_JUDGED)).count();
     let of = count(servers.len(), "server");
     format!("{lost} of {of} could not be judged, or not in full; the table above says how far")
+}
+
+fn is_failed(case: &CaseReport) -> bool {
+    case.verdict == Verdict::Failed
 }
 
 fn has_leak(case: &CaseReport) -> bool {

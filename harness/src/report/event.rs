@@ -21,6 +21,8 @@ pub enum Event {
         /// Its id.
         id: String,
     },
+    /// The first look at a server is over, and it is none of the cases that the user asked for.
+    Looked(Box<CaseReport>),
     /// A case was judged.
     CaseEnded(Box<CaseReport>),
     /// The run's own proof: the built-in leaks and their clean twins.
@@ -76,8 +78,9 @@ pub struct ServerReport {
     pub totals: Totals,
     /// Why it was not judged, where it was not.
     pub not_judged: Option<String>,
-    /// The exit code of a run of this server alone.
-    pub exit_code: u8,
+    /// The exit code that follows from its cases; the worst one is that of the run. None where the
+    /// server is left out: then it counts for nothing.
+    pub exit_code: Option<u8>,
 }
 
 /// What a server said of itself.

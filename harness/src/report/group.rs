@@ -4,7 +4,7 @@ use std::{collections::HashMap, hash::Hash};
 
 use crate::ledger::{
     snapshot::Kind,
-    verdict::{CaseReport, Class, Culprit, Failure, Finding},
+    verdict::{CaseReport, Class, Culprit, Failure, Finding, LAST_ON_STDERR},
 };
 
 /// Items with equal keys together, in the order in which each key was first seen; no group is empty.
@@ -39,6 +39,17 @@ pub(super) fn cause(finding: &Finding) -> (Class, Kind, String, &str, Culprit, O
 /// What makes two failures one and the same fault.
 pub(super) fn failure_cause(failure: &Failure) -> (String, &str, bool) {
     (without_numbers(&failure.message), &failure.step.name, failure.not_started)
+}
+
+/// What makes two notes one and the same.
+pub(super) fn note_cause(note: &str) -> String {
+    without_numbers(note.split(LAST_ON_STDERR).next().unwrap_or(note))
+}
+
+/// Of several servers, the one that a case is about: what one does is not told with what another
+/// does.
+pub(super) fn server_of(case: &CaseReport) -> Option<&str> {
+    case.id.strip_suffix(&case.lifecycle)?.strip_suffix('/')
 }
 
 /// Every run of digits is one `#`.

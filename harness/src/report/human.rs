@@ -8,12 +8,12 @@ use super::{
     block::{BOLD, DIM, GREEN, MAGENTA, Page, RED},
     ending::{canary_block, canary_words, sentence},
     event::{CanaryReport, Event, RunInfo, RunSummary, SubjectInfo, codes},
-    group::{cause, failure_cause, grouped, ids, without_numbers},
+    group::{cause, failure_cause, grouped, ids, note_cause, server_of, without_numbers},
     json::Totals,
     redact, servers,
     tell::{
-        VERDICT_WIDTH, case_lines, crash_block, failure_block, finding_block, unknown_block,
-        unmet_block,
+        VERDICT_WIDTH, case_lines, crash_block, failure_block, finding_block, look_line,
+        unknown_block, unmet_block,
     },
     text::{LONGEST_LINE, count, cut, duration, sanitise, wrap},
 };
@@ -23,6 +23,9 @@ use crate::ledger::verdict::{CaseReport, Class, Verdict};
 const MOST_BLOCKS: usize = 20;
 /// Most notes.
 const MOST_NOTES: usize = 10;
+
+/// Most cases that are named in a note.
+const NOTED_CASES: usize = 8;
 
 /// How to write.
 pub struct HumanOptions {
@@ -44,13 +47,21 @@ impl HumanOptions {
             choice => choice,
         };
         let columns = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| size.ws_col.into());
+        let told = std::env::var("COLUMNS").ok();
         let progress = progress && io::stderr().is_terminal();
         Self {
             color: choice != ColorChoice::Never,
-            width: columns.filter(|columns| *columns > 0).unwrap_or(100).clamp(60, 120),
+            width: page_width(columns, told.as_deref()),
             progress: progress.then(|| Box::new(io::stderr()) as Box<dyn Write + Send>),
         }
     }
+}
+
+/// The terminal's own width where there is one, or else what COLUMNS says.
+fn page_width(terminal: Option<usize>, told: Option<&str>) -> usize {
+    let told = || told.and_then(|columns| columns.trim().parse().ok());
+    let columns = terminal.filter(|columns| *columns > 0).or_else(told);
+    columns.unwrap_or(100).clamp(60, 120)
 }
 
 /// The reporter for people.
@@ -95,6 +106,14 @@ impl<W: Write> Human<W> {
                 self.of_servers = true;
                 self.line("")?;
                 servers::heading(self.page, server).iter().try_for_each(|line| self.line(line))?;
+            }
+            Event::Looked(case) => {
+                self.running.retain(|id| *id != case.id);
+                let mut case = redact::case(case);
+                // Of several servers, the heading above says whose it is.
+                case.id.clone_from(&case.lifecycle);
+                let line = look_line(self.page, &case);
+                self.line(&line)?;
             }
             Event::CaseEnded(case) => {
                 self.running.retain(|id| *id != case.id);
@@ -208,9 +227,18 @@ impl<W: Write> Human<W> {
 
     fn notes(&mut self, cases: &[CaseReport], summary: &RunSummary) -> io::Result<()> {
         let notes = cases.iter().flat_map(|case| case.notes.iter().map(move |note| (case, note)));
-        let notes = grouped(notes, |(_, note)| without_numbers(note));
+        let notes = grouped(notes, |(case, note)| (server_of(case), note_cause(note)));
         for group in notes.iter().take(MOST_NOTES) {
-            self.note(group[0].1, &ids(group.iter().map(|(case, _)| *case)))?;
+            let (first, note) = group[0];
+            let mut cases = ids(group.iter().map(|(case, _)| *case));
+            match server_of(first) {
+                None => self.note(note, &cases)?,
+                Some(server) => {
+                    let of_server = |id: &mut &str| *id = id.get(server.len() + 1..).unwrap_or(id);
+                    cases.iter_mut().for_each(of_server);
+                    self.note(&format!("{server}: {note}"), &cases)?;
+                }
+            }
         }
         if notes.len() > MOST_NOTES {
             self.line(&format!("… and {}", count(notes.len() - MOST_NOTES, "more note")))?;
@@ -245,12 +273,17 @@ impl<W: Write> Human<W> {
     /// `note: text (these cases)`
     fn note(&mut self, note: &str, cases: &[&str]) -> io::Result<()> {
         let note = sanitise(&redact::redact(note), 2 * LONGEST_LINE);
-        let short = |case| sanitise(case, 80);
+        let short = |case: &&str| sanitise(case, 80);
         let cases = match cases {
             [] => String::new(),
-            [one] => format!(" ({})", short(one)),
-            [one, two] => format!(" ({}, {})", short(one), short(two)),
-            [one, rest @ ..] => format!(" ({} and {} more)", short(one), rest.len()),
+            several => {
+                let named: Vec<String> = several.iter().take(NOTED_CASES).map(short).collect();
+                let more = match several.len().saturating_sub(NOTED_CASES) {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                format!(" ({}{more})", named.join(", "))
+            }
         };
         self.paragraph(&format!("note: {note}{cases}"), "      ")
     }
@@ -301,7 +334,7 @@ impl<W: Write> Human<W> {
 fn introduction(subject: &SubjectInfo) -> String {
     let SubjectInfo { name, version, eras, tools, callable, launchers, start_ms, exit_ms } =
         subject;
-    let name = sanitise(&format!("{name} {version}"), 80);
+    let (name, version) = (sanitise(name, 60), sanitise(version, 30));
     let eras = if eras.is_empty() { "no known era".to_owned() } else { eras.join(" and ") };
     let time = |ms: u64| if ms == 0 { "under 1 ms".to_owned() } else { duration(ms as f64) };
     let exit = match exit_ms {
@@ -316,33 +349,45 @@ fn introduction(subject: &SubjectInfo) -> String {
         [] => String::new(),
         some => format!("; started through {}", sanitise(&some.join(", "), 80)),
     };
-    format!("{name} speaks {eras}; answers after {}, {exit}; {tools}{launchers}", time(*start_ms),)
+    format!(
+        "server \"{name}\", version {version}, speaks {eras}; answers after {}, {exit}; {tools}{launchers}",
+        time(*start_ms),
+    )
 }
 
-/// Blocks by sort, what makes a run red first.
-fn blocks(page: Page, cases: &[&CaseReport]) -> [Vec<String>; 6] {
+/// Blocks by sort, what makes a run red first. What never started goes before all it left.
+fn blocks(page: Page, cases: &[&CaseReport]) -> [Vec<String>; 7] {
     let findings = |class: Class| {
         let all = cases.iter().flat_map(|case| case.findings.iter().map(move |f| (*case, f)));
-        grouped(all.filter(|(_, f)| f.class == class), |(_, f)| cause(f))
+        grouped(all.filter(|(_, f)| f.class == class), |(case, f)| (server_of(case), cause(f)))
             .iter()
             .map(|group| finding_block(page, group))
             .collect()
     };
     let failures = cases.iter().filter_map(|case| Some((*case, case.failure.as_ref()?)));
-    let failures = grouped(failures, |(_, failure)| failure_cause(failure));
+    let failures = grouped(failures, |(case, failure)| (server_of(case), failure_cause(failure)));
+    let of_failures = |not_started: bool| {
+        let groups = failures.iter().filter(|group| group[0].1.not_started == not_started);
+        groups.map(|group| failure_block(page, group)).collect()
+    };
     let unknown = cases
         .iter()
         .copied()
         .filter(|case| case.verdict == Verdict::Unknown || !case.unreadable.is_empty());
     let unknown = grouped(unknown, |case| {
-        (case.verdict, case.unreadable.iter().map(|text| without_numbers(text)).collect::<Vec<_>>())
+        (
+            server_of(case),
+            case.verdict,
+            case.unreadable.iter().map(|text| without_numbers(text)).collect::<Vec<_>>(),
+        )
     });
     let crashes = cases.iter().flat_map(|case| case.crashes.iter().map(move |one| (*case, one)));
-    let crashes = grouped(crashes, |(_, crash)| crash.signal.clone());
+    let crashes = grouped(crashes, |(case, crash)| (server_of(case), crash.signal.clone()));
     let unmet = cases.iter().filter(|case| case.expected.is_some() && !case.met);
     [
+        of_failures(true),
         findings(Class::Leak),
-        failures.iter().map(|group| failure_block(page, group)).collect(),
+        of_failures(false),
         unmet.map(|case| unmet_block(page, case)).collect(),
         unknown.iter().map(|group| unknown_block(page, group)).collect(),
         findings(Class::Advisory),
@@ -355,6 +400,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::ledger::verdict::LAST_ON_STDERR;
     use crate::report::samples;
 
     fn shown(width: usize, color: bool, events: &[Event]) -> String {
@@ -384,6 +430,59 @@ mod tests {
         insta::assert_snapshot!(shown(80, false, &samples::events(None, summary)));
     }
 
+    /// What it left stands below the reason why nothing was judged, and is not counted as a verdict.
+    #[test]
+    fn what_never_started_goes_before_what_it_left() {
+        let mut finding = samples::process_finding();
+        finding.due_step = samples::step("end", "end of the lifecycle");
+        let case = CaseReport {
+            failure: Some(samples::not_started()),
+            findings: vec![finding],
+            ..samples::case("stdio/clean-close", Verdict::Failed)
+        };
+        let summary = samples::summary(vec![case], codes::NOT_JUDGED);
+        let text = shown(100, false, &samples::events(None, summary));
+        let place = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words}: {text}"));
+        assert!(place("failed[not started]: ") < place("leak[process]: "), "{text}");
+        assert!(text.contains("; due at the end of the lifecycle\n"), "{text}");
+        assert!(text.contains(": 1 failed\nexit 3: the subject did not start, "), "{text}");
+    }
+
+    #[test]
+    fn a_note_names_its_cases_and_is_of_one_server() {
+        let case = |server: &str, n: usize, note: &str| CaseReport {
+            id: format!("{server}stdio/churn-{n}"),
+            notes: vec![note.to_owned()],
+            ..samples::case(&format!("stdio/churn-{n}"), Verdict::Clean)
+        };
+        let told = |cases| shown(120, false, &[Event::RunEnded(samples::summary(cases, 0))]);
+        let exited = |n: usize| format!("it exited with code 1{LAST_ON_STDERR}Error: try {n:x}");
+        let text = told((0..11).map(|n| case("", n, &exited(n))).collect());
+        assert!(text.contains("note: it exited with code 1; last on its stderr: Error: try 0 ("));
+        assert!(text.contains("stdio/churn-7 and 3 more)\n"), "{text}");
+        assert_eq!(text.matches("note: ").count(), 1, "{text}");
+        let text = told(vec![case("a/", 1, "x"), case("b/", 1, "x"), case("b/", 2, "x")]);
+        assert!(text.contains("note: a: x (stdio/churn-1)\n"), "{text}");
+        assert!(text.contains("note: b: x (stdio/churn-1, stdio/churn-2)\n"), "{text}");
+    }
+
+    #[test]
+    fn the_page_is_as_wide_as_the_terminal_or_as_columns_says() {
+        assert_eq!(page_width(Some(80), Some("110")), 80);
+        assert_eq!(page_width(Some(0), Some("110")), 110);
+        assert_eq!(page_width(None, Some("200")), 120);
+        assert_eq!(page_width(None, Some("wide")), 100);
+        assert_eq!(page_width(None, None), 100);
+    }
+
+    #[test]
+    fn a_first_look_that_nobody_asked_for_is_shown_and_not_counted() {
+        let look = samples::case("stdio/clean-close", Verdict::Clean);
+        let text = shown(100, false, &[Event::Looked(Box::new(look))]);
+        assert!(text.starts_with("look     stdio/clean-close "), "{text}");
+        assert!(text.ends_with("  the first look, not counted\n"), "{text}");
+    }
+
     #[test]
     fn an_exit_that_was_not_seen_has_no_figure() {
         let subject = |exit_ms| SubjectInfo { exit_ms, ..samples::subject() };
@@ -396,12 +495,13 @@ mod tests {
         let mut case = samples::case("stdio/churn", Verdict::Leak);
         case.findings = vec![samples::process_finding(); 30];
         case.findings.extend(samples::cases().remove(3).findings);
-        let cases: Vec<CaseReport> = (0..40)
+        let cases: Vec<CaseReport> = (0..50)
             .map(|n| CaseReport { id: format!("stdio/churn-{n}"), ..case.clone() })
             .collect();
         let text = shown(100, false, &[Event::RunEnded(samples::summary(cases, codes::LEAK))]);
         assert!(text.contains("   | and 29 more like it in this case\n"), "{text}");
-        assert!(text.contains("stdio/churn-10 and 29 more\n"), "{text}");
+        let words: Vec<&str> = text.split_whitespace().collect();
+        assert!(words.join(" ").contains("stdio/churn-39, stdio/churn-40 and 9 more = "), "{text}");
         let lines = case_lines(Page { width: 100, color: false }, &case);
         assert!(lines[0].ends_with("30 processes, 19 descriptors, advisory: memory"), "{lines:?}");
     }

@@ -19,15 +19,12 @@ use crate::ledger::{
 const MOST_LINES: usize = 8;
 /// Most holders in a block.
 const MOST_HOLDERS: usize = 5;
-/// Most characters of the names of further cases in a block.
-const MOST_CASES: usize = 150;
+/// Most further cases that a block names: every other lifecycle of the battery.
+const MOST_CASES: usize = 40;
 
 /// The lines of a judged case: verdict, id, time, what matters most; a crash has one of its own.
 pub(super) fn case_lines(page: Page, case: &CaseReport) -> Vec<String> {
-    let took = case.steps.iter().map(|step| step.at_ms + step.took_ms).fold(0.0, f64::max);
-    let id_width = (page.width / 3).clamp(20, 32);
-    let id = sanitise(&case.id, LONGEST_LINE);
-    let start = format!("  {id:<id_width$}  {:>7}  ", duration(took));
+    let start = line_start(page, case);
     let indent = VERDICT_WIDTH + start.chars().count();
     let room = page.width.saturating_sub(indent).max(8);
     let mut detail = wrap(&sanitise(&detail(case), 2 * LONGEST_LINE), room);
@@ -43,6 +40,24 @@ pub(super) fn case_lines(page: Page, case: &CaseReport) -> Vec<String> {
         lines.push(format!("{:VERDICT_WIDTH$}  {}", "", page.paint(YELLOW, &what)));
     }
     lines.iter().map(|line| line.trim_end().to_owned()).collect()
+}
+
+/// Id and time, in their columns.
+fn line_start(page: Page, case: &CaseReport) -> String {
+    let took = case.steps.iter().map(|step| step.at_ms + step.took_ms).fold(0.0, f64::max);
+    let id_width = (page.width / 3).clamp(20, 32);
+    let id = sanitise(&case.id, LONGEST_LINE);
+    format!("  {id:<id_width$}  {:>7}  ", duration(took))
+}
+
+/// The line of a first look that was needed, and is none of the cases that were asked for.
+pub(super) fn look_line(page: Page, case: &CaseReport) -> String {
+    let start = line_start(page, case);
+    let verdict = match case.verdict {
+        Verdict::Clean => String::new(),
+        verdict => format!("{verdict}, "),
+    };
+    format!("{:<VERDICT_WIDTH$}{start}{verdict}the first look, not counted", "look")
 }
 
 /// Most lines of what matters in a case.
@@ -83,6 +98,12 @@ fn detail(case: &CaseReport) -> String {
         }
         _ => {}
     }
+    // What a server left that never answered comes second.
+    let (before, after) = match &case.failure {
+        Some(failure) if failure.not_started => (Some(failure), None),
+        failure => (None, failure.as_ref()),
+    };
+    parts.extend(before.map(|failure| failure.message.clone()));
     let mut counts: BTreeMap<(Class, Kind), usize> = BTreeMap::new();
     for finding in &case.findings {
         *counts.entry((finding.class, finding.kind)).or_default() += finding.count;
@@ -98,33 +119,23 @@ fn detail(case: &CaseReport) -> String {
             Class::Advisory => format!("advisory: {things}"),
         });
     }
-    if let Some(failure) = &case.failure {
-        parts.push(failure.message.clone());
-    }
+    parts.extend(after.map(|failure| failure.message.clone()));
     if case.verdict == Verdict::Unknown {
         parts.push(format!("could not look at {}", count(case.unreadable.len(), "thing")));
     }
     // How fast the rest was is of no interest beside what is wrong.
     if case.verdict == Verdict::Clean && case.findings.is_empty() {
-        parts.extend(slowest(case));
+        parts.extend(end(case));
     }
     parts.join(", ")
 }
 
-/// The largest figure that is a time, or else the longest step.
-fn slowest(case: &CaseReport) -> Option<String> {
-    let figures = case.figures.iter().filter_map(|(name, ms)| {
-        name.strip_suffix("_ms").map(|name| (name.replace('_', " "), *ms))
-    });
-    let steps = case.steps.iter().map(|step| (step.step.name.clone(), step.took_ms));
-    let slower = |a: &(String, f64), b: &(String, f64)| a.1.total_cmp(&b.1);
-    let (name, ms) = figures.max_by(slower).or_else(|| steps.max_by(slower))?;
-    let took = duration(ms);
-    Some(match name.as_str() {
-        "exit after due" => format!("exited {took} after its end"),
-        "drained after due" => format!("drained {took} after its end"),
-        _ => format!("{name} {took}"),
-    })
+/// How long the slowest end of the case took: until nothing was left, or where that is not known,
+/// until the server had exited.
+fn end(case: &CaseReport) -> Option<String> {
+    let figure = |name: &str| case.figures.get(name).map(|ms| duration(*ms));
+    let drained = figure("drained_after_due_ms").map(|ms| format!("drained {ms} after its end"));
+    drained.or_else(|| Some(format!("exited {} after its end", figure("exit_after_due_ms")?)))
 }
 
 /// The block of one finding, and of its equals in other cases.
@@ -243,24 +254,18 @@ fn holders(block: &mut Block, finding: &Finding) {
     block.remarks("held by", &lines, lines.len());
 }
 
-/// `= also in: one, two and 3 more`, as many as fit in two lines.
+/// `= also in: one, two and 3 more`
 fn others(block: &mut Block, cases: &[&str]) {
-    let mut shown = String::new();
-    let mut left = cases.len();
-    for case in cases {
-        let case = cut(&sanitise(case, LONGEST_LINE), 60);
-        if shown.chars().count() + case.chars().count() > MOST_CASES {
-            break;
-        }
-        let comma = if shown.is_empty() { "" } else { ", " };
-        shown = format!("{shown}{comma}{case}");
-        left -= 1;
+    if cases.is_empty() {
+        return;
     }
-    match left {
-        0 if shown.is_empty() => {}
-        0 => block.remark("also in", &shown),
-        more => block.remark("also in", &format!("{shown} and {more} more")),
-    }
+    let named: Vec<String> =
+        cases.iter().take(MOST_CASES).map(|case| cut(&sanitise(case, LONGEST_LINE), 60)).collect();
+    let more = match cases.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    block.list("also in", &format!("{}{more}", named.join(", ")));
 }
 
 /// The other cases of a group.
@@ -363,4 +368,42 @@ fn finish_others(mut block: Block, group: Vec<&CaseReport>) -> String {
     others(&mut block, &ids(group.iter().copied())[1..]);
     block.repeat(&group[0].repeat);
     block.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    #[test]
+    fn a_clean_case_says_how_long_its_end_took_and_nothing_else() {
+        let told = |figures: &[(&str, f64)]| {
+            let mut case = samples::case("stdio/clean-close", Verdict::Clean);
+            case.figures = figures.iter().map(|(name, ms)| ((*name).to_owned(), *ms)).collect();
+            detail(&case)
+        };
+        let (handshake, exit) = (("handshake_ms", 460.0), ("exit_after_due_ms", 12.0));
+        let drained = ("drained_after_due_ms", 16.0);
+        assert_eq!(told(&[handshake, exit, drained]), "drained 16 ms after its end");
+        assert_eq!(told(&[handshake, exit]), "exited 12 ms after its end");
+        assert_eq!(told(&[handshake]), "");
+    }
+
+    /// The line is cut, the block is not.
+    #[test]
+    fn a_long_failure_is_whole_in_its_block() {
+        let mut case = samples::case("stdio/clean-close", Verdict::Failed);
+        let mut failure = samples::not_started();
+        failure.message = "the server said this and that; ".repeat(12) + "and this is the end";
+        case.failure = Some(failure);
+        let page = Page { width: 80, color: false };
+        let block = failure_block(page, &[(&case, case.failure.as_ref().expect("it has one"))]);
+        let words: Vec<&str> = block.split_whitespace().collect();
+        assert!(words.join(" ").contains("this and that; and this is the end --> "), "{block}");
+        let lines = case_lines(page, &case);
+        let last = lines.last().and_then(|line| line.strip_suffix('…')).expect("it is cut");
+        assert!(
+            ["the", "server", "said", "this", "and", "that;"].iter().any(|w| last.ends_with(w))
+        );
+    }
 }

@@ -4,7 +4,7 @@
 pub(super) const LONGEST_LINE: usize = 200;
 
 /// One line that is safe to print: colours go, control characters, invisible and direction-changing
-/// ones are escaped, and what is too long is cut.
+/// ones are escaped, and what is too long is cut, between words where there are some.
 pub(super) fn sanitise(text: &str, longest: usize) -> String {
     let mut out = String::with_capacity(text.len().min(longest));
     let mut rest = text.trim_end();
@@ -17,6 +17,8 @@ pub(super) fn sanitise(text: &str, longest: usize) -> String {
         rest = &rest[c.len_utf8()..];
         count += 1;
         if count > longest {
+            let whole_words = out.rfind(' ').filter(|space| c != ' ' && space * 2 > out.len());
+            out.truncate(whole_words.unwrap_or(out.len()));
             out.push('…');
             break;
         }
@@ -120,6 +122,8 @@ mod tests {
     #[test]
     fn a_long_line_is_cut() {
         assert_eq!(sanitise(&"x".repeat(1_000_000), 3), "xxx…");
+        assert_eq!(sanitise("one two three", 9), "one two…");
+        assert_eq!(sanitise("one two three", 7), "one two…");
         assert_eq!(cut("stdio/clean-close", 8), "stdio/c…");
         assert_eq!(cut("short", 8), "short");
         assert_eq!(cut("one two, three", 12), "one two…");

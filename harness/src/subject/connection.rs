@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::ledger::blame::{Ending, Roles};
 use crate::ledger::snapshot::ProcessId;
-use crate::ledger::verdict::StepRef;
+use crate::ledger::verdict::{LAST_ON_STDERR, StepRef};
 use crate::lifecycle::step::Era;
 use crate::peer::control::{Command, Event};
 use crate::peer::link::{Link, Silence};
@@ -15,6 +15,10 @@ use crate::peer::wire;
 
 /// How long an exit may take to be heard of after the end of stdout.
 const EXIT_FOLLOWS: Duration = Duration::from_secs(1);
+/// How long the last words of a server that has exited are waited for.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Longest part of a line of stderr in a note, in characters.
+const LINE_IN_NOTE: usize = 160;
 
 /// A connection.
 #[derive(Debug)]
@@ -82,6 +86,27 @@ pub enum NoAnswer {
 }
 
 impl Connection {
+    /// Waits for the end of stderr: what a server wrote last may come after the news of its exit. A
+    /// helper may keep the stream open, so that its end never comes.
+    pub fn hear_last_words(&mut self) {
+        if !self.link.heard.stderr_ended {
+            let until = Instant::now() + LAST_WORDS;
+            let _ = self.link.wait(until, |heard, _| heard.stderr_ended.then_some(()));
+        }
+    }
+
+    /// The end of a note on a server that is gone: the last line of its stderr, if it wrote any.
+    pub fn last_on_stderr(&mut self, drained: bool) -> String {
+        if drained {
+            self.hear_last_words();
+        }
+        let last = self.link.heard.stderr.iter().rev().find(|line| !line.trim().is_empty());
+        last.map_or_else(String::new, |line| {
+            let line: String = line.trim().chars().take(LINE_IN_NOTE).collect();
+            format!("{LAST_ON_STDERR}{line}")
+        })
+    }
+
     /// A connection whose server is about to be started.
     pub fn new(link: Link, era: Era) -> Self {
         Self {

@@ -202,12 +202,13 @@ impl Play<'_> {
             && !connection.signalled
             && let Some((exit, _)) = exit
             && exit != (Some(0), None)
-            && self.played.notes.len() < 20
         {
-            self.played.notes.push(format!(
-                "at the end of its stdin the server {}",
-                finding::exit_words(exit.0, exit.1)
-            ));
+            let exited = finding::exit_words(exit.0, exit.1);
+            let note = format!("at the end of its stdin the server {exited}, which is no leak");
+            let is_told = self.played.notes.iter().any(|told| told.starts_with(&note));
+            if !is_told && self.played.notes.len() < 20 {
+                self.played.notes.push(note + &connection.last_on_stderr(drained));
+            }
         }
     }
 

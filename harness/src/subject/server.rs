@@ -19,8 +19,6 @@ use crate::probe::{Root, Scanner, Sight};
 pub(super) const LOOK: Duration = Duration::from_millis(20);
 /// How long a look that a verdict rests on does.
 pub(super) const FIRM_LOOK: Duration = Duration::from_secs(2);
-/// How long the last words of a server that has exited are waited for.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Everything that playing a lifecycle brought to light.
 #[derive(Debug, Default)]
@@ -269,12 +267,8 @@ impl<'a> Play<'a> {
         let answered = connection.as_ref().is_some_and(|connection| connection.answered);
         let output = connection.map(|connection| {
             connection.link.catch_up();
-            if connection.link.heard.exited.is_some() && !connection.link.heard.stderr_ended {
-                // What it wrote last may come after the news of its exit; a helper may keep the
-                // stream open, so that its end never comes.
-                let _ = connection
-                    .link
-                    .wait(Instant::now() + LAST_WORDS, |heard, _| heard.stderr_ended.then_some(()));
+            if connection.link.heard.exited.is_some() {
+                connection.hear_last_words();
             }
             finding::last_output(&connection.link.heard)
         });

@@ -1,7 +1,7 @@
 //! A file of MCP servers, as hosts keep it: `mcpServers` (Claude, Cursor and most others) or
 //! `servers` (VS Code), also below `mcp` in VS Code's settings.
 //!
-//! - [`read()`]: from text to [`Entry`]s, or every mistake in the file with its place.
+//! - [`read()`]: from text to [`Entry`]s, or what is wrong with the file, and where.
 //! - `located`: JSON whose values know where they stand.
 //! - `variables`: what is put in for `${…}`.
 
@@ -57,18 +57,17 @@ pub struct Described {
     pub notes: Vec<String>,
 }
 
-/// Reads the servers of a file, in its order; or says every mistake in it.
+/// Reads the servers of a file, in its order; or says why it is no such file. A mistake in an entry is
+/// that server's alone: the others are judged all the same.
 pub fn read(path: &str, text: &str, around: &Surroundings) -> Result<Vec<Entry>, String> {
     let plain = located::without_comments(text);
     let mut mistakes = Mistakes::new(path, &plain);
-    let entries = located::parse(&plain, &mut mistakes)
+    let members = located::parse(&plain, &mut mistakes)
         .and_then(|root| Some(servers(root, &mut mistakes)?.members))
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|(name, value)| entry(name, value, around, &mut mistakes))
-        .collect();
+        .unwrap_or_default();
     mistakes.none()?;
-    Ok(entries)
+    let entry = |(name, value)| entry(name, value, around, Mistakes::new(path, &plain));
+    Ok(members.into_iter().map(entry).collect())
 }
 
 /// The object that holds the servers.
@@ -101,19 +100,42 @@ fn entry(
     name: String,
     value: Value<'_>,
     around: &Surroundings,
-    mistakes: &mut Mistakes<'_>,
-) -> Option<Entry> {
-    let of = |key: &str| format!("`{key}` of server `{name}`");
-    let object = value.object(
-        &format!("server `{name}`"),
-        "an object with a `command`, such as {\"command\": \"npx\", \"args\": [\"-y\", \"PACKAGE\"]}",
-        mistakes,
-    )?;
-    let flag = |key: &str, mistakes: &mut Mistakes<'_>| {
-        object.get(key).and_then(|value| value.boolean(&of(key), "true or false", mistakes))
+    mut mistakes: Mistakes<'_>,
+) -> Entry {
+    let wanted = "an object with a `command`, such as {\"command\": \"npx\", \"args\": [\"-y\", \
+                  \"PACKAGE\"]}";
+    let mut disabled = false;
+    let read =
+        value.object(&format!("server `{name}`"), wanted, &mut mistakes).and_then(|object| {
+            disabled = is_disabled(&name, &object, &mut mistakes);
+            server(&name, value, &object, around, &mut mistakes)
+        });
+    let put_right = |why: String| Obstacle { why, for_now: false };
+    let server = match mistakes.none() {
+        Err(said) => Err(put_right(said.replace('\n', "; "))),
+        Ok(()) => read.unwrap_or_else(|| Err(put_right("its entry cannot be read".to_owned()))),
     };
-    let disabled =
-        flag("disabled", mistakes).unwrap_or(false) || !flag("enabled", mistakes).unwrap_or(true);
+    Entry { name, disabled, server }
+}
+
+/// Whether hosts leave the server out.
+fn is_disabled(name: &str, object: &Object<'_>, mistakes: &mut Mistakes<'_>) -> bool {
+    let mut flag = |key: &str| {
+        let what = format!("`{key}` of server `{name}`");
+        object.get(key).and_then(|value| value.boolean(&what, "true or false", mistakes))
+    };
+    flag("disabled").unwrap_or(false) || !flag("enabled").unwrap_or(true)
+}
+
+/// The server that an entry describes; none where there is a mistake in it.
+fn server(
+    name: &str,
+    value: Value<'_>,
+    object: &Object<'_>,
+    around: &Surroundings,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<Result<Described, Obstacle>> {
+    let of = |key: &str| format!("`{key}` of server `{name}`");
     let url = ["url", "serverUrl", "httpUrl"].iter().find(|key| object.get(key).is_some());
     let kind = object
         .get("type")
@@ -141,7 +163,7 @@ fn entry(
             "it is reached at a URL ({how}), and only servers that are started by a command can \
              be judged so far"
         );
-        return Some(Entry { name, disabled, server: Err(Obstacle { why, for_now: true }) });
+        return Some(Err(Obstacle { why, for_now: true }));
     };
     let program = command.string(&of("command"), "the program as a string: \"npx\"", mistakes);
     let arguments = match object.get("args") {
@@ -164,14 +186,13 @@ fn entry(
         mistakes.push(command, format!("{} is empty; expected a program: \"npx\"", of("command")));
         return None;
     }
-    let server = match object.get("envFile") {
+    let described = match object.get("envFile") {
         Some(_) => Err("its `envFile` is not read; put its variables into `env`, or into the \
                         environment of scupper, and leave `envFile` out"
             .to_owned()),
         None => describe(written, environment?, directory, around),
     };
-    let server = server.map_err(|why| Obstacle { why, for_now: false });
-    Some(Entry { name, disabled, server })
+    Some(described.map_err(|why| Obstacle { why, for_now: false }))
 }
 
 /// Puts in what variables stand for.

@@ -109,24 +109,41 @@ fn variables_that_a_cell_sets_itself_are_left_out_and_told() {
     assert!(described(&entry).notes[0].contains("TMPDIR"));
 }
 
+/// They are the server's own: the next one is read as if nothing were.
 #[test]
-fn mistakes_are_told_all_at_once_with_their_places() {
+fn mistakes_of_an_entry_are_told_all_at_once_with_their_places() {
     let text = r#"{
   "mcpServers": {
     "a": { "command": ["npx"], "args": "x" },
-    "b": { "args": ["x"] },
-    "a": { "command": "true", "args": ["x", 3], "disabled": "no" }
+    "b": { "args": ["x"], "disabled": true },
+    "c": { "command": "true", "args": ["x", 3], "disabled": "no" },
+    "d": 7,
+    "e": { "command": "true" }
   }
 }"#;
-    let said = read("servers.json", text, &around(&[])).expect_err("it has mistakes");
-    insta::assert_snapshot!(said, @r#"
-    servers.json:3:23: `command` of server `a` is a list; expected the program as a string: "npx"
-    servers.json:3:40: `args` of server `a` is a string; expected a list of strings: ["-y", "PACKAGE"]
-    servers.json:4:10: server `b` has neither `command` nor `url` (it has args); expected "command": "npx", "args": ["-y", "PACKAGE"]
-    servers.json:5:10: `mcpServers` has `a` twice; leave one out
-    servers.json:5:45: item 2 of `args` of server `a` is a number; expected a list of strings: ["-y", "PACKAGE"]
-    servers.json:5:61: `disabled` of server `a` is a string; expected true or false
+    let entries = read("f", text, &around(&[])).expect("a file of servers");
+    let told = |entry: &Entry| match &entry.server {
+        Ok(_) => format!("{} is well", entry.name),
+        Err(obstacle) if obstacle.for_now => format!("{} is for now", entry.name),
+        Err(obstacle) => obstacle.why.clone(),
+    };
+    let told: Vec<String> = entries.iter().map(told).collect();
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    f:3:23: `command` of server `a` is a list; expected the program as a string: "npx"; f:3:40: `args` of server `a` is a string; expected a list of strings: ["-y", "PACKAGE"]
+    f:4:10: server `b` has neither `command` nor `url` (it has args, disabled); expected "command": "npx", "args": ["-y", "PACKAGE"]
+    f:5:45: item 2 of `args` of server `c` is a number; expected a list of strings: ["-y", "PACKAGE"]; f:5:61: `disabled` of server `c` is a string; expected true or false
+    f:6:10: server `d` is a number; expected an object with a `command`, such as {"command": "npx", "args": ["-y", "PACKAGE"]}
+    e is well
     "#);
+    let disabled: Vec<bool> = entries.iter().map(|entry| entry.disabled).collect();
+    assert_eq!(disabled, [false, true, false, false, false]);
+}
+
+#[test]
+fn a_name_twice_is_a_mistake_of_the_file() {
+    let text = r#"{"mcpServers": {"a": {"command": "x"}, "a": {"command": "y"}}}"#;
+    let said = read("f", text, &around(&[])).expect_err("which one is meant?");
+    assert_eq!(said, "f:1:45: `mcpServers` has `a` twice; leave one out");
 }
 
 #[test]

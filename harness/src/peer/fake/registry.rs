@@ -69,7 +69,7 @@ const AT: (&str, &str, &str) = ("at", "call", "starts it at `start`, or at the f
 /// Every fake, by what is wrong with it: nothing, its end, what it leaves, how it grows, its words.
 #[rustfmt::skip]
 pub const FAKES: &[FakeInfo] = &[
-    FakeInfo::new("plain", "nothing: a small server that does everything right", Twin::None,
+    FakeInfo::new("plain", "has no fault: a small server that does everything right", Twin::None,
         |_| Ok(Box::new(Plain))),
 
     FakeInfo::new("ignores-eof", "stays alive when stdin ends; SIGTERM ends it", Twin::Plain,
