@@ -2,6 +2,7 @@
 //! `scenarios/README.md`.
 //!
 //! - [`parse()`]: from TOML, or every mistake in the file with its place
+//! - [`parse_with()`]: the same, with what only the caller can know
 //! - [`check()`]: what a well-formed scenario may still get wrong
 //! - [`render()`]: back to TOML; `parse(render(s)) == s` for every scenario that passes the check
 //!
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::{Part, Place, Problem, check, limits};
 pub use mistake::{Mistake, ScenarioError, nearest};
-pub use parse::parse;
+pub use parse::{parse, parse_with};
 pub use render::render;
 
 use super::step::Lifecycle;

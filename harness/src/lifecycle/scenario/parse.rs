@@ -11,7 +11,7 @@ use toml::{
 
 use super::{
     Expectation, ExpectedFinding, FakeSpec, Scenario, ScenarioError, Subject,
-    check::{Part, Place, check, limits},
+    check::{Part, Place, Problem, check, limits},
     mistake::{Mistake, list, nearest},
     nesting::too_deep,
     read::{FILE, Reader, TOP, Table, shortened},
@@ -34,6 +34,19 @@ use crate::{
 /// # Errors
 /// Every mistake in the file, each with its place and what would be right.
 pub fn parse(path: &str, text: &str) -> Result<Scenario, ScenarioError> {
+    parse_with(path, text, |_| Vec::new())
+}
+
+/// As [`parse`], for a caller who knows more than a file can: what `unknown` finds wrong with a
+/// scenario that is well-formed is a mistake in the file too.
+///
+/// # Errors
+/// Every mistake in the file, each with its place and what would be right.
+pub fn parse_with(
+    path: &str,
+    text: &str,
+    unknown: impl Fn(&Scenario) -> Vec<Problem>,
+) -> Result<Scenario, ScenarioError> {
     let fail = |mistakes| Err(ScenarioError::new(path, text, mistakes));
     if text.len() > limits::FILE {
         return fail(vec![Mistake::new(
@@ -72,7 +85,7 @@ pub fn parse(path: &str, text: &str) -> Result<Scenario, ScenarioError> {
     let mut reader = Reader::default();
     let scenario = reader.scenario(path, root.get_ref(), text.len());
     if reader.mistakes.is_empty() {
-        for problem in check(&scenario) {
+        for problem in check(&scenario).into_iter().chain(unknown(&scenario)) {
             let span = locate(root.get_ref(), &problem.place);
             reader.mistake(span, problem.message, "here", problem.help);
         }
@@ -151,7 +164,7 @@ impl Reader {
     }
 
     fn options(&mut self, item: &Spanned<DeValue<'_>>) -> BTreeMap<String, String> {
-        const EXAMPLE: &str = "options = { delay = \"50\" }";
+        const EXAMPLE: &str = "options = { ms = \"50\" }";
         let Some(table) = self.table(item, "options", EXAMPLE, "options") else {
             return BTreeMap::new();
         };
