@@ -9,6 +9,7 @@
 //! Start with [`Scenario`], then `parse.rs`.
 
 mod check;
+mod expected;
 mod flow;
 mod mistake;
 mod nesting;
