@@ -142,6 +142,25 @@ fn fake_that_does_not_exist_is_a_mistake_in_the_file() {
 }
 
 #[test]
+fn rule_that_does_not_exist_is_a_mistake_in_the_file() {
+    let text = format!("rule = \"2026-07-28 stdio N99\"\n{}", scenario("clean", ""));
+    let ended = with_files(&["run", "{home}/x.toml"], &[("x.toml", &text)]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{}", in_full(&ended));
+    for said in ["x.toml:1: there is no rule \"2026-07-28 stdio N99\"", "did you mean \"2026-"] {
+        assert!(unwrapped(&ended.stderr).contains(said), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn two_files_of_a_run_have_two_ids() {
+    let text = format!("id = \"a/b\"\n{}", scenario("clean", ""));
+    let ended = with_files(&["run", "{home}"], &[("one.toml", text.as_str()), ("two.toml", &text)]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{}", in_full(&ended));
+    assert!(ended.stderr.contains("two.toml: its id is `a/b`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("one.toml; give one of them"), "{}", ended.stderr);
+}
+
+#[test]
 fn folder_without_scenarios_exits_3() {
     let ended = with_files(&["run", "{home}"], &[("notes.txt", "nothing to judge here")]);
     assert_eq!(ended.code, 3, "{}", in_full(&ended));

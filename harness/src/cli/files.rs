@@ -1,8 +1,10 @@
 //! Scenario files: where they are, and what is in them, held against what this program has.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::{REFERENCE, Refusal};
+use crate::ledger::rules::{RULES, rule};
 use crate::lifecycle::scenario::{self, FakeSpec, Part, Place, Problem, Scenario, Subject};
 use crate::peer::fake::{self, FakeError};
 
@@ -27,7 +29,9 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Refusal> {
         }
     }
     found.sort();
-    found.dedup();
+    // The same file by two paths is judged once.
+    let mut seen = BTreeSet::new();
+    found.retain(|path| seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())));
     if found.is_empty() {
         return Err(Refusal {
             message: "no scenario file (*.toml) was found there".to_owned(),
@@ -69,14 +73,51 @@ pub(super) fn load(path: &Path) -> Result<Scenario, Refusal> {
         .map_err(|error| Refusal::usage(format!("{:?}", miette::Report::new(error))))
 }
 
+/// What is wrong with two scenarios of the same name: a report could not tell them apart.
+pub(super) fn namesakes(all: &[(String, Scenario)]) -> Vec<String> {
+    let mut first: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for (path, scenario) in all {
+        let id = scenario.lifecycle.id.as_str();
+        match first.get(id) {
+            None => drop(first.insert(id, path)),
+            Some(other) => wrong.push(format!(
+                "{path}: its id is `{id}`, and so is that of {other}; give one of them an id of its \
+                 own at its top, such as id = \"{id}-2\""
+            )),
+        }
+    }
+    wrong
+}
+
 /// What a scenario names and this program does not have. Found here, it is a mistake in the file;
 /// found by the server that is started, it would look like a failure of that server.
 fn unknown_here(scenario: &Scenario) -> Vec<Problem> {
-    match &scenario.subject {
-        Subject::Fake(spec) => fake_problem("fake", spec).into_iter().collect(),
-        Subject::Core(spec) => fake_problem("core", spec).into_iter().collect(),
-        Subject::Command(_) => Vec::new(),
+    let fake = match &scenario.subject {
+        Subject::Fake(spec) => fake_problem("fake", spec),
+        Subject::Core(spec) => fake_problem("core", spec),
+        Subject::Command(_) => None,
+    };
+    let rule = scenario.lifecycle.rule.as_deref().and_then(rule_problem);
+    rule.into_iter().chain(fake).collect()
+}
+
+fn rule_problem(id: &str) -> Option<Problem> {
+    if rule(id).is_some() {
+        return None;
     }
+    let ids: Vec<&str> = RULES.iter().map(|rule| rule.id).collect();
+    let guess = match scenario::nearest(id, &ids) {
+        Some(near) => format!("did you mean \"{near}\"? "),
+        None => String::new(),
+    };
+    Some(problem(
+        &["rule"],
+        format!("there is no rule \"{id}\""),
+        format!(
+            "{guess}`scupper list rules` has them all; leave `rule` out where it rests on none"
+        ),
+    ))
 }
 
 fn fake_problem(key: &'static str, spec: &FakeSpec) -> Option<Problem> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::arguments::{Common, ReplayArguments, RunArguments};
-use super::files::{files, load};
+use super::files::{files, load, namesakes};
 use super::session::Session;
 use super::{Ended, Refusal};
 use crate::gate::exit::Mode;
@@ -42,6 +42,7 @@ fn judge(
             Err(refusal) => errors.push(refusal.message),
         }
     }
+    errors.extend(namesakes(&all));
     if !errors.is_empty() {
         return Err(Refusal::usage(errors.join("\n")));
     }
