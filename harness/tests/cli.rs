@@ -161,6 +161,16 @@ fn two_files_of_a_run_have_two_ids() {
 }
 
 #[test]
+fn file_that_is_not_utf8_is_told_where() {
+    let folder = tempfile::Builder::new().prefix("scupper-test-").tempdir().expect("a directory");
+    let path = folder.path().join("x.toml");
+    fs::write(&path, b"id = \"a\"\nwhy = \"caf\xe9\"\n").expect("a file of the test");
+    let ended = Run::start(&["run", path.to_str().expect("a UTF-8 path")], &[]).end();
+    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{}", in_full(&ended));
+    assert!(ended.stderr.contains("x.toml:2:11: byte 0xE9 is not UTF-8"), "{}", ended.stderr);
+}
+
+#[test]
 fn folder_without_scenarios_exits_3() {
     let ended = with_files(&["run", "{home}"], &[("notes.txt", "nothing to judge here")]);
     assert_eq!(ended.code, 3, "{}", in_full(&ended));

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 
 use super::{REFERENCE, Refusal};
 use crate::ledger::rules::{RULES, rule};
-use crate::lifecycle::scenario::{self, FakeSpec, Part, Place, Problem, Scenario, Subject};
+use crate::lifecycle::scenario::{
+    self, FakeSpec, Part, Place, Problem, Scenario, ScenarioError, Subject,
+};
 use crate::peer::fake::{self, FakeError};
 
 /// Largest scenario file, in bytes.
@@ -68,9 +71,29 @@ pub(super) fn load(path: &Path) -> Result<Scenario, Refusal> {
     if size > FILE_LIMIT {
         return Err(cannot(format!("{size} bytes; a scenario has at most {FILE_LIMIT}")));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| cannot(error.to_string()))?;
+    let bytes = std::fs::read(path).map_err(|error| cannot(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| not_utf8(path, &error))?;
     scenario::parse_with(&path.display().to_string(), &text, unknown_here)
-        .map_err(|error| Refusal::usage(format!("{:?}", miette::Report::new(error))))
+        .map_err(|error| Refusal::usage(page(&error)))
+}
+
+/// Every mistake with its line, as a person reads it.
+fn page(error: &ScenarioError) -> String {
+    let mistakes = error.each().map(|one| format!("{:?}", miette::Report::new(one)));
+    mistakes.collect::<Vec<_>>().join("\n")
+}
+
+fn not_utf8(path: &Path, error: &FromUtf8Error) -> Refusal {
+    let at = error.utf8_error().valid_up_to();
+    let before = String::from_utf8_lossy(&error.as_bytes()[..at]);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    Refusal::usage(format!(
+        "{}:{line}:{column}: byte 0x{:02X} is not UTF-8, which every TOML file is; save the file as \
+         UTF-8 (from Latin-1: iconv -f LATIN1 -t UTF-8)",
+        path.display(),
+        error.as_bytes()[at],
+    ))
 }
 
 /// What is wrong with two scenarios of the same name: a report could not tell them apart.

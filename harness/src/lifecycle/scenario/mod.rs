@@ -18,6 +18,7 @@ mod read;
 mod render;
 #[cfg(test)]
 mod strategy;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod words;

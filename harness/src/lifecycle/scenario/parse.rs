@@ -15,6 +15,7 @@ use super::{
     mistake::{Mistake, list, nearest},
     nesting::too_deep,
     read::{FILE, Reader, TOP, Table, shortened},
+    syntax,
     words::{COMMON, STEPS},
 };
 use crate::{
@@ -71,15 +72,7 @@ pub fn parse_with(
     let root = match DeTable::parse(text) {
         Ok(root) => root,
         Err(error) => {
-            let end = text.len();
-            let span = error.span().unwrap_or(end..end);
-            let mistake = Mistake::new(
-                span,
-                error.message(),
-                "not TOML from here on",
-                "a key and its value look like tool = \"echo\", with text in quotes; a step starts with [[step]]",
-            );
-            return fail(vec![mistake]);
+            return fail(vec![syntax::mistake(text, &error)]);
         }
     };
     let mut reader = Reader::default();
@@ -337,6 +330,17 @@ impl Reader {
         let mut branches = Vec::new();
         for item in items {
             let Some(branch) = self.table(item, "branch", EXAMPLE, "a branch") else { continue };
+            if branch.has("do") && !branch.has("step") {
+                // Whoever writes one branch so writes all of them so.
+                self.mistake(
+                    branch.span,
+                    "a branch of `concurrently` is a list of steps, and this one is a step",
+                    "its steps go one level deeper",
+                    "[[step.branch]] begins a branch and has no keys of its own; below it, write \
+                     [[step.branch.step]] with do = \"…\" for every step of the branch",
+                );
+                return branches;
+            }
             self.only(&branch, &["step"]);
             branches.push(self.steps(&branch, "step", "[[step.branch.step]] below it"));
         }

@@ -19,11 +19,13 @@ use crate::{
 const GOOD: &str = include_str!("../../../../fuzz/seeds/scenario/every-step.toml");
 
 fn reported(error: &ScenarioError) -> String {
+    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::none()).with_width(100);
     let mut page = String::new();
-    GraphicalReportHandler::new_themed(GraphicalTheme::none())
-        .with_width(100)
-        .render_report(&mut page, error)
-        .unwrap();
+    for one in error.each() {
+        let gap = if page.is_empty() { "" } else { "\n" };
+        page.push_str(gap);
+        handler.render_report(&mut page, &one).unwrap();
+    }
     page.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
@@ -174,6 +176,40 @@ mod bad_files {
     #[test]
     fn not_toml() {
         insta::assert_snapshot!(message("why = A server\n"));
+    }
+
+    #[test]
+    fn a_key_twice() {
+        let text = around(&list(&["open", "call tool=\"a\" tool=\"b\""]));
+        insta::assert_snapshot!(message(&text));
+    }
+
+    #[test]
+    fn the_line_of_the_first_is_in_the_same_table() {
+        let said = |text: &str| {
+            let mistake = parse("x.toml", text).unwrap_err().mistakes()[0].clone();
+            format!("{}: {}", mistake.message, mistake.label)
+        };
+        let table = around(&list(&["open"])) + "\n[subject]\nfake = \"plain\"\n";
+        assert_eq!(said(&table), "`subject` is there twice: first in line 3");
+        assert_eq!(
+            said("a = 1\n[x]\nb = 1\n[y]\nb = 2\nb = 3\n"),
+            "`b` is there twice: first in line 5"
+        );
+        assert_eq!(said("x = { a = 1, a = 2 }"), "`a` is there twice: a second time");
+    }
+
+    #[test]
+    fn null() {
+        insta::assert_snapshot!(message(&around(&list(&["open", "send text=null"]))));
+    }
+
+    #[test]
+    fn branches_that_are_steps() {
+        insta::assert_snapshot!(message(&around(
+            "[[step]]\ndo = \"open\"\n[[step]]\ndo = \"concurrently\"\n[[step.branch]]\ndo = \"call\"\n\
+             tool = \"echo\"\n[[step.branch]]\ndo = \"cancel\"",
+        )));
     }
 
     #[test]
