@@ -5,12 +5,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use harness::cell;
 use harness::cli::arguments::{Arguments, Command, FakeArguments, fake_options};
-use harness::cli::{Ended, Refusal, run, server, show};
+use harness::cli::{Ended, REFERENCE, Refusal, run, server, show};
 use harness::lifecycle::scenario::FakeSpec;
 use harness::peer::fake;
-
-/// Name of the reference server among the fakes.
-const REFERENCE: &str = "reference";
 
 fn main() -> ExitCode {
     let raw: Vec<String> =

@@ -116,6 +116,63 @@ fn broken_scenario_exits_2_and_names_the_line() {
     assert!(run.stderr.contains("fakee"), "{}", run.stderr);
 }
 
+/// What a file says of its subject that no fake can be, and words of what is said of it.
+#[rustfmt::skip]
+const NO_FAKES: &[(&str, &[&str])] = &[
+    ("fake = \"ignores-eoff\"", &["x.toml:4: no fake is called `ignores-eoff`", "did you mean `ignores-eof`?"]),
+    ("core = \"ignores-eoff\"", &["x.toml:4: no fake is called `ignores-eoff`", "did you mean `ignores-eof`?"]),
+    ("fake = \"plain\"\nfixed = true", &["x.toml:5: fake `plain` has no clean twin", "leave out `fixed`"]),
+    ("fake = \"plain\"\noptions = { delay-ms = \"50\" }", &["x.toml:5: fake `plain` has no option `delay-ms`", "leave out `options`"]),
+    ("fake = \"slow-exit\"\noptions = { m = \"50\" }", &["x.toml:5: fake `slow-exit` has no option `m`", "options = { ms = \"1500\" }"]),
+    ("fake = \"slow-exit\"\noptions = { ms = \"soon\" }", &["x.toml:5: option `ms` of fake `slow-exit` cannot be \"soon\"", "a number of milliseconds", "ms = \"1500\""]),
+    ("fake = \"wrapper\"\noptions = { inner = \"plane\" }", &["x.toml:5: option `inner` of fake `wrapper`"]),
+];
+
+/// Found by the server that is started, it would look like a failure of that server, and a file that
+/// expects one would even be met.
+#[test]
+fn fake_that_does_not_exist_is_a_mistake_in_the_file() {
+    let wrong = at_once(4, NO_FAKES, |(subject, said)| {
+        let text = scenario("failed", "").replace("fake = \"ignores-eof\"", subject);
+        let ended = with_files(&["run", "{home}/x.toml"], &[("x.toml", &text)]);
+        let fits = ended.code == 2
+            && ended.stdout.is_empty()
+            && said.iter().all(|word| unwrapped(&ended.stderr).contains(word));
+        (!fits).then(|| format!("{subject}, expected {said:?}: {}", in_full(&ended)))
+    });
+    let wrong: Vec<String> = wrong.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{} deviations:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn rule_that_does_not_exist_is_a_mistake_in_the_file() {
+    let text = format!("rule = \"2026-07-28 stdio N99\"\n{}", scenario("clean", ""));
+    let ended = with_files(&["run", "{home}/x.toml"], &[("x.toml", &text)]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{}", in_full(&ended));
+    for said in ["x.toml:1: there is no rule \"2026-07-28 stdio N99\"", "did you mean \"2026-"] {
+        assert!(unwrapped(&ended.stderr).contains(said), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn two_files_of_a_run_have_two_ids() {
+    let text = format!("id = \"a/b\"\n{}", scenario("clean", ""));
+    let ended = with_files(&["run", "{home}"], &[("one.toml", text.as_str()), ("two.toml", &text)]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{}", in_full(&ended));
+    assert!(ended.stderr.contains("two.toml: its id is `a/b`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("one.toml; give one of them"), "{}", ended.stderr);
+}
+
+#[test]
+fn file_that_is_not_utf8_is_told_where() {
+    let folder = tempfile::Builder::new().prefix("scupper-test-").tempdir().expect("a directory");
+    let path = folder.path().join("x.toml");
+    fs::write(&path, b"id = \"a\"\nwhy = \"caf\xe9\"\n").expect("a file of the test");
+    let ended = Run::start(&["run", path.to_str().expect("a UTF-8 path")], &[]).end();
+    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{}", in_full(&ended));
+    assert!(ended.stderr.contains("x.toml:2:11: byte 0xE9 is not UTF-8"), "{}", ended.stderr);
+}
+
 #[test]
 fn folder_without_scenarios_exits_3() {
     let ended = with_files(&["run", "{home}"], &[("notes.txt", "nothing to judge here")]);
@@ -294,6 +351,11 @@ fn with_files(words: &[&str], files: &[(&str, &str)]) -> Ended {
     let path = folder.path().to_str().expect("a UTF-8 path");
     let words: Vec<String> = words.iter().map(|word| word.replace(support::HOME, path)).collect();
     Run::start(&words.iter().map(String::as_str).collect::<Vec<_>>(), &[]).end()
+}
+
+/// A message as one line, however wide the lines are that it was told in.
+fn unwrapped(message: &str) -> String {
+    message.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
 }
 
 fn in_full(ended: &Ended) -> String {

@@ -4,17 +4,22 @@
 //! - [`server`]: `scupper server`, of a command or of a file of servers.
 //! - [`config`]: what such a file says.
 //! - [`run`]: `scupper run` and `scupper replay`.
+//! - [`files`]: the scenario files of such a run.
 //! - [`session`]: what both share: runner, canary, reporters, exit code.
 //! - [`keep`]: what `--keep` writes.
 //! - [`show`]: `scupper list` and `scupper doctor`.
 
 pub mod arguments;
 pub mod config;
+mod files;
 pub mod keep;
 pub mod run;
 pub mod server;
 pub mod session;
 pub mod show;
+
+/// Name of the reference server among the fakes.
+pub const REFERENCE: &str = "reference";
 
 /// What a subcommand comes to: an exit code, or a message for the user with one.
 pub type Ended = Result<u8, Refusal>;

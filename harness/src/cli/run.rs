@@ -1,19 +1,15 @@
 //! `scupper run` and `scupper replay`: scenarios from files.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::arguments::{Common, ReplayArguments, RunArguments};
+use super::files::{files, load, namesakes};
 use super::session::Session;
 use super::{Ended, Refusal};
 use crate::gate::exit::Mode;
-use crate::lifecycle::scenario::{self, Scenario, Subject};
+use crate::lifecycle::scenario::{Scenario, Subject};
 use crate::plan::{self, Case, Choices, Server};
 use crate::report::event::RunInfo;
-
-/// Largest scenario file, in bytes.
-const FILE_LIMIT: u64 = 1 << 20;
-/// Most scenario files of one run.
-const FILES_LIMIT: usize = 10_000;
 
 /// Judges all scenarios below the given paths.
 pub fn run(arguments: &RunArguments) -> Ended {
@@ -46,6 +42,7 @@ fn judge(
             Err(refusal) => errors.push(refusal.message),
         }
     }
+    errors.extend(namesakes(&all));
     if !errors.is_empty() {
         return Err(Refusal::usage(errors.join("\n")));
     }
@@ -101,61 +98,4 @@ fn calibrate(session: &Session, all: &[(String, Scenario)], cases: &mut [Case], 
             plan::calibrate(case, choices, learned);
         }
     }
-}
-
-/// Scenario files at or below these paths, in order.
-fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Refusal> {
-    let mut found = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            below(path, &mut found, 0)?;
-        } else if path.exists() {
-            found.push(path.clone());
-        } else {
-            return Err(Refusal::usage(format!(
-                "{}: there is no such file or folder here; name a scenario file or a folder of them",
-                path.display()
-            )));
-        }
-    }
-    found.sort();
-    found.dedup();
-    if found.is_empty() {
-        return Err(Refusal {
-            message: "no scenario file (*.toml) was found there".to_owned(),
-            code: crate::report::event::codes::NOT_JUDGED,
-        });
-    }
-    Ok(found)
-}
-
-fn below(folder: &Path, found: &mut Vec<PathBuf>, depth: usize) -> Result<(), Refusal> {
-    let cannot =
-        |error| Refusal::usage(format!("cannot read folder {}: {error}", folder.display()));
-    if depth > 16 || found.len() > FILES_LIMIT {
-        return Err(Refusal::usage(format!(
-            "{}: more than 16 folders deep or {FILES_LIMIT} files",
-            folder.display()
-        )));
-    }
-    for entry in std::fs::read_dir(folder).map_err(cannot)? {
-        let path = entry.map_err(cannot)?.path();
-        if path.is_dir() {
-            below(&path, found, depth + 1)?;
-        } else if path.extension().is_some_and(|extension| extension == "toml") {
-            found.push(path);
-        }
-    }
-    Ok(())
-}
-
-fn load(path: &Path) -> Result<Scenario, Refusal> {
-    let cannot = |cause: String| Refusal::usage(format!("{}: {cause}", path.display()));
-    let size = std::fs::metadata(path).map_err(|error| cannot(error.to_string()))?.len();
-    if size > FILE_LIMIT {
-        return Err(cannot(format!("{size} bytes; a scenario has at most {FILE_LIMIT}")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| cannot(error.to_string()))?;
-    scenario::parse(&path.display().to_string(), &text)
-        .map_err(|error| Refusal::usage(format!("{:?}", miette::Report::new(error))))
 }

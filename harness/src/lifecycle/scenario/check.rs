@@ -13,13 +13,7 @@ use super::{
     render,
     words::verb,
 };
-use crate::{
-    ledger::{
-        snapshot::Kind,
-        verdict::{Class, Verdict},
-    },
-    lifecycle::step::{Action, Condition, MAIN, Payload, Read, Step, Stream},
-};
+use crate::lifecycle::step::{Action, Condition, MAIN, Payload, Read, Step, Stream};
 
 /// How large a scenario may be.
 pub mod limits {
@@ -37,6 +31,8 @@ pub mod limits {
     pub const BRANCHES: usize = 256;
     /// Repetitions of a `repeat`.
     pub const TIMES: u32 = 10_000;
+    /// Fewest repetitions over which growth is judged.
+    pub const GROWTH: u32 = 6;
     /// Pages of a `list-all`.
     pub const PAGES: u32 = 10_000;
     /// Messages that a `read` waits for.
@@ -114,9 +110,9 @@ pub fn check(scenario: &Scenario) -> Vec<Problem> {
         }
         checker.size(&scenario.lifecycle.steps);
     });
-    checker.at(Part::Key("expect"), |checker| checker.expectation(scenario));
     // The rest walks down the steps and writes them out, which the limits make safe.
     if !checker.too_large {
+        checker.at(Part::Key("expect"), |checker| checker.expectation(scenario));
         let mut flow = Flow::default();
         checker.steps("step", &scenario.lifecycle.steps, &mut flow);
     }
@@ -129,8 +125,9 @@ pub fn check(scenario: &Scenario) -> Vec<Problem> {
     checker.problems
 }
 
+/// The problems so far, and where it is looking.
 #[derive(Default)]
-struct Checker {
+pub(super) struct Checker {
     place: Vec<Part>,
     problems: Vec<Problem>,
     /// Too large to walk down.
@@ -143,7 +140,7 @@ impl Checker {
     /// More are not worth looking for.
     const PROBLEMS: usize = 100;
 
-    fn problem(&mut self, message: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn problem(&mut self, message: impl Into<String>, help: impl Into<String>) {
         let problem = Problem {
             place: Place(self.place.clone()),
             message: message.into(),
@@ -155,14 +152,14 @@ impl Checker {
         }
     }
 
-    fn at<T>(&mut self, part: Part, inside: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn at<T>(&mut self, part: Part, inside: impl FnOnce(&mut Self) -> T) -> T {
         self.place.push(part);
         let result = inside(self);
         self.place.pop();
         result
     }
 
-    fn problem_at(
+    pub(super) fn problem_at(
         &mut self,
         key: &'static str,
         message: impl Into<String>,
@@ -172,7 +169,7 @@ impl Checker {
     }
 
     /// From 1 to `most` bytes.
-    fn text(&mut self, key: &'static str, text: &str, most: usize) {
+    pub(super) fn text(&mut self, key: &'static str, text: &str, most: usize) {
         if text.is_empty() || text.len() > most {
             self.problem_at(
                 key,
@@ -298,53 +295,6 @@ impl Checker {
         }
     }
 
-    fn expectation(&mut self, scenario: &Scenario) {
-        let expect = &scenario.expect;
-        let mut leaks = false;
-        for (index, finding) in expect.findings.iter().enumerate() {
-            self.at(Part::Key("finding"), |checker| {
-                checker.at(Part::Index(index), |checker| {
-                    for (key, name) in
-                        [("birth-step", &finding.birth_step), ("due-step", &finding.due_step)]
-                    {
-                        if let Some(name) = name {
-                            checker.text(key, name, limits::SENTENCE);
-                        }
-                    }
-                    if finding.class == Class::Leak && finding.kind == Kind::Memory {
-                        checker.problem_at(
-                            "kind",
-                            "memory is never a leak, only ever advisory",
-                            "add class = \"advisory\" to this finding",
-                        );
-                    }
-                    if finding.class == Class::Leak && expect.verdict == Verdict::Clean {
-                        checker.problem_at(
-                            "class",
-                            "a clean verdict has no leaks",
-                            "take the finding out, add class = \"advisory\", or expect verdict = \"leak\"",
-                        );
-                    }
-                })
-            });
-            leaks |= finding.class == Class::Leak;
-        }
-        if expect.verdict == Verdict::Leak && !leaks {
-            self.problem_at(
-                "verdict",
-                "a leak is expected, but none is listed",
-                "add [[expect.finding]] with kind = \"process\", say, and culprit = \"server\"",
-            );
-        }
-        if expect.verdict == Verdict::Invalid {
-            self.problem_at(
-                "verdict",
-                "no scenario can expect `invalid`: it says that the harness cannot see",
-                "expect `clean`, `leak`, `failed` or `unknown`",
-            );
-        }
-    }
-
     fn steps(&mut self, key: &'static str, steps: &[Step], flow: &mut Flow) {
         self.place.push(Part::Key(key));
         for (index, step) in steps.iter().enumerate() {
@@ -418,10 +368,14 @@ impl Checker {
                 }
             }
             Action::Send { payload, upto } => {
-                if upto.is_some_and(|upto| upto > limits::UPTO) {
+                let (most, whole) = match payload {
+                    Payload::Text(text) => (text.len().min(limits::UPTO), "bytes of the text"),
+                    Payload::Handshake => (limits::UPTO, "bytes"),
+                };
+                if upto.is_some_and(|upto| upto == 0 || upto > most) && most > 0 {
                     self.problem_at(
                         "upto",
-                        format!("`upto` must be from 0 to {}", limits::UPTO),
+                        format!("`upto` must be from 1 to {most} {whole}"),
                         "take it out to send all of it",
                     );
                 }

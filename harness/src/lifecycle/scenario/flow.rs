@@ -180,7 +180,8 @@ fn change(action: &Action) -> Option<Life> {
     })
 }
 
-fn each(steps: &[Step], visit: &mut impl FnMut(&Step)) {
+/// Visits every step, those inside steps too.
+pub(super) fn each(steps: &[Step], visit: &mut impl FnMut(&Step)) {
     for step in steps {
         visit(step);
         inside(&step.action).for_each(|steps| each(steps, visit));

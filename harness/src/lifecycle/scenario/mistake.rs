@@ -44,6 +44,13 @@ impl ScenarioError {
         &self.mistakes
     }
 
+    /// One error for every mistake, so that each is shown with its own path and line.
+    pub fn each(&self) -> impl Iterator<Item = ScenarioError> {
+        self.mistakes
+            .iter()
+            .map(|mistake| Self { text: self.text.clone(), mistakes: vec![mistake.clone()] })
+    }
+
     /// The line of the first mistake, from 1.
     pub fn line(&self) -> usize {
         let before = &self.text.inner().as_bytes()[..self.mistakes[0].span.offset()];
@@ -61,7 +68,7 @@ impl ScenarioError {
     }
 }
 
-/// The first mistake as the error itself, the others as related to it.
+/// The first mistake; [`ScenarioError::each`] has the others.
 impl Diagnostic for ScenarioError {
     fn source_code(&self) -> Option<&dyn SourceCode> {
         Some(&self.text)
@@ -73,12 +80,6 @@ impl Diagnostic for ScenarioError {
 
     fn help(&self) -> Option<Box<dyn fmt::Display + '_>> {
         self.mistakes[0].help()
-    }
-
-    fn related(&self) -> Option<Box<dyn Iterator<Item = &dyn Diagnostic> + '_>> {
-        let others = &self.mistakes[1..];
-        (!others.is_empty())
-            .then(|| Box::new(others.iter().map(|mistake| mistake as &dyn Diagnostic)) as _)
     }
 }
 

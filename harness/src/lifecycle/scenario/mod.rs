@@ -2,12 +2,14 @@
 //! `scenarios/README.md`.
 //!
 //! - [`parse()`]: from TOML, or every mistake in the file with its place
+//! - [`parse_with()`]: the same, with what only the caller can know
 //! - [`check()`]: what a well-formed scenario may still get wrong
 //! - [`render()`]: back to TOML; `parse(render(s)) == s` for every scenario that passes the check
 //!
 //! Start with [`Scenario`], then `parse.rs`.
 
 mod check;
+mod expected;
 mod flow;
 mod mistake;
 mod nesting;
@@ -16,6 +18,7 @@ mod read;
 mod render;
 #[cfg(test)]
 mod strategy;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -26,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::{Part, Place, Problem, check, limits};
 pub use mistake::{Mistake, ScenarioError, nearest};
-pub use parse::parse;
+pub use parse::{parse, parse_with};
 pub use render::render;
 
 use super::step::Lifecycle;

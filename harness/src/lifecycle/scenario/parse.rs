@@ -11,10 +11,11 @@ use toml::{
 
 use super::{
     Expectation, ExpectedFinding, FakeSpec, Scenario, ScenarioError, Subject,
-    check::{Part, Place, check, limits},
+    check::{Part, Place, Problem, check, limits},
     mistake::{Mistake, list, nearest},
     nesting::too_deep,
     read::{FILE, Reader, TOP, Table, shortened},
+    syntax,
     words::{COMMON, STEPS},
 };
 use crate::{
@@ -34,6 +35,19 @@ use crate::{
 /// # Errors
 /// Every mistake in the file, each with its place and what would be right.
 pub fn parse(path: &str, text: &str) -> Result<Scenario, ScenarioError> {
+    parse_with(path, text, |_| Vec::new())
+}
+
+/// As [`parse`], for a caller who knows more than a file can: what `unknown` finds wrong with a
+/// scenario that is well-formed is a mistake in the file too.
+///
+/// # Errors
+/// Every mistake in the file, each with its place and what would be right.
+pub fn parse_with(
+    path: &str,
+    text: &str,
+    unknown: impl Fn(&Scenario) -> Vec<Problem>,
+) -> Result<Scenario, ScenarioError> {
     let fail = |mistakes| Err(ScenarioError::new(path, text, mistakes));
     if text.len() > limits::FILE {
         return fail(vec![Mistake::new(
@@ -58,21 +72,13 @@ pub fn parse(path: &str, text: &str) -> Result<Scenario, ScenarioError> {
     let root = match DeTable::parse(text) {
         Ok(root) => root,
         Err(error) => {
-            let end = text.len();
-            let span = error.span().unwrap_or(end..end);
-            let mistake = Mistake::new(
-                span,
-                error.message(),
-                "not TOML from here on",
-                "a key and its value look like tool = \"echo\", with text in quotes; a step starts with [[step]]",
-            );
-            return fail(vec![mistake]);
+            return fail(vec![syntax::mistake(text, &error)]);
         }
     };
     let mut reader = Reader::default();
     let scenario = reader.scenario(path, root.get_ref(), text.len());
     if reader.mistakes.is_empty() {
-        for problem in check(&scenario) {
+        for problem in check(&scenario).into_iter().chain(unknown(&scenario)) {
             let span = locate(root.get_ref(), &problem.place);
             reader.mistake(span, problem.message, "here", problem.help);
         }
@@ -151,7 +157,7 @@ impl Reader {
     }
 
     fn options(&mut self, item: &Spanned<DeValue<'_>>) -> BTreeMap<String, String> {
-        const EXAMPLE: &str = "options = { delay = \"50\" }";
+        const EXAMPLE: &str = "options = { ms = \"50\" }";
         let Some(table) = self.table(item, "options", EXAMPLE, "options") else {
             return BTreeMap::new();
         };
@@ -324,6 +330,17 @@ impl Reader {
         let mut branches = Vec::new();
         for item in items {
             let Some(branch) = self.table(item, "branch", EXAMPLE, "a branch") else { continue };
+            if branch.has("do") && !branch.has("step") {
+                // Whoever writes one branch so writes all of them so.
+                self.mistake(
+                    branch.span,
+                    "a branch of `concurrently` is a list of steps, and this one is a step",
+                    "its steps go one level deeper",
+                    "[[step.branch]] begins a branch and has no keys of its own; below it, write \
+                     [[step.branch.step]] with do = \"…\" for every step of the branch",
+                );
+                return branches;
+            }
             self.only(&branch, &["step"]);
             branches.push(self.steps(&branch, "step", "[[step.branch.step]] below it"));
         }

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Map, Value};
 
-use super::{Expectation, ExpectedFinding, FakeSpec, Part, Scenario, Subject, check};
+use super::{
+    Expectation, ExpectedFinding, FakeSpec, Part, Scenario, Subject, check, expected::names,
+};
 use crate::{
     ledger::{
         snapshot::Kind,
@@ -20,10 +22,32 @@ use crate::{
 /// Any scenario that passes the check.
 pub(crate) fn scenario() -> impl Strategy<Value = Scenario> {
     (lifecycle(), subject(), expectation()).prop_map(|(lifecycle, subject, expect)| {
+        let wanted: Vec<ExpectedFinding> = expect.findings.clone();
         let mut scenario = Scenario { lifecycle, subject, expect };
+        for finding in &mut scenario.expect.findings {
+            (finding.birth_step, finding.due_step) = (None, None);
+            if finding.kind == Kind::Task && !matches!(scenario.subject, Subject::Core(_)) {
+                finding.kind = Kind::Thread;
+            }
+        }
         prune(&mut scenario);
+        name_steps(&mut scenario, &wanted);
         scenario
     })
+}
+
+/// Has findings name steps that are there, where they are wanted to name one.
+fn name_steps(scenario: &mut Scenario, wanted: &[ExpectedFinding]) {
+    let names: Vec<String> = names(&scenario.lifecycle.steps).into_iter().collect();
+    let one = |text: &Option<String>| Some(names[text.as_ref()?.len() % names.len()].clone());
+    for (index, wanted) in wanted.iter().enumerate() {
+        scenario.expect.findings[index].birth_step = one(&wanted.birth_step);
+        scenario.expect.findings[index].due_step = one(&wanted.due_step);
+        if !check(scenario).is_empty() {
+            // Due at a repeat that is too short to judge growth.
+            scenario.expect.findings[index].due_step = None;
+        }
+    }
 }
 
 /// Takes out the steps that the check turns down: an arbitrary list rarely passes whole.
@@ -131,8 +155,13 @@ fn action() -> impl Strategy<Value = Action> {
         }),
         (text(), 1..10_000u32).prop_map(|(method, pages)| Action::ListAll { method, pages }),
         (text(), params()).prop_map(|(method, params)| Action::Notify { method, params }),
-        (payload(), option::of(0..2_000usize))
-            .prop_map(|(payload, upto)| Action::Send { payload, upto }),
+        (payload(), option::of(0..2_000usize)).prop_map(|(payload, upto)| {
+            let most = match &payload {
+                Payload::Text(text) => text.len().max(1),
+                Payload::Handshake => 2_000,
+            };
+            Action::Send { payload, upto: upto.map(|upto| upto % most + 1) }
+        }),
         prop_oneof![Just(Read::Answers), Just(Read::End), (1..10_000u32).prop_map(Read::Messages)]
             .prop_map(|what| Action::Read { what }),
     ];

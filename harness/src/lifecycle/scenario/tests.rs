@@ -9,18 +9,23 @@ use super::{
     render, strategy, words::STEPS,
 };
 use crate::{
-    ledger::verdict::{Class, Verdict},
+    ledger::{
+        trend,
+        verdict::{Class, Verdict},
+    },
     lifecycle::step::{Action, HandshakePoint, Lifecycle, Payload, Signal, Step, Stream, Whom},
 };
 
 const GOOD: &str = include_str!("../../../../fuzz/seeds/scenario/every-step.toml");
 
 fn reported(error: &ScenarioError) -> String {
+    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::none()).with_width(100);
     let mut page = String::new();
-    GraphicalReportHandler::new_themed(GraphicalTheme::none())
-        .with_width(100)
-        .render_report(&mut page, error)
-        .unwrap();
+    for one in error.each() {
+        let gap = if page.is_empty() { "" } else { "\n" };
+        page.push_str(gap);
+        handler.render_report(&mut page, &one).unwrap();
+    }
     page.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
@@ -174,6 +179,40 @@ mod bad_files {
     }
 
     #[test]
+    fn a_key_twice() {
+        let text = around(&list(&["open", "call tool=\"a\" tool=\"b\""]));
+        insta::assert_snapshot!(message(&text));
+    }
+
+    #[test]
+    fn the_line_of_the_first_is_in_the_same_table() {
+        let said = |text: &str| {
+            let mistake = parse("x.toml", text).unwrap_err().mistakes()[0].clone();
+            format!("{}: {}", mistake.message, mistake.label)
+        };
+        let table = around(&list(&["open"])) + "\n[subject]\nfake = \"plain\"\n";
+        assert_eq!(said(&table), "`subject` is there twice: first in line 3");
+        assert_eq!(
+            said("a = 1\n[x]\nb = 1\n[y]\nb = 2\nb = 3\n"),
+            "`b` is there twice: first in line 5"
+        );
+        assert_eq!(said("x = { a = 1, a = 2 }"), "`a` is there twice: a second time");
+    }
+
+    #[test]
+    fn null() {
+        insta::assert_snapshot!(message(&around(&list(&["open", "send text=null"]))));
+    }
+
+    #[test]
+    fn branches_that_are_steps() {
+        insta::assert_snapshot!(message(&around(
+            "[[step]]\ndo = \"open\"\n[[step]]\ndo = \"concurrently\"\n[[step.branch]]\ndo = \"call\"\n\
+             tool = \"echo\"\n[[step.branch]]\ndo = \"cancel\"",
+        )));
+    }
+
+    #[test]
     fn unknown_step() {
         insta::assert_snapshot!(message(&around(&list(&["open", "halfclose stream=\"stdin\""]))));
     }
@@ -256,6 +295,62 @@ mod bad_files {
     fn clean_with_a_leak() {
         let text = around(&list(&["open"])) + "[[expect.finding]]\nkind = \"process\"\n";
         insta::assert_snapshot!(message(&text));
+    }
+
+    /// A file that expects one finding with these keys of a server that is called thirty times.
+    fn expecting(keys: &str, times: u32) -> String {
+        let steps = list(&["open", "handshake", &format!("repeat times={times}")])
+            + "[[step.step]]\ndo = \"call\"\ntool = \"echo\"\n";
+        around(&steps).replace("\"clean\"", "\"leak\"")
+            + &format!("[[expect.finding]]\nkind = \"fd\"\n{keys}\n")
+    }
+
+    #[test]
+    fn steps_that_are_not_there() {
+        insta::assert_snapshot!(message(&expecting(
+            "birth-step = \"call ecko\"\ndue-step = \"repeat 30\"",
+            20,
+        )));
+    }
+
+    #[test]
+    fn steps_of_reports_are_there() {
+        let keys = [
+            "birth-step = \"call echo\"\ndue-step = \"repeat 20\"",
+            "birth-step = \"before the first step\"",
+            "due-step = \"end of the lifecycle\"",
+        ];
+        for keys in keys {
+            assert!(parse("x.toml", &expecting(keys, 20)).is_ok(), "{keys}");
+        }
+        let wrong = parse("x.toml", &expecting("birth-step = \"Open\"", 20)).unwrap_err();
+        let help = wrong.mistakes()[0].help.clone().unwrap();
+        assert!(help.starts_with("did you mean `open`?"), "{help}");
+    }
+
+    #[test]
+    fn growth_in_too_few_repetitions() {
+        insta::assert_snapshot!(message(&expecting("due-step = \"repeat 4\"", 4)));
+        assert_eq!(limits::GROWTH, trend::LEAST_CYCLES + 1);
+        let enough = expecting("due-step = \"repeat 6\"", limits::GROWTH);
+        assert!(parse("x.toml", &enough).is_ok());
+    }
+
+    #[test]
+    fn tasks_of_a_server() {
+        let text = expecting("", 20).replace("\"fd\"", "\"task\"");
+        insta::assert_snapshot!(message(&text));
+        assert!(parse("x.toml", &text.replace("fake =", "core =")).is_ok());
+    }
+
+    #[test]
+    fn upto_beyond_the_text() {
+        insta::assert_snapshot!(message(&around(&list(&["open", "send text=\"abc\" upto=4"]))));
+        for (upto, mistakes) in [(0, 1), (1, 0), (3, 0), (4, 1)] {
+            let steps = list(&["open", &format!("send text=\"abc\" upto={upto}")]);
+            assert_eq!(mistakes_of(&steps).len(), mistakes, "{upto}");
+        }
+        assert_eq!(mistakes_of(&list(&["open", "send payload=\"handshake\" upto=0"])).len(), 1);
     }
 
     #[test]

@@ -30,6 +30,11 @@ pub use self::{
 };
 use crate::lifecycle::scenario::FakeSpec;
 
+/// Whether there is such a fake, with such options.
+pub fn check(spec: &FakeSpec) -> Result<(), FakeError> {
+    registry::build(spec).map(drop)
+}
+
 /// Is this fake until it ends, and returns its exit code. Threads may still be at work: the caller
 /// must exit at once, as a server does.
 pub fn run(spec: &FakeSpec) -> Result<u8, FakeError> {
