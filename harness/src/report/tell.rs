@@ -17,6 +17,8 @@ use crate::ledger::{
 
 /// Most lines of evidence or output in a block.
 const MOST_LINES: usize = 8;
+/// Lines of what was expected and did not come, or came and was not expected.
+const MOST_UNMET: usize = 40;
 /// Most holders in a block.
 const MOST_HOLDERS: usize = 5;
 /// Most characters of the names of further cases in a block.
@@ -78,7 +80,7 @@ fn detail(case: &CaseReport) -> String {
     match case.expected {
         Some(_) if case.met && case.verdict != Verdict::Clean => parts.push("as expected".into()),
         Some(expected) if !case.met => {
-            let unmet = case.unmet.first().cloned();
+            let unmet = case.unmet.iter().flat_map(|text| text.lines()).next().map(str::to_owned);
             parts.push(format!("unmet: {}", unmet.unwrap_or_else(|| format!("{expected}"))));
         }
         _ => {}
@@ -333,7 +335,9 @@ pub(super) fn unmet_block(page: Page, case: &CaseReport) -> String {
         seen if seen == expected => format!("{seen}, but not as {} expects", case.lifecycle),
         seen => format!("{} expects {expected}, but it was {seen}", case.lifecycle),
     };
-    told(page, RED, "unmet", &title, &case.unmet, &[case])
+    // What was found stands there as it would in the file, a key to a line.
+    let lines = case.unmet.iter().flat_map(|text| text.lines()).map(str::to_owned);
+    told(page, RED, "unmet", &title, &lines.collect::<Vec<_>>(), &[case])
 }
 
 fn told(
@@ -347,7 +351,7 @@ fn told(
     let mut block = Block::new(page, style, tag, title);
     block.place(&group[0].id);
     if !lines.is_empty() {
-        block.seen(lines, MOST_LINES);
+        block.seen(lines, if tag == "unmet" { MOST_UNMET } else { MOST_LINES });
         block.gap();
     }
     if tag == "unknown" {
