@@ -3,7 +3,8 @@
 use crate::ledger::verdict::{CaseReport, Class, Finding};
 use crate::lifecycle::scenario::{Expectation, ExpectedFinding, render_finding};
 
-/// What of an expectation was not met, in words; nothing when all was.
+/// What of an expectation was not met, in words; nothing when all was. The first line of each says
+/// it; further lines are what the scenario file would say where what was found is right.
 pub fn unmet(expect: &Expectation, report: &CaseReport) -> Vec<String> {
     let mut unmet = Vec::new();
     if report.verdict != expect.verdict {
@@ -22,8 +23,7 @@ pub fn unmet(expect: &Expectation, report: &CaseReport) -> Vec<String> {
         // An advisory that nobody listed does no harm; a leak does.
         if !listed && finding.class == Class::Leak {
             unmet.push(format!(
-                "found and not expected: {} of the {}, born at {}, due at {}: {}\n\
-                 where it is right after all, the file says so with:\n{}",
+                "found and not expected: {} of the {}, born at {}, due at {}: {}\n{}",
                 finding.kind,
                 finding.culprit,
                 finding.birth_step,

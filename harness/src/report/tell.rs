@@ -17,8 +17,6 @@ use crate::ledger::{
 
 /// Most lines of evidence or output in a block.
 const MOST_LINES: usize = 8;
-/// Lines of what was expected and did not come, or came and was not expected.
-const MOST_UNMET: usize = 40;
 /// Most holders in a block.
 const MOST_HOLDERS: usize = 5;
 /// Most characters of the names of further cases in a block.
@@ -335,9 +333,28 @@ pub(super) fn unmet_block(page: Page, case: &CaseReport) -> String {
         seen if seen == expected => format!("{seen}, but not as {} expects", case.lifecycle),
         seen => format!("{} expects {expected}, but it was {seen}", case.lifecycle),
     };
-    // What was found stands there as it would in the file, a key to a line.
-    let lines = case.unmet.iter().flat_map(|text| text.lines()).map(str::to_owned);
-    told(page, RED, "unmet", &title, &lines.collect::<Vec<_>>(), &[case])
+    let (told, for_the_file): (Vec<&str>, Vec<&str>) =
+        case.unmet.iter().map(|text| text.split_once('\n').unwrap_or((text, ""))).unzip();
+    let told: Vec<String> = told.into_iter().map(str::to_owned).collect();
+    let mut block = Block::new(page, RED, "unmet", &title);
+    block.place(&case.id);
+    block.seen(&told, MOST_LINES);
+    block.gap();
+    let for_the_file: Vec<&str> = for_the_file
+        .into_iter()
+        .take(MOST_LINES)
+        .filter(|text| !text.is_empty())
+        .flat_map(|text| text.lines().chain([""]))
+        .collect();
+    if !for_the_file.is_empty() {
+        block.remark("help", "where what was found is right, add the lines below to the file");
+    }
+    block.repeat(&case.repeat);
+    if let [lines @ .., _] = &for_the_file[..] {
+        block.gap();
+        block.verbatim(lines);
+    }
+    block.finish()
 }
 
 fn told(
@@ -351,7 +368,7 @@ fn told(
     let mut block = Block::new(page, style, tag, title);
     block.place(&group[0].id);
     if !lines.is_empty() {
-        block.seen(lines, if tag == "unmet" { MOST_UNMET } else { MOST_LINES });
+        block.seen(lines, MOST_LINES);
         block.gap();
     }
     if tag == "unknown" {
