@@ -89,6 +89,13 @@ impl Block {
         }
     }
 
+    /// Lines to be copied: outside the frame, and never wrapped.
+    pub(super) fn verbatim(&mut self, lines: &[&str]) {
+        for line in lines {
+            self.push("", &sanitise(line, LONGEST_LINE));
+        }
+    }
+
     /// `   = label: remark`
     pub(super) fn remark(&mut self, label: &str, text: &str) {
         self.remarks(label, &[text.to_owned()], 1);

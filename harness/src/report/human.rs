@@ -530,7 +530,10 @@ mod tests {
         cases.truncate(2);
         let leak = expected(cases.remove(1), Verdict::Leak, true);
         let mut clean = expected(cases.remove(0), Verdict::Leak, false);
-        clean.unmet = vec!["no finding of kind process with culprit server".into()];
+        clean.unmet = vec![
+            "no finding of kind process with culprit server".into(),
+            "found and not expected: a descriptor\n[[expect.finding]]\nkind = \"fd\"".into(),
+        ];
         let summary = samples::summary(vec![leak, clean], codes::LEAK);
         insta::assert_snapshot!(shown(80, false, &samples::events(None, summary)));
     }

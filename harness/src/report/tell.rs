@@ -93,7 +93,7 @@ fn detail(case: &CaseReport) -> String {
     match case.expected {
         Some(_) if case.met && case.verdict != Verdict::Clean => parts.push("as expected".into()),
         Some(expected) if !case.met => {
-            let unmet = case.unmet.first().cloned();
+            let unmet = case.unmet.iter().flat_map(|text| text.lines()).next().map(str::to_owned);
             parts.push(format!("unmet: {}", unmet.unwrap_or_else(|| format!("{expected}"))));
         }
         _ => {}
@@ -338,7 +338,28 @@ pub(super) fn unmet_block(page: Page, case: &CaseReport) -> String {
         seen if seen == expected => format!("{seen}, but not as {} expects", case.lifecycle),
         seen => format!("{} expects {expected}, but it was {seen}", case.lifecycle),
     };
-    told(page, RED, "unmet", &title, &case.unmet, &[case])
+    let (told, for_the_file): (Vec<&str>, Vec<&str>) =
+        case.unmet.iter().map(|text| text.split_once('\n').unwrap_or((text, ""))).unzip();
+    let told: Vec<String> = told.into_iter().map(str::to_owned).collect();
+    let mut block = Block::new(page, RED, "unmet", &title);
+    block.place(&case.id);
+    block.seen(&told, MOST_LINES);
+    block.gap();
+    let for_the_file: Vec<&str> = for_the_file
+        .into_iter()
+        .take(MOST_LINES)
+        .filter(|text| !text.is_empty())
+        .flat_map(|text| text.lines().chain([""]))
+        .collect();
+    if !for_the_file.is_empty() {
+        block.remark("help", "where what was found is right, add the lines below to the file");
+    }
+    block.repeat(&case.repeat);
+    if let [lines @ .., _] = &for_the_file[..] {
+        block.gap();
+        block.verbatim(lines);
+    }
+    block.finish()
 }
 
 fn told(

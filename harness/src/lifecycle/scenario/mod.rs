@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use check::{Part, Place, Problem, check, limits};
 pub use mistake::{Mistake, ScenarioError, nearest};
 pub use parse::{parse, parse_with};
-pub use render::render;
+pub use render::{render, render_finding};
 
 use super::step::Lifecycle;
 use crate::ledger::{

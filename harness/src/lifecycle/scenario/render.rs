@@ -40,6 +40,13 @@ pub fn render(scenario: &Scenario) -> String {
     page.text
 }
 
+/// An expected finding alone, as it stands in a file.
+pub fn render_finding(finding: &ExpectedFinding) -> String {
+    let mut page = Page::default();
+    page.finding(finding);
+    page.text.trim().to_owned()
+}
+
 #[derive(Default)]
 struct Page {
     text: String,

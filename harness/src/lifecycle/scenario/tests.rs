@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    Expectation, Mistake, Part, Place, Scenario, ScenarioError, Subject, check, limits, parse,
-    render, strategy, words::STEPS,
+    Expectation, FakeSpec, Mistake, Part, Place, Scenario, ScenarioError, Subject, check, limits,
+    parse, render, strategy, words::STEPS,
 };
 use crate::{
     ledger::{
@@ -14,6 +14,7 @@ use crate::{
         verdict::{Class, Verdict},
     },
     lifecycle::step::{Action, HandshakePoint, Lifecycle, Payload, Signal, Step, Stream, Whom},
+    peer::fake,
 };
 
 const GOOD: &str = include_str!("../../../../fuzz/seeds/scenario/every-step.toml");
@@ -580,11 +581,22 @@ fn every_example_on_the_page_of_the_grammar_is_a_scenario() {
             false => around(example),
         })
         .collect();
-    assert_eq!(whole.len(), 3);
+    assert_eq!(whole.len(), 4);
     for example in whole {
         if let Err(error) = parse("scenarios/README.md", &example) {
             panic!("{}", reported(&error));
         }
+    }
+    let fake = |line: &str| Some(line.split_once("fake = \"")?.1.split_once('"')?.0.to_owned());
+    for line in page.lines().filter(|line| !line.contains("NAME")) {
+        let Some(name) = fake(line) else { continue };
+        let mut spec = FakeSpec { name, ..FakeSpec::default() };
+        if let Some((_, options)) = line.split_once("options = { ") {
+            let (key, value) = options.split_once(" = \"").unwrap();
+            let value = value.split_once('"').unwrap().0;
+            spec.options.insert(key.to_owned(), value.to_owned());
+        }
+        assert_eq!(fake::check(&spec), Ok(()), "{line}");
     }
 }
 
