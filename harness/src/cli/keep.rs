@@ -17,7 +17,7 @@ pub fn keep(folder: &Path, case: &Case) -> io::Result<Result<PathBuf, &'static s
         Ok(scenario) => scenario,
         Err(why) => return Ok(Err(why)),
     };
-    let path = folder.join(place_of(case));
+    let path = folder.join(format!("{}.toml", id_of(case)));
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
@@ -25,16 +25,16 @@ pub fn keep(folder: &Path, case: &Case) -> io::Result<Result<PathBuf, &'static s
     Ok(Ok(path))
 }
 
-/// Below the folder: the id, and before it the name of the server where there are several. A name
-/// may be any text.
-fn place_of(case: &Case) -> PathBuf {
-    let lifecycle = format!("{}.toml", case.order.lifecycle.id);
+/// The id of the lifecycle, and before it the name of the server where there are several: two files
+/// that are played together have two ids. A name may be any text.
+fn id_of(case: &Case) -> String {
+    let lifecycle = &case.order.lifecycle.id;
     match server_name(case) {
         Some(name) => {
             let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
-            Path::new(&name.chars().map(plain).collect::<String>()).join(lifecycle)
+            format!("{}/{lifecycle}", name.chars().map(plain).collect::<String>())
         }
-        None => lifecycle.into(),
+        None => lifecycle.clone(),
     }
 }
 
@@ -70,6 +70,7 @@ fn scenario_of(case: &Case) -> Result<Scenario, &'static str> {
         return Err("a scenario file has no environment, folder or variables for its command");
     }
     let mut lifecycle = case.order.lifecycle.clone();
+    lifecycle.id = id_of(case);
     // The one that was spoken: a replay must not guess anew.
     lifecycle.era = match case.order.era {
         Era::Legacy => EraChoice::Legacy,
