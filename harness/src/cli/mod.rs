@@ -4,7 +4,7 @@
 //! - [`server`]: `scupper server`, of a command or of a file of servers.
 //! - [`config`]: what such a file says.
 //! - [`run`]: `scupper run` and `scupper replay`.
-//! - [`files`]: the scenario files of such a run.
+//! - `files`: the scenario files of such a run.
 //! - [`session`]: what both share: runner, canary, reporters, exit code.
 //! - [`keep`]: what `--keep` writes.
 //! - [`show`]: `scupper list` and `scupper doctor`.
