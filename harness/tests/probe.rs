@@ -82,10 +82,16 @@ impl Held {
                 let stop = std::sync::Arc::new(AtomicBool::new(false));
                 let stopped = std::sync::Arc::clone(&stop);
                 let body = if what == "thread" { idle } else { move_about };
+                let (begins, begun) = std::sync::mpsc::channel();
                 let thread = std::thread::Builder::new()
                     .name(what.to_owned())
-                    .spawn(move || body(&stopped))
+                    .spawn(move || {
+                        begins.send(()).expect("it is waited for");
+                        body(&stopped);
+                    })
                     .expect("a thread");
+                // Until it runs, it has the name of the thread that made it.
+                begun.recv().expect("it begins");
                 self.threads.insert(what.to_owned(), (stop, thread));
             }
             "secret" => {
