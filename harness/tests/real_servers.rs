@@ -222,16 +222,10 @@ fn uv_run() -> Vec<PathBuf> {
 /// Ends of a life that a launcher could keep from its server.
 const ENDS: &[&str] = &["clean-close", "client-killed", "sigterm-idle", "sigterm-busy"];
 
-/// It passes SIGTERM and SIGINT on, waits for the server, and is no pipe's last holder.
-#[test]
-fn uv_passes_every_end_on() {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/subjects/server.py");
-    let command = [uv_run(), vec![script]].concat();
-    if !are_installed(&[python("uv"), python("python")]) {
-        return;
-    }
+/// Every end is clean through this launcher, and there is no other.
+fn passes_every_end_on(at: usize, command: &[PathBuf], launcher: &str) {
     let judged = {
-        let _turn = turn(0);
+        let _turn = turn(at);
         let options: Vec<&str> = ENDS.iter().flat_map(|id| ["--only", id]).collect();
         let command: Vec<&Path> = command.iter().map(PathBuf::as_path).collect();
         judge(&installed(), &options, &command)
@@ -240,8 +234,19 @@ fn uv_passes_every_end_on() {
     assert!(judged.verdicts().iter().all(|(_, verdict)| *verdict == "clean"), "{judged}");
     let launchers = judged.report["subject"]["launchers"].as_array().expect("launchers");
     assert_eq!(launchers.len(), 1, "{judged}");
-    assert!(text(&launchers[0]).contains("uv run"), "{judged}");
+    assert!(text(&launchers[0]).contains(launcher), "{judged}");
     judged.has_exit_code(0);
+}
+
+/// It passes SIGTERM and SIGINT on, waits for the server, and is no pipe's last holder.
+#[test]
+fn uv_passes_every_end_on() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/subjects/server.py");
+    let command = [uv_run(), vec![script]].concat();
+    if !are_installed(&[python("uv"), python("python")]) {
+        return;
+    }
+    passes_every_end_on(0, &command, "uv run");
 }
 
 /// `uvx` becomes `uv tool uvx`, which stays above the server. It starts it from the cache that
@@ -261,17 +266,7 @@ fn uvx_passes_every_end_on() {
         ["--local-timezone", "UTC"].map(PathBuf::from).to_vec(),
     ]
     .concat();
-    let judged = {
-        let _turn = turn(1);
-        let options: Vec<&str> = ENDS.iter().flat_map(|id| ["--only", id]).collect();
-        let command: Vec<&Path> = command.iter().map(PathBuf::as_path).collect();
-        judge(&installed(), &options, &command)
-    };
-    assert_eq!(judged.verdicts().len(), ENDS.len(), "{judged}");
-    assert!(judged.verdicts().iter().all(|(_, verdict)| *verdict == "clean"), "{judged}");
-    let launchers = judged.report["subject"]["launchers"].as_array().expect("launchers");
-    assert_eq!(launchers.len(), 1, "{judged}");
-    judged.has_exit_code(0);
+    passes_every_end_on(1, &command, "uv tool uvx");
 }
 
 /// A launcher that passes a signal on and waits does its duty; the server that does not obey is to
