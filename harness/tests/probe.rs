@@ -411,13 +411,15 @@ fn an_orphan_across_setsid_and_double_fork_is_found_below_the_subreaper() {
     assert_eq!(scanner.processes(&sight).expect("readable").len(), 0);
     let pid: i32 = target.tell("on orphan").parse().expect("a pid");
     // Between fork and exec it still looks like the shell; inside exec it has its new name and as yet
-    // no command line and no environment (load_elf_binary of fs/binfmt_elf.c sets them last).
+    // no command line and no environment (load_elf_binary of fs/binfmt_elf.c sets them last). Each is
+    // a read of its own, so one may come too early where the next does not.
     let (_, orphan) = until(|| {
         let processes = scanner.processes(&sight).expect("readable");
         processes.into_iter().find(|(id, facts)| {
             id.pid == pid
                 && facts.parent == target.pid
                 && facts.name == "sleep"
+                && !facts.command.is_empty()
                 && facts.cookie.is_some()
         })
     });
