@@ -25,6 +25,18 @@ pub enum Kind {
     Connection,
     /// A task of a [`TaskScope`](crate::scope::TaskScope).
     Task,
+    /// A named server of a host, from its registration to its removal.
+    Server,
+    /// A session of Streamable HTTP, on either side.
+    Session,
+    /// A stream of events that is open to a client or from a server.
+    Stream,
+    /// A socket of a listener of ours, from its acceptance to its close.
+    Socket,
+    /// Pagination state of a session.
+    Cursor,
+    /// The process that outlives the host.
+    Guard,
 }
 
 impl fmt::Display for Kind {
@@ -33,6 +45,12 @@ impl fmt::Display for Kind {
             Kind::Process => "process",
             Kind::Connection => "connection",
             Kind::Task => "task",
+            Kind::Server => "server",
+            Kind::Session => "session",
+            Kind::Stream => "stream",
+            Kind::Socket => "socket",
+            Kind::Cursor => "cursor",
+            Kind::Guard => "guard",
         })
     }
 }

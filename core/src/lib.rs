@@ -9,7 +9,14 @@
 //! 2. [`census`]: the inventory of everything alive, with where it was opened
 //! 3. [`scope`]: tasks that end together; the only spawner
 //! 4. [`process`]: children as group leaders, named, signalled, swept, reaped
-//! 5. [`stdio`]: a child process as a transport for rmcp, and its shutdown ladder
+//! 5. [`guard`]: a process that outlives the host and ends what it left
+//! 6. [`stdio`]: a child process as a transport for rmcp, and its shutdown ladder
+//! 7. [`http`]: the client side of Streamable HTTP, whose close ends session, streams and sockets
+//! 8. [`host`]: named servers that are added, called, removed and shut down
+//! 9. [`cleanup`]: the end of a session as a list of steps, each isolated, bounded and reported
+//! 10. [`cursor`]: pagination state that belongs to a session and goes with it
+//! 11. [`session`]: the server side of Streamable HTTP, where every session ends on one path
+//! 12. [`admin`]: an HTTP API to look at a host and change it
 //!
 //! ```no_run
 //! use rmcp::ServiceExt;
@@ -35,8 +42,18 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("scupper-core supervises processes by pidfd and /proc, which only Linux has");
 
+#[cfg(feature = "admin")]
+pub mod admin;
 pub mod census;
+pub mod cleanup;
+pub mod cursor;
+pub mod guard;
+pub mod host;
+#[cfg(feature = "http-client")]
+pub mod http;
 pub mod lifecycle;
 pub mod process;
 pub mod scope;
+#[cfg(feature = "http-server")]
+pub mod session;
 pub mod stdio;

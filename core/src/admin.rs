@@ -1,0 +1,1 @@
+//! An HTTP API to look at a host and change it.

@@ -1,0 +1,1 @@
+//! Named MCP servers that are added, called, removed and shut down.
