@@ -61,10 +61,10 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Failed`] when there can be no thread, or no such file.
     #[track_caller]
-    pub fn open(
-        path: impl Into<PathBuf>,
+    pub fn open<P: Into<PathBuf>>(
+        path: P,
         census: &Census,
-    ) -> impl Future<Output = Result<Self, StoreError>> + Send {
+    ) -> impl Future<Output = Result<Self, StoreError>> + Send + use<P> {
         let row = census.enter(Kind::Task, "sqlite cursors", "a thread", Location::caller());
         let path: Arc<Path> = path.into().into();
         async move { Self::start(path, row).await }
