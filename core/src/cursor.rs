@@ -47,26 +47,19 @@ mod memory;
 mod redis;
 mod registry;
 mod settings;
+mod shared;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;
 mod sweep;
 
-use std::{
-    fmt,
-    panic::Location,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{fmt, panic::Location, sync::Arc};
 
-use tokio::{
-    sync::{Mutex as AsyncMutex, OwnedMutexGuard},
-    time::timeout,
-};
+use tokio::time::timeout;
 
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisSettings, RedisStore};
-use self::registry::{Admission, Registry, Turn};
+use self::shared::Shared;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
 pub use self::{
@@ -80,7 +73,8 @@ pub use self::{
 };
 use crate::{
     census::{Census, DroppedWithoutClose, Kind},
-    scope::{TaskError, TaskScope, catch_panic},
+    cleanup::StepWork,
+    scope::TaskScope,
 };
 
 /// The cursors of all sessions of a server. Clones share them.
@@ -89,23 +83,11 @@ pub struct Cursors {
     owner: Arc<Owner>,
 }
 
-/// What a step of a cleanup does.
-pub type StepWork = Pin<Box<dyn Future<Output = Result<(), TaskError>> + Send>>;
-
 /// Ends the sweeper when the last clone goes.
 struct Owner {
     shared: Arc<Shared>,
     scope: TaskScope,
     opened_at: &'static Location<'static>,
-}
-
-struct Shared {
-    store: Box<dyn CursorStore>,
-    settings: Settings,
-    registry: Mutex<Registry>,
-    census: Census,
-    /// One sweep at a time.
-    sweeping: AsyncMutex<()>,
 }
 
 /// How the cursors ended; see [`Cursors::close`].
@@ -139,13 +121,7 @@ impl Cursors {
         census: &Census,
     ) -> Result<Self, CursorError> {
         let opened_at = Location::caller();
-        let shared = Arc::new(Shared {
-            store: Box::new(store),
-            settings: settings.within_reason(),
-            registry: Mutex::new(Registry::new(census)),
-            census: census.clone(),
-            sweeping: AsyncMutex::new(()),
-        });
+        let shared = Arc::new(Shared::new(Box::new(store), settings, census));
         let scope = TaskScope::new("cursors", census);
         let sweeping = Arc::clone(&shared);
         let token = scope.token().clone();
@@ -307,80 +283,6 @@ impl Cursors {
 
     fn shared(&self) -> &Shared {
         &self.owner.shared
-    }
-}
-
-impl Shared {
-    async fn put(
-        &self,
-        session: &str,
-        payload: Vec<u8>,
-        opened_at: &'static Location<'static>,
-    ) -> Result<String, CursorError> {
-        let (bytes, limit) = (payload.len(), self.settings.payload_bytes);
-        if bytes > limit {
-            return Err(CursorError::PayloadTooLarge { bytes, limit });
-        }
-        let session: Arc<str> = session.into();
-        let cursor = Id::random()?;
-        let (owner, turn) = {
-            let registry = self.registry();
-            let found = registry.session(&session)?;
-            (found.owner, Arc::clone(&found.turn))
-        };
-        let doing = "keeping a cursor";
-        let _turn =
-            self.take(&turn).await.map_err(|source| CursorError::Store { doing, source })?;
-        loop {
-            let admission =
-                self.registry().admit(&session, owner, cursor, bytes, &self.settings, opened_at)?;
-            match admission {
-                Admission::Entered => break,
-                Admission::After(victims) => {
-                    self.ask("making room", || self.store.remove(owner, &victims)).await?;
-                    self.registry().forget(&session, owner, &victims);
-                }
-            }
-        }
-        let key = Key { owner, cursor };
-        self.ask(doing, || self.store.put(key, payload, self.settings.ttl)).await?;
-        if self.registry().confirm(&session, owner, cursor) {
-            Ok(cursor.to_string())
-        } else {
-            Err(CursorError::NoSession { session })
-        }
-    }
-
-    /// Asks the store, bounded, its panics caught.
-    async fn ask<'a, T>(
-        &self,
-        doing: &'static str,
-        question: impl FnOnce() -> Answer<'a, T>,
-    ) -> Result<T, CursorError> {
-        self.ask_store(question).await.map_err(|source| CursorError::Store { doing, source })
-    }
-
-    async fn ask_store<'a, T>(
-        &self,
-        question: impl FnOnce() -> Answer<'a, T>,
-    ) -> Result<T, StoreError> {
-        let limit = self.settings.store_limit;
-        match timeout(limit, catch_panic(async { question().await })).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(message)) => Err(StoreError::Panicked(message)),
-            Err(_) => Err(StoreError::TimedOut(limit)),
-        }
-    }
-
-    /// Whoever has the turn is asking the store, so that waiting for it is waiting for the store.
-    async fn take(&self, turn: &Turn) -> Result<OwnedMutexGuard<()>, StoreError> {
-        let limit = self.settings.store_limit;
-        let turn = Arc::clone(turn).lock_owned();
-        timeout(limit, turn).await.map_err(|_| StoreError::TimedOut(limit))
-    }
-
-    fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

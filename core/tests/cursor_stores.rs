@@ -277,5 +277,6 @@ async fn fill_and_wait(places: &str) {
         }
     }
     println!("both are filled");
-    std::future::pending::<()>().await;
+    tokio::time::sleep(LONG).await;
+    panic!("nobody killed the owner");
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::sleep;
 
-use super::{CloseReport, CursorError, Shared, StoreError};
+use super::{CloseReport, CursorError, StoreError, shared::Shared};
 
 /// What one sweep did; see [`Cursors::sweep`](super::Cursors::sweep).
 #[derive(Debug, Default)]
