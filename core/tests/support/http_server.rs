@@ -53,7 +53,8 @@ impl HttpPeer {
         format!("{}/mcp", self.origin)
     }
 
-    /// What the server counts: sessions, calls under way, calls cancelled.
+    /// What the server counts: sessions, calls under way, calls cancelled; asked for `forgotten`, it
+    /// forgets its sessions.
     pub(crate) fn count(&self, what: &str) -> usize {
         let authority = self.origin.strip_prefix("http://").expect("http");
         let mut socket = std::net::TcpStream::connect(authority).expect("connected");
@@ -148,6 +149,10 @@ async fn serve() {
         use std::sync::atomic::Ordering::SeqCst;
         match &*what {
             "sessions" => sessions.sessions.read().await.len(),
+            "forgotten" => {
+                let held = std::mem::take(&mut *sessions.sessions.write().await);
+                held.len()
+            }
             "waiting" => counts.waiting.load(SeqCst),
             "cancelled" => counts.cancelled.load(SeqCst),
             what => panic!("no count of {what}"),
