@@ -90,7 +90,10 @@ impl ServerHandler for Demo {
     ) -> Result<CallToolResponse, ErrorData> {
         let text = match &*params.name {
             "echo" => "echo".to_owned(),
-            "big" => "x".repeat(16 << 20),
+            "big" => {
+                self.log.say("big began");
+                "x".repeat(16 << 20)
+            }
             "panic" => panic!("in a tool"),
             "wait" => {
                 let _witness = Witness(self.log.clone(), "wait gone");
