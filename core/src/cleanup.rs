@@ -44,7 +44,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     census::{Census, DroppedWithoutClose, Kind},
-    scope::{TaskError, message_of},
+    scope::{TaskError, catch_panic},
 };
 
 /// No wait is without a bound: longer limits count as this one.
@@ -257,19 +257,16 @@ impl Step {
         };
         let deadline = plan_deadline.min(began + self.limit);
         let stage = &mut self.stage;
-        let work = std::future::poll_fn(|cx| {
-            let polled = catch_unwind(AssertUnwindSafe(|| {
-                stage.begin(began).map_or(Poll::Ready(Ok(())), |work| work.as_mut().poll(cx))
-            }));
-            match polled {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(Ok(()))) => Poll::Ready(StepEnding::Ended),
-                Ok(Poll::Ready(Err(error))) => Poll::Ready(StepEnding::Failed(error)),
-                Err(panic) => Poll::Ready(StepEnding::Panicked(message_of(&*panic))),
-            }
-        });
+        let work = catch_panic(std::future::poll_fn(|cx| {
+            stage.begin(began).map_or(Poll::Ready(Ok(())), |work| work.as_mut().poll(cx))
+        }));
         // The timeout polls the work first, also when the deadline is over.
-        let ending = timeout_at(deadline, work).await.unwrap_or(StepEnding::TimedOut);
+        let ending = match timeout_at(deadline, work).await {
+            Ok(Ok(Ok(()))) => StepEnding::Ended,
+            Ok(Ok(Err(error))) => StepEnding::Failed(error),
+            Ok(Err(message)) => StepEnding::Panicked(message),
+            Err(_) => StepEnding::TimedOut,
+        };
         StepOutcome { name: Arc::clone(&self.name), ending, took: began.elapsed() }
     }
 }
