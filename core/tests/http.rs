@@ -42,9 +42,7 @@ async fn a_call_is_answered_and_close_ends_the_session() {
     for kind in [Kind::Connection, Kind::Session, Kind::Socket, Kind::Task] {
         assert!(kinds.contains(&kind), "no {kind}: {census}");
     }
-    let echoed = CallToolRequestParams::new("echo")
-        .with_arguments(serde_json::json!({ "text": "again" }).as_object().unwrap().clone());
-    let answer = within(client.call_tool(echoed)).await.unwrap();
+    let answer = within(client.call_tool(echo("again"))).await.unwrap();
     assert!(format!("{answer:?}").contains("again"), "{answer:?}");
     let handle = client.handle().clone();
     let teardown = within(client.close()).await;
@@ -61,8 +59,9 @@ fn modern() -> ClientLifecycleMode {
 }
 
 fn echo(text: &str) -> CallToolRequestParams {
-    CallToolRequestParams::new("echo")
-        .with_arguments(serde_json::json!({ "text": text }).as_object().unwrap().clone())
+    let mut arguments = serde_json::Map::new();
+    arguments.insert("text".to_owned(), text.into());
+    CallToolRequestParams::new("echo").with_arguments(arguments)
 }
 
 fn kinds(census: &Census, kind: Kind) -> usize {

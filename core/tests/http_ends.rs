@@ -12,7 +12,7 @@ use std::{
 };
 
 use http_server::{HttpPeer, serve_if_asked};
-use rmcp::{ServiceExt, transport::Transport};
+use rmcp::{ServiceExt, model::ClientJsonRpcMessage, transport::Transport};
 use scupper_core::{
     census::{Census, Kind},
     http::{EndCause, HttpClient, HttpHandle, HttpServer, HttpTransport, SessionEnd},
@@ -73,9 +73,9 @@ async fn settled(census: &Census) {
 }
 
 async fn connected(peer: &HttpPeer, census: &Census) -> HttpClient<()> {
-    let server = HttpServer::new(&peer.url()).unwrap();
-    let client = within(server.connect((), census)).await.unwrap();
-    within(client.list_all_tools()).await.unwrap();
+    let server = HttpServer::new(&peer.url()).expect("a URL");
+    let client = within(server.connect((), census)).await.expect("connected");
+    within(client.list_all_tools()).await.expect("tools");
     settle("the stream", || {
         let open = census.rows().iter().any(|row| row.kind == Kind::Stream);
         (open, census.to_string())
@@ -224,8 +224,8 @@ fn a_panic_leaves_nothing() {
 
 /// A session without rmcp's service, which would close too.
 async fn shaken_hands(peer: &HttpPeer, census: &Census) -> (HttpTransport, HttpHandle) {
-    let server = HttpServer::new(&peer.url()).unwrap();
-    let (mut transport, handle) = server.transport(census).unwrap();
+    let server = HttpServer::new(&peer.url()).expect("a URL");
+    let (mut transport, handle) = server.transport(census).expect("a runtime");
     let initialize = serde_json::json!({
         "jsonrpc": "2.0",
         "id": 1,
@@ -236,17 +236,21 @@ async fn shaken_hands(peer: &HttpPeer, census: &Census) -> (HttpTransport, HttpH
             "clientInfo": { "name": "test", "version": "0" },
         },
     });
-    within(transport.send(serde_json::from_value(initialize).unwrap())).await.unwrap();
+    within(transport.send(message(initialize))).await.expect("sent");
     within(transport.receive()).await.expect("an answer");
     let initialized =
         serde_json::json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
-    within(transport.send(serde_json::from_value(initialized).unwrap())).await.unwrap();
+    within(transport.send(message(initialized))).await.expect("sent");
     settle("the stream", || {
         let open = census.rows().iter().any(|row| row.kind == Kind::Stream);
         (open, census.to_string())
     })
     .await;
     (transport, handle)
+}
+
+fn message(message: serde_json::Value) -> ClientJsonRpcMessage {
+    serde_json::from_value(message).expect("a message")
 }
 
 #[test]
