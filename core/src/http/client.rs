@@ -10,8 +10,8 @@ use rmcp::{
     },
 };
 
-use super::{HttpHandle, HttpServer, HttpTeardown, connection::Closer};
-use crate::census::Census;
+use super::{EndCause, HttpHandle, HttpServer, HttpTeardown, connection::Closer};
+use crate::{census::Census, lifecycle::Event};
 
 /// Why no connection came about. Nothing is left on this side when this is returned.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +24,10 @@ pub enum HttpConnectError {
         name: Arc<str>,
     },
     /// The handshake failed.
-    #[error("connecting to server `{}`: the handshake failed; {}", .ended.name, .ended.session)]
+    #[error(
+        "connecting to server `{}`: the handshake failed: {}; {}",
+        .ended.name, reason(.source, .ended), .ended.session
+    )]
     Handshake {
         /// What rmcp said; at its root is an [`HttpError`](super::HttpError).
         source: Box<ClientInitializeError>,
@@ -42,6 +45,14 @@ pub enum HttpConnectError {
         /// How the connection ended.
         ended: Box<HttpTeardown>,
     },
+}
+
+/// What this side has to say about it, or else what the server said.
+fn reason(source: &ClientInitializeError, ended: &HttpTeardown) -> String {
+    match &ended.failure {
+        Some(failure) => failure.to_string(),
+        None => source.to_string(),
+    }
 }
 
 impl HttpServer {
@@ -93,7 +104,10 @@ impl HttpServer {
                 closer.finish();
                 return Ok(HttpClient { service, handle });
             }
-            Ok(Err(error)) => Some(Box::new(error)),
+            Ok(Err(error)) => {
+                connection.end(Event::ConnectionLost, EndCause::Lost);
+                Some(Box::new(error))
+            }
             Err(_) => None,
         };
         let ended = Box::new(handle.close().await);

@@ -35,7 +35,7 @@ use super::{
     events::Asked,
     exchange::Backend,
     pool::{self, Pool},
-    sessions::Sessions,
+    sessions::{Session, Sessions},
     socket::Sockets,
     target::Target,
 };
@@ -70,7 +70,7 @@ pub(super) struct Connection {
     turn: tokio::sync::Mutex<()>,
     pub(super) streams: Arc<AtomicUsize>,
     pub(super) requests: Arc<Semaphore>,
-    reconnects: AtomicU32,
+    fruitless: AtomicU32,
     resumes: Mutex<VecDeque<(String, Asked)>>,
     /// No messages any more.
     pub(super) ended: CancellationToken,
@@ -88,6 +88,7 @@ struct End {
     began_at: Option<Instant>,
     streams: usize,
     sockets: usize,
+    failure: Option<Arc<str>>,
     outcome: Option<Arc<HttpTeardown>>,
 }
 
@@ -131,7 +132,7 @@ impl Connection {
             requests: Arc::new(Semaphore::new(
                 settings.max_requests.clamp(1, Semaphore::MAX_PERMITS),
             )),
-            reconnects: AtomicU32::new(0),
+            fruitless: AtomicU32::new(0),
             resumes: Mutex::default(),
             ended: CancellationToken::new(),
             cut: CancellationToken::new(),
@@ -229,20 +230,33 @@ impl Connection {
         }
     }
 
-    /// A stream has brought an event, so it was worth opening.
-    pub(super) fn stream_brought_something(&self) {
-        self.reconnects.store(0, Ordering::Relaxed);
+    /// How many streams that answer no request have ended in a row without an event.
+    pub(super) fn fruitless_streams(&self) -> u32 {
+        self.fruitless.load(Ordering::Relaxed)
     }
 
-    /// May a broken stream be opened again?
-    pub(super) fn may_reconnect(&self) -> bool {
-        self.reconnects.fetch_add(1, Ordering::Relaxed) < self.settings.stream_reconnects
+    /// One more has ended; it knows from the number before what the number is now.
+    pub(super) fn stream_ended(&self, count: impl Fn(u32) -> u32) {
+        self.fruitless.store(count(self.fruitless_streams()), Ordering::Relaxed);
     }
 
-    /// A stream that would bring the same again is not opened again.
-    pub(super) fn give_up_streams_after(&self, failure: &RequestError) {
-        tracing::warn!(parent: &self.span, %failure, "a stream was given up");
-        self.reconnects.store(self.settings.stream_reconnects, Ordering::Relaxed);
+    /// A stream that would bring the same again is not opened again in this session.
+    pub(super) fn give_up_stream(&self, failure: &RequestError) {
+        tracing::warn!(parent: &self.span, %failure, "the stream was given up");
+        self.fruitless.store(self.settings.stream_reconnects, Ordering::Relaxed);
+    }
+
+    /// The server gave a session, and with it another chance for its stream.
+    pub(super) fn session_began(&self, id: String) {
+        let name = Arc::clone(&self.name);
+        let row = self.census.enter(Kind::Session, name, "held", self.opened_at);
+        self.fruitless.store(0, Ordering::Relaxed);
+        lock(&self.sessions).insert(Session { id: id.into(), revision: None, _row: row });
+    }
+
+    /// What went wrong last is told with the end, if it ended the handshake.
+    pub(super) fn note_failure(&self, failure: &RequestError) {
+        lock(&self.end).failure = Some(failure.to_string().into());
     }
 
     /// Remembers which request a broken stream was to answer, until it is opened again. The oldest
@@ -377,10 +391,12 @@ impl Connection {
         let outcome = {
             let mut end = lock(&self.end);
             let End { cause, began_at, streams, sockets, .. } = *end;
+            let failure = end.failure.take().filter(|_| cause == Some(EndCause::Lost));
             Arc::clone(end.outcome.get_or_insert_with(|| {
                 Arc::new(HttpTeardown {
                     name: Arc::clone(&self.name),
                     cause: cause.unwrap_or(EndCause::Closed),
+                    failure,
                     session,
                     sockets,
                     streams,

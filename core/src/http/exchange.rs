@@ -31,7 +31,6 @@ use super::{
     connection::{Connection, lock},
     error::{RequestError, Unreached, chain},
     events::{self, Asked, Events, OpenStream},
-    sessions::Session,
 };
 use crate::census::{Kind, Row};
 
@@ -109,14 +108,19 @@ impl Backend {
     ) -> Result<BoxStream<'static, Result<Sse, SseError>>, Failed> {
         let connection = &self.connection;
         let asked = last_event_id.as_deref().and_then(|id| connection.take_resume(id));
-        let mut permit = None;
-        if last_event_id.is_some() {
-            if !connection.may_reconnect() {
-                tracing::warn!(parent: connection.span(), "its stream breaks again and again");
-                return Err(StreamableHttpError::ServerDoesNotSupportSse);
-            }
-            permit = Arc::clone(&connection.requests).try_acquire_owned().ok();
+        let fruitless = match &asked {
+            Some(asked) => asked.fruitless,
+            None => connection.fruitless_streams(),
+        };
+        if fruitless >= connection.settings.stream_reconnects.max(1) {
+            tracing::warn!(parent: connection.span(), "a stream breaks again and again: given up");
+            return Err(StreamableHttpError::ServerDoesNotSupportSse);
         }
+        // One that is to go on with an answer counts as the request did.
+        let permit = match &asked {
+            Some(_) => Some(self.turn().await?),
+            None => None,
+        };
         let mut request = self.request(Method::GET, session.as_deref(), headers)?;
         if let Some(id) = &last_event_id {
             let id = HeaderValue::try_from(id)
@@ -166,6 +170,7 @@ impl Backend {
             method,
             asked,
             last_id,
+            fruitful: false,
             inner: events::parse(body, settings.event_limit_bytes, silence),
             over: false,
             _row: connection.census.enter(
@@ -233,7 +238,10 @@ impl Backend {
             () = self.connection.ended.cancelled() => {
                 Err(client(RequestError::Ended(self.connection.cause())))
             }
-            result = work => result.map_err(client),
+            result = work => result.map_err(|error| {
+                self.connection.note_failure(&error);
+                client(error)
+            }),
         }
     }
 
@@ -251,15 +259,7 @@ impl Backend {
         let Some(id) = header(response, HEADER_SESSION_ID) else {
             return;
         };
-        let connection = &self.connection;
-        let row = connection.census.enter(
-            Kind::Session,
-            Arc::clone(&connection.name),
-            "held",
-            connection.opened_at,
-        );
-        let session = Session { id: id.into(), revision: None, _row: row };
-        lock(&connection.sessions).insert(session);
+        self.connection.session_began(id);
     }
 }
 
@@ -342,7 +342,7 @@ fn asked(message: &ClientJsonRpcMessage, wait: Duration) -> Option<Asked> {
     };
     let is_subscription = matches!(request.request, ClientRequest::SubscriptionsListenRequest(_));
     let until = (!is_subscription).then(|| Instant::now().checked_add(wait)).flatten();
-    Some(Asked { id: request.id.clone(), until })
+    Some(Asked { id: request.id.clone(), until, fruitless: 0 })
 }
 
 fn header(response: &Response<Incoming>, name: &str) -> Option<String> {

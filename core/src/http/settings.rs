@@ -26,7 +26,8 @@ pub struct HttpSettings {
     /// How many requests may be in flight, those whose answer is a stream included. More wait for
     /// their turn, for [`answer_wait`](Self::answer_wait) at most. Default 64.
     pub max_requests: usize,
-    /// How often in a row a broken stream is opened again without an event having come in. Default 8.
+    /// How often in a row a stream may end without a single event, and how often its opening may fail,
+    /// before it is not opened again; at least once. Default 8.
     pub stream_reconnects: u32,
     /// The shortest wait before a broken stream is opened again, doubled with each failure. Default
     /// 1 s. A server's own `retry` field goes before it, down to a tenth of a second.
