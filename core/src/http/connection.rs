@@ -9,7 +9,7 @@ use std::{
     panic::Location,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -72,6 +72,8 @@ pub(super) struct Connection {
     pub(super) requests: Arc<Semaphore>,
     fruitless: AtomicU32,
     resumes: Mutex<VecDeque<(String, Asked)>>,
+    /// Silence is an answer to `server/discover`.
+    probing: AtomicBool,
     /// No messages any more.
     pub(super) ended: CancellationToken,
     /// Nothing at all may go to the server any more, not even a DELETE.
@@ -80,6 +82,8 @@ pub(super) struct Connection {
     torn: CancellationToken,
     /// rmcp's tasks are gone.
     vacated: CancellationToken,
+    /// Closes wait for the server no more.
+    pub(super) hurried: CancellationToken,
 }
 
 #[derive(Default)]
@@ -134,10 +138,12 @@ impl Connection {
             )),
             fruitless: AtomicU32::new(0),
             resumes: Mutex::default(),
+            probing: AtomicBool::new(false),
             ended: CancellationToken::new(),
             cut: CancellationToken::new(),
             torn: CancellationToken::new(),
             vacated: CancellationToken::new(),
+            hurried: CancellationToken::new(),
             census: census.clone(),
             name,
             target,
@@ -273,6 +279,20 @@ impl Connection {
         let mut resumes = lock(&self.resumes);
         let place = resumes.iter().position(|(id, _)| id == last_event_id)?;
         resumes.remove(place).map(|(_, asked)| asked)
+    }
+
+    /// The handshake begins with a question that an older server may not answer at all.
+    pub(super) fn expect_probe(&self) {
+        self.probing.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn expects_probe(&self) -> bool {
+        self.probing.load(Ordering::Relaxed)
+    }
+
+    /// Every close under way, and every later one, leaves the server alone.
+    pub(super) fn hurry(&self) {
+        self.hurried.cancel();
     }
 
     /// Begins the end: no more messages, rmcp's worker told to go. Never waits.

@@ -11,7 +11,7 @@ use http::{
 use http_body_util::Full;
 use hyper::body::Incoming;
 use rmcp::{
-    model::{ClientJsonRpcMessage, ClientRequest},
+    model::{ClientJsonRpcMessage, ClientRequest, ErrorCode, ErrorData, ServerJsonRpcMessage},
     transport::{
         common::http_header::{
             HEADER_LAST_EVENT_ID, HEADER_MCP_PROTOCOL_VERSION, HEADER_SESSION_ID, JSON_MIME_TYPE,
@@ -33,6 +33,9 @@ use super::{
     events::{self, Asked, Events, OpenStream},
 };
 use crate::census::{Kind, Row};
+
+/// rmcp itself gives a probe ten seconds.
+const LONGEST_PROBE: Duration = Duration::from_secs(9);
 
 type Failed = StreamableHttpError<RequestError>;
 
@@ -71,7 +74,11 @@ impl Backend {
         headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<StreamableHttpPostResponse, Failed> {
         let connection = &self.connection;
-        let asked = asked(&message, connection.settings.request_wait);
+        let wait = match self.is_probe(&message) {
+            true => connection.settings.probe_wait,
+            false => connection.settings.request_wait,
+        };
+        let asked = asked(&message, wait);
         let permit = match &asked {
             Some(_) => Some(self.turn().await?),
             None => None,
@@ -98,6 +105,16 @@ impl Backend {
                 Ok(StreamableHttpPostResponse::Sse(stream, minted))
             }
         }
+    }
+
+    /// Is this the question of a handshake that goes on without an answer, too?
+    fn is_probe(&self, message: &ClientJsonRpcMessage) -> bool {
+        self.connection.expects_probe()
+            && matches!(
+                message,
+                ClientJsonRpcMessage::Request(request)
+                    if matches!(request.request, ClientRequest::DiscoverRequest(_))
+            )
     }
 
     async fn get(
@@ -365,7 +382,28 @@ impl StreamableHttpClient for Backend {
         _: Option<String>,
         custom_headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<StreamableHttpPostResponse, Failed> {
-        self.post(message, session_id, custom_headers).await
+        let probe = match &message {
+            ClientJsonRpcMessage::Request(request) if self.is_probe(&message) => {
+                Some(request.id.clone())
+            }
+            _ => None,
+        };
+        let posted = self.post(message, session_id, custom_headers);
+        let Some(id) = probe else {
+            return posted.await;
+        };
+        // rmcp's worker does nothing else while this first request waits, so silence has to become
+        // an answer here for the handshake to go on.
+        let wait = self.connection.settings.probe_wait.min(LONGEST_PROBE);
+        match tokio::time::timeout(wait, posted).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let silence = "the server did not answer server/discover in time";
+                let silence = ErrorData::new(ErrorCode::METHOD_NOT_FOUND, silence, None);
+                let answer = ServerJsonRpcMessage::error(silence, Some(id));
+                Ok(StreamableHttpPostResponse::Json(answer, None))
+            }
+        }
     }
 
     /// The connection's own close does it, once, whatever rmcp's worker gets to.
