@@ -36,10 +36,12 @@
 //! ```
 
 mod answer;
+mod backend;
 mod client;
 mod connection;
 mod delete;
 mod dial;
+mod ending;
 mod error;
 mod events;
 mod exchange;

@@ -10,7 +10,7 @@ use rmcp::{
     },
 };
 
-use super::{EndCause, HttpHandle, HttpServer, HttpTeardown, HttpTransport, connection::Closer};
+use super::{EndCause, HttpHandle, HttpServer, HttpTeardown, HttpTransport, ending::Closer};
 use crate::{census::Census, lifecycle::Event};
 
 /// Why no connection came about. Nothing is left on this side when this is returned.
