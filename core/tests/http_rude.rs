@@ -23,8 +23,8 @@ use rude::{Exchange, Rude};
 use scupper_core::{
     census::Census,
     http::{
-        HttpClient, HttpConnectError, HttpServer, HttpServerError, HttpSettings, HttpTeardown,
-        SessionEnd,
+        EndCause, HttpClient, HttpConnectError, HttpServer, HttpServerError, HttpSettings,
+        HttpTeardown, SessionEnd,
     },
 };
 use serde_json::json;
@@ -653,13 +653,18 @@ async fn what_the_server_says_against_the_handshake_is_told() {
     assert_eq!(ended.session, SessionEnd::Deleted);
 }
 
-/// A server of an earlier revision, in three voices.
+/// A server of an earlier revision, in five voices.
 #[tokio::test]
 async fn a_probe_that_is_refused_falls_back_to_the_older_handshake() {
-    for answer in ["text", "error", "misaddressed"] {
+    for answer in ["text", "error", "misaddressed", "silence", "silent stream"] {
         let census = Census::new();
         let peer = Rude::start(move |exchange| match (exchange.rpc(), answer) {
             ("server/discover", "text") => exchange.status("400 Bad Request", ""),
+            ("server/discover", "silence") => exchange.hang(),
+            ("server/discover", "silent stream") => {
+                exchange.begin("text/event-stream")?;
+                exchange.hang()
+            }
             ("server/discover", _) => {
                 let id = match answer {
                     "error" => exchange.body["id"].clone(),
@@ -679,7 +684,8 @@ async fn a_probe_that_is_refused_falls_back_to_the_older_handshake() {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
             legacy_version: None,
         };
-        let server = server(&peer.url());
+        let settings = HttpSettings { probe_wait: Duration::from_millis(100), ..settings() };
+        let server = server(&peer.url()).with_settings(settings);
         let client = within(server.connect_with((), lifecycle, &census)).await.expect(answer);
         assert_eq!(client.handle().session_id().as_deref(), Some("s1"));
         within(client.list_all_tools()).await.expect(answer);
@@ -765,6 +771,52 @@ async fn a_kill_cuts_a_close_short() {
     assert_eq!(closed.to_string(), killed.to_string());
     assert_eq!((closed.session, handle.sockets()), (SessionEnd::NotSent, 0));
     settle("tasks", || (tasks() == 0, tasks())).await;
+    assert_empty(&census);
+}
+
+#[tokio::test]
+async fn a_hurried_close_does_not_wait_for_the_server() {
+    let census = Census::new();
+    let peer = Rude::start(|exchange| match &*exchange.method {
+        "DELETE" => exchange.hang(),
+        _ => exchange.behave("s1"),
+    });
+    let settings = HttpSettings { delete_wait: Duration::from_secs(3600), ..settings() };
+    let server = server(&peer.url()).with_settings(settings);
+    let client = connect(&server, &census).await;
+    let handle = client.handle().clone();
+    let (closed, ()) = within(async {
+        tokio::join!(client.close(), async {
+            settle("the DELETE", || (peer.asked("DELETE") == 1, peer.log())).await;
+            handle.hurry();
+        })
+    })
+    .await;
+    assert_eq!(closed.session, SessionEnd::TimedOut);
+    assert_eq!(within(handle.ended()).await, EndCause::Closed);
+    assert_empty(&census);
+    // Hurried before it began, it does not even ask.
+    let client = connect(&server, &census).await;
+    client.handle().hurry();
+    assert_eq!(close(client, &census).await.session, SessionEnd::NotSent);
+    assert_eq!(peer.asked("DELETE"), 1, "{:?}", peer.log());
+}
+
+#[tokio::test]
+async fn a_close_during_the_handshake_ends_it() {
+    let census = Census::new();
+    let peer = Rude::start(Exchange::hang);
+    let (transport, handle) = server(&peer.url()).transport(&census).unwrap();
+    let (connected, teardown) = within(async {
+        tokio::join!(transport.connect((), ClientLifecycleMode::Initialize), async {
+            settle("the question", || (peer.asked("POST initialize") == 1, peer.log())).await;
+            handle.close().await
+        })
+    })
+    .await;
+    connected.expect_err("closed");
+    assert_eq!((teardown.cause, &teardown.session), (EndCause::Closed, &SessionEnd::NotNeeded));
+    assert!(teardown.is_complete(), "{teardown}");
     assert_empty(&census);
 }
 
