@@ -41,7 +41,7 @@
 //! `LD_LIBRARY_PATH` and what a host above wrote there.
 //!
 //! # What it does not cover
-//! - A helper that left its server's group (`setsid(2)`), unless [`GuardSettings::sweep_cookie`] asks
+//! - A helper that left its server's group (`setsid(2)`, `setpgid(2)`), unless [`GuardSettings::sweep_cookie`] asks
 //!   for it; and then not one that cleared or overwrote its environment.
 //! - A server whose pidfd had not come yet when the host died, and that had overwritten its
 //!   environment before it was looked for: such a one is known by its cookie only.
