@@ -21,6 +21,7 @@ mod connection;
 mod ladder;
 mod lines;
 mod outbox;
+mod probing;
 mod settings;
 
 use std::{borrow::Cow, fmt, io, panic::Location, path::Path, sync::Arc};
@@ -79,6 +80,11 @@ impl StdioServer {
         self
     }
 
+    /// Its waits and limits.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Has the guard process end it when the host dies: see [`guard`](crate::guard).
     #[must_use]
     pub fn guarded_by(mut self, guard: &GuardHandle) -> Self {
@@ -96,7 +102,7 @@ impl StdioServer {
         self.spawn_at(census, Location::caller())
     }
 
-    fn spawn_at(
+    pub(crate) fn spawn_at(
         &self,
         census: &Census,
         opened_at: &'static Location<'static>,
@@ -320,7 +326,20 @@ impl StdioHandle {
         self.connection.end_now(EndCause::Killed)
     }
 
-    /// Waits for the end without asking for it.
+    /// Lets every [`close`](Self::close), under way or to come, go to SIGKILL at once. By itself it
+    /// ends nothing and waits for nothing.
+    pub fn hurry(&self) {
+        self.connection.hurry();
+    }
+
+    /// Waits until the connection carries no more messages, and tells why: somebody closed it, the
+    /// server exited or a pipe broke. Server and descriptors may still be there; see
+    /// [`closed`](Self::closed).
+    pub async fn ended(&self) -> EndCause {
+        self.connection.ended().await
+    }
+
+    /// Waits until everything is gone, without asking for it.
     pub async fn closed(&self) -> Teardown {
         self.connection.closed().await
     }

@@ -7,6 +7,10 @@ use std::time::Duration;
 pub struct Settings {
     /// How long [`connect`](super::StdioServer::connect) waits for the handshake. Default 30 s.
     pub connect_wait: Duration,
+    /// How long the answer to `server/discover` may take before the server counts as one that does
+    /// not know the request, and gets `initialize`. Only with `ClientLifecycleMode::Auto`, and part
+    /// of `connect_wait`. Default 5 s; rmcp alone waits 10 s.
+    pub probe_wait: Duration,
     /// From the end of stdin to SIGTERM. Default 2 s.
     pub first_grace: Duration,
     /// From SIGTERM to SIGKILL. Default 2 s.
@@ -38,10 +42,19 @@ pub struct Settings {
     pub stderr_line_limit_bytes: usize,
 }
 
+impl Settings {
+    /// How long a close may take at most, if every rung of the ladder is needed.
+    pub fn longest_end(&self) -> Duration {
+        let graces = self.first_grace.saturating_add(self.second_grace);
+        graces.saturating_add(self.kill_wait).saturating_add(self.kill_wait)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             connect_wait: Duration::from_secs(30),
+            probe_wait: Duration::from_secs(5),
             first_grace: Duration::from_secs(2),
             second_grace: Duration::from_secs(2),
             kill_wait: Duration::from_secs(5),
