@@ -3,10 +3,7 @@
 use std::{
     future::poll_fn,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
@@ -21,6 +18,7 @@ use scupper_core::{
     },
 };
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 #[path = "support/redis_server.rs"]
 mod redis_server;
@@ -61,7 +59,9 @@ battery! {
     ending_session_1_leaves_session_2_its_3_of_3
     an_ended_session_takes_no_cursors_and_its_name_brings_none_back
     a_failing_store_keeps_no_session_and_the_sweep_catches_up
+    a_session_that_ends_during_a_put_and_a_read_keeps_nothing_and_tells_nothing
     a_failed_put_is_unreadable_and_is_swept
+    a_failed_removal_is_unreadable_and_is_swept
     sessions_that_wait_for_the_store_are_bounded
     a_future_dropped_at_any_poll_leaves_nothing
     the_cleanup_step_reports_and_the_steps_around_it_run
@@ -107,8 +107,8 @@ impl Home {
     /// Cursors over this store, through a valve that can be shut.
     async fn open(&self, settings: Settings) -> Opened {
         let census = Census::new();
-        let valve = Arc::new(AtomicU8::new(WORKS));
-        let store = Valve { inner: self.store(&census).await, position: Arc::clone(&valve) };
+        let (valve, position) = watch::channel(WORKS);
+        let store = Valve { inner: self.store(&census).await, position };
         let cursors = Cursors::open(store, settings, &census).expect("opened");
         Opened { census, cursors, valve }
     }
@@ -135,7 +135,7 @@ impl Home {
 struct Opened {
     census: Census,
     cursors: Cursors,
-    valve: Arc<AtomicU8>,
+    valve: watch::Sender<u8>,
 }
 
 impl Opened {
@@ -153,7 +153,7 @@ impl Opened {
     }
 
     fn turn(&self, position: u8) {
-        self.valve.store(position, Ordering::SeqCst);
+        self.valve.send_replace(position);
     }
 
     async fn drains(self, home: &Home) {
@@ -179,17 +179,20 @@ const WORKS: u8 = 0;
 const FAILS: u8 = 1;
 const HANGS: u8 = 2;
 const PANICS: u8 = 3;
+/// New payloads do not reach the store and old ones not the reader, until it works again.
+const HOLDS: u8 = 4;
 
 /// A store that stops working when it is told to.
 struct Valve {
     inner: Box<dyn CursorStore>,
-    position: Arc<AtomicU8>,
+    position: watch::Receiver<u8>,
 }
 
 impl Valve {
     fn through<'a, T: Send + 'a>(&'a self, answer: Answer<'a, T>) -> Answer<'a, T> {
         Box::pin(async move {
-            match self.position.load(Ordering::SeqCst) {
+            let position = *self.position.borrow();
+            match position {
                 FAILS => Err(StoreError::Failed {
                     what: "asking the test".into(),
                     source: "the valve is shut".into(),
@@ -200,14 +203,26 @@ impl Valve {
             }
         })
     }
+
+    async fn hold(&self) {
+        let mut position = self.position.clone();
+        position.wait_for(|position| *position != HOLDS).await.expect("the test goes on");
+    }
 }
 
 impl CursorStore for Valve {
     fn put(&self, key: Key, payload: Vec<u8>, ttl: Duration) -> Answer<'_, ()> {
-        self.through(self.inner.put(key, payload, ttl))
+        Box::pin(async move {
+            self.hold().await;
+            self.through(self.inner.put(key, payload, ttl)).await
+        })
     }
     fn read(&self, key: Key) -> Answer<'_, Option<Vec<u8>>> {
-        self.through(self.inner.read(key))
+        Box::pin(async move {
+            let payload = self.through(self.inner.read(key)).await;
+            self.hold().await;
+            payload
+        })
     }
     fn remove<'a>(&'a self, owner: Id, cursors: &'a [Id]) -> Answer<'a, ()> {
         self.through(self.inner.remove(owner, cursors))
@@ -471,6 +486,47 @@ async fn a_failing_store_keeps_no_session_and_the_sweep_catches_up(home: Home) {
         }
         assert!(opened.census.is_empty(), "{}", opened.census);
     }
+}
+
+async fn a_session_that_ends_during_a_put_and_a_read_keeps_nothing_and_tells_nothing(home: Home) {
+    let opened = home.open(calm()).await;
+    opened.cursors.open_session("s1").expect("opened");
+    let first = opened.put("s1", "first").await;
+    opened.turn(HOLDS);
+    let cursors = &opened.cursors;
+    let (put, read, removed, ()) = tokio::join!(
+        cursors.put("s1", "second"),
+        cursors.read("s1", &first),
+        cursors.end_session("s1"),
+        async {
+            while cursors.statistics().sessions > 0 {
+                tokio::task::yield_now().await;
+            }
+            opened.turn(WORKS);
+        }
+    );
+    let error = put.expect_err("its session has ended");
+    assert!(matches!(error, CursorError::NoSession { .. }), "{error}");
+    let error = read.expect_err("its session has ended");
+    assert!(matches!(error, CursorError::Unknown { .. }), "{error}");
+    assert_eq!(removed.expect("ended"), 2, "the end comes after the put that was on its way");
+    assert_eq!((opened.rows(), home.count()), (0, 0));
+    opened.drains(&home).await;
+}
+
+async fn a_failed_removal_is_unreadable_and_is_swept(home: Home) {
+    let opened = home.open(calm()).await;
+    opened.cursors.open_session("s1").expect("opened");
+    let cursor = opened.put("s1", "page").await;
+    opened.turn(FAILS);
+    let error = opened.cursors.remove("s1", &cursor).await.expect_err("the store fails");
+    assert!(error.to_string().starts_with("removing a cursor: asking the test"), "{error}");
+    opened.turn(WORKS);
+    assert!(opened.is_unknown("s1", &cursor).await);
+    assert_eq!((opened.rows(), home.count()), (1, 1), "{}", opened.census);
+    assert_eq!(opened.cursors.sweep().await.expired, 1);
+    assert_eq!((opened.rows(), home.count()), (0, 0));
+    opened.drains(&home).await;
 }
 
 async fn a_failed_put_is_unreadable_and_is_swept(home: Home) {

@@ -215,8 +215,13 @@ impl Command {
             _ => Some(Cookie::new().map_err(refused("drawing its cookie"))?),
         };
         if let Some(cookie) = cookie {
-            let (name, value) =
-                cookie.variable(environment.get(Cookie::variable_name()).map(|v| &**v));
+            let name = Cookie::variable_name();
+            let above = match self.inherit_environment {
+                true => environment.get(name).cloned(),
+                // What a host above wrote is not ours to clear.
+                false => environment.get(name).cloned().or_else(|| env::var_os(name)),
+            };
+            let (name, value) = cookie.variable(above.as_deref());
             environment.insert(name, value);
         }
         let environment = environment
