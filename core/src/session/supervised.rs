@@ -6,14 +6,11 @@
 #![expect(deprecated, reason = "what rmcp still calls for older clients is passed on as it is")]
 
 use std::{
-    any::Any,
     borrow::Cow,
-    panic::AssertUnwindSafe,
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use futures::FutureExt;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -35,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use super::record::Session;
 use crate::{
     census::{Census, Kind},
-    scope::message_of,
+    scope::catch_panic,
 };
 
 /// Tells the handlers of a request which session they work for.
@@ -112,10 +109,10 @@ impl<S> Supervised<S> {
         ticket: Option<Ticket>,
         handler: impl Future<Output = Result<T, ErrorData>>,
     ) -> Result<T, ErrorData> {
-        let caught = AssertUnwindSafe(handler).catch_unwind();
+        let caught = catch_panic(handler);
         match self.bounded(name, cancelled, ticket.as_ref(), caught).await {
             Some(Ok(result)) => result,
-            Some(Err(panic)) => Err(panicked(name, &*panic, ticket)),
+            Some(Err(message)) => Err(panicked(name, &message, ticket)),
             None => Err(ErrorData::internal_error(
                 format!("{name} was dropped: it went on after it had been cancelled"),
                 None,
@@ -129,18 +126,17 @@ impl<S> Supervised<S> {
         ticket: Option<Ticket>,
         handler: impl Future<Output = ()>,
     ) {
-        let caught = AssertUnwindSafe(handler).catch_unwind();
-        if let Some(Err(panic)) =
+        let caught = catch_panic(handler);
+        if let Some(Err(message)) =
             self.bounded(name, CancellationToken::new(), ticket.as_ref(), caught).await
         {
-            panicked(name, &*panic, ticket);
+            panicked(name, &message, ticket);
         }
     }
 }
 
 /// Ends the session of a handler that panicked; what its client is told.
-fn panicked(name: &'static str, panic: &(dyn Any + Send), ticket: Option<Ticket>) -> ErrorData {
-    let message = message_of(panic);
+fn panicked(name: &'static str, message: &str, ticket: Option<Ticket>) -> ErrorData {
     tracing::error!(handler = name, message, "panicked");
     if let Some(ticket) = ticket
         && let Some(session) = ticket.session.upgrade()
