@@ -44,6 +44,7 @@ const EDGES: &[Edge] = &[
 
     ("cell", "subject", "a cell plays a lifecycle on its subject"),
     ("cell", "peer::client", "a client process is this very program"),
+    ("cell", "peer::fake::watched", "a server that a judged client starts is this very program"),
     ("cell", "probe", "data: whom to look at"),
     ("cell", "lifecycle::step", "data: the order holds a lifecycle"),
     ("cell", "ledger", "data: reports, tiers, identities of processes"),
@@ -59,12 +60,14 @@ const EDGES: &[Edge] = &[
 
     ("peer", "lifecycle", "data: steps, streams, which fake"),
     ("peer", "cell::CLIENT", "the name of a hidden mode"),
+    ("peer", "cell::PEER", "the name of a hidden mode"),
     ("peer", "cell::HOLD", "the name of a hidden mode"),
 
     ("probe", "ledger::snapshot", "data: what a probe sees"),
     ("probe", "ledger::verdict::Holder", "data: who holds a leaked thing"),
 
     ("ledger", "lifecycle::step", "data: eras"),
+    ("ledger", "lifecycle::client", "data: the rule that a client is judged by"),
     ("lifecycle", "ledger::snapshot", "data: an expectation names a kind"),
     ("lifecycle", "ledger::verdict", "data: an expectation names class, culprit and verdict"),
 

@@ -30,6 +30,8 @@ pub const SENTINEL: &str = "__sentinel";
 pub const CELL: &str = "__cell";
 /// Hidden first argument: be a client process.
 pub const CLIENT: &str = "__client";
+/// Hidden first argument: be a server that a judged client starts.
+pub const PEER: &str = "__peer";
 /// Hidden first argument: hold whatever was inherited until killed.
 pub const HOLD: &str = "__hold";
 
@@ -45,6 +47,7 @@ pub fn hidden_mode(arguments: &[String]) -> Option<std::io::Result<u8>> {
         SENTINEL => Some(sentinel::run(rest)),
         CELL => Some(judge::run()),
         CLIENT => Some(crate::peer::client::run()),
+        PEER => Some(crate::peer::fake::watched::run(rest)),
         HOLD => loop {
             std::thread::park();
         },

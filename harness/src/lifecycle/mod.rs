@@ -3,7 +3,9 @@
 //! - [`step`]: the words.
 //! - [`scenario`]: a lifecycle in a file, with subject and expectation.
 //! - [`battery`]: the built-in lifecycles for any stdio server.
+//! - [`client`]: those for any client or host.
 
 pub mod battery;
+pub mod client;
 pub mod scenario;
 pub mod step;
