@@ -14,11 +14,13 @@
 //! - [`learn`]: what the first look asks a server about itself.
 //! - [`connection`]: one client process and the server behind it.
 //! - [`roles`]: which process is the server and which are launchers.
+//! - [`client`]: a lifecycle played on any client or host, whose servers are ours.
 //! - `core` (feature `core`): a lifecycle played with our own core as the client.
 //! - [`survivor`]: a process that survived its connection, and why it still lives.
 //! - [`finding`]: what was seen, in the words of a finding or a failure.
 
 pub mod calls;
+pub mod client;
 pub mod connection;
 #[cfg(feature = "core")]
 pub mod core;
