@@ -147,6 +147,14 @@ impl Command {
         self
     }
 
+    /// The values set in its environment, each named `env NAME`.
+    #[cfg(feature = "admin")]
+    pub(crate) fn secrets(&self) -> Vec<(String, String)> {
+        let set = self.environment.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let text = |text: &OsString| text.to_string_lossy().into_owned();
+        set.map(|(name, value)| (format!("env {}", text(name)), text(value))).collect()
+    }
+
     /// The program as it was given.
     pub fn program(&self) -> &OsStr {
         &self.program
