@@ -116,7 +116,8 @@ impl fmt::Display for CleanupReport {
     }
 }
 
-type Work = Pin<Box<dyn Future<Output = Result<(), TaskError>> + Send>>;
+/// The work of a step, begun.
+pub type StepWork = Pin<Box<dyn Future<Output = Result<(), TaskError>> + Send>>;
 
 /// What is to be done when a session ends.
 #[must_use = "a plan that is not run cleans nothing up"]
@@ -137,9 +138,9 @@ struct Step {
 }
 
 enum Stage {
-    Waiting(Box<dyn FnOnce() -> Work + Send>),
+    Waiting(Box<dyn FnOnce() -> StepWork + Send>),
     Running {
-        work: Work,
+        work: StepWork,
         began: Instant,
     },
     /// Its beginning panicked.
@@ -273,7 +274,7 @@ impl Step {
 
 impl Stage {
     /// The work, begun if it had not been.
-    fn begin(&mut self, began: Instant) -> Option<&mut Work> {
+    fn begin(&mut self, began: Instant) -> Option<&mut StepWork> {
         if matches!(self, Stage::Waiting(_))
             && let Stage::Waiting(make) = std::mem::replace(self, Stage::Gone)
         {

@@ -40,10 +40,8 @@ pub use statistics::{Statistics, TeardownTimes};
 
 use crate::{census::Census, process::ProcessId, scope::ScopeError};
 use registry::Registry;
-use server::{Entry, Membership, Server};
+use server::{Entry, LAST_BREATH, Membership, Server};
 
-/// How long a task that has let go of everything may take to be gone itself.
-const LAST_BREATH: Duration = Duration::from_secs(1);
 /// Longer than anybody waits; an instant cannot be moved by `Duration::MAX`.
 const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -179,12 +177,16 @@ impl Host {
     /// [`HostError`]: the host is closed, the name is taken, or the server did not get ready; it is
     /// gone then, and the name free.
     #[track_caller]
-    pub fn add(
+    pub fn add<Name, Spec>(
         &self,
-        name: impl Into<Arc<str>>,
-        spec: impl Into<ServerSpec>,
+        name: Name,
+        spec: Spec,
         on_duplicate: OnDuplicate,
-    ) -> impl Future<Output = Result<Added, HostError>> + Send {
+    ) -> impl Future<Output = Result<Added, HostError>> + Send + use<Name, Spec>
+    where
+        Name: Into<Arc<str>>,
+        Spec: Into<ServerSpec>,
+    {
         let opened_at = Location::caller();
         let (name, spec) = (name.into(), spec.into());
         let host = self.clone();
@@ -216,12 +218,12 @@ impl Host {
             }
         };
         let server = &entry.server;
-        let membership = Membership { server: Arc::clone(server), registry: Arc::clone(registry) };
+        let membership = Membership::new(server, registry);
         registry.tell(&server.name, What::Added);
         let ready = entry
             .scope
             .start(Arc::clone(&name), |ready| life::live(membership, ready))
-            .map_err(|source| HostError::Task { server: Arc::clone(&name), source })?;
+            .map_err(|source| why_not_started(server, source))?;
         let mut unwanted = Unwanted { server, registry, is_wanted: false };
         let outcome = ready.await;
         unwanted.is_wanted = true;
@@ -229,7 +231,7 @@ impl Host {
         match outcome {
             Ok(()) => Ok(Added { replaced }),
             Err(error) => {
-                entry.scope.close(LAST_BREATH).await;
+                entry.close(Instant::now() + LAST_BREATH).await;
                 Err(why_not_ready(name, error))
             }
         }
@@ -250,7 +252,7 @@ impl Host {
         let server = &entry.server;
         server.ask(reason, &self.owner.registry);
         let patience = server.spec.longest_end().saturating_add(self.settings().force_wait);
-        entry.scope.close(patience.min(LONGEST_WAIT)).await;
+        entry.close(Instant::now() + patience.min(LONGEST_WAIT)).await;
         server.end.get().cloned().unwrap_or_else(|| {
             // Its task blocks its thread and cannot even be aborted; its rows are in the census.
             Arc::new(ServerEnd {
@@ -272,16 +274,15 @@ impl Host {
         let registry = &self.owner.registry;
         registry.begin_shutdown();
         let entries = registry.all();
-        let is_gone = |entry: &&Arc<Entry>| entry.server.gone.is_cancelled();
+        let is_late = |entry: &&Arc<Entry>| !entry.server.gone.is_cancelled();
         wait_for(&entries, deadline).await;
-        let late: Vec<_> = entries.iter().filter(|entry| !is_gone(entry)).cloned().collect();
+        let late: Vec<_> = entries.iter().filter(is_late).cloned().collect();
         if !late.is_empty() {
             registry.overran(&late);
             wait_for(&late, self.settings().force_wait).await;
         }
         for entry in &entries {
-            let is_gone = is_gone(&entry);
-            entry.scope.close(if is_gone { LAST_BREATH } else { Duration::ZERO }).await;
+            entry.close(Instant::now()).await;
         }
         registry.report()
     }
@@ -434,6 +435,14 @@ async fn wait_for(entries: &[Arc<Entry>], wait: Duration) {
         if tokio::time::timeout_at(until, entry.server.gone.cancelled()).await.is_err() {
             return;
         }
+    }
+}
+
+fn why_not_started(server: &Server, source: ScopeError) -> HostError {
+    let name = Arc::clone(&server.name);
+    match server.asked() {
+        Some(reason) => HostError::Ended { server: name, doing: "connecting", reason },
+        None => HostError::Task { server: name, source },
     }
 }
 

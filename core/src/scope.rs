@@ -339,7 +339,7 @@ pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Strin
     .await
 }
 
-fn message_of(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

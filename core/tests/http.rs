@@ -42,9 +42,7 @@ async fn a_call_is_answered_and_close_ends_the_session() {
     for kind in [Kind::Connection, Kind::Session, Kind::Socket, Kind::Task] {
         assert!(kinds.contains(&kind), "no {kind}: {census}");
     }
-    let echoed = CallToolRequestParams::new("echo")
-        .with_arguments(serde_json::json!({ "text": "again" }).as_object().unwrap().clone());
-    let answer = within(client.call_tool(echoed)).await.unwrap();
+    let answer = within(client.call_tool(echo("again"))).await.unwrap();
     assert!(format!("{answer:?}").contains("again"), "{answer:?}");
     let handle = client.handle().clone();
     let teardown = within(client.close()).await;
@@ -61,8 +59,9 @@ fn modern() -> ClientLifecycleMode {
 }
 
 fn echo(text: &str) -> CallToolRequestParams {
-    CallToolRequestParams::new("echo")
-        .with_arguments(serde_json::json!({ "text": text }).as_object().unwrap().clone())
+    let mut arguments = serde_json::Map::new();
+    arguments.insert("text".to_owned(), text.into());
+    CallToolRequestParams::new("echo").with_arguments(arguments)
 }
 
 fn kinds(census: &Census, kind: Kind) -> usize {
@@ -136,8 +135,8 @@ async fn a_session_that_the_server_forgot_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn close_ends_calls_that_are_under_way() {
-    let peer = HttpPeer::start(SERVER);
     for lifecycle in [ClientLifecycleMode::Initialize, modern()] {
+        let peer = HttpPeer::start(SERVER);
         let census = Census::new();
         let server = HttpServer::new(&peer.url()).unwrap();
         let client = within(server.connect_with((), lifecycle, &census)).await.unwrap();
@@ -154,12 +153,15 @@ async fn close_ends_calls_that_are_under_way() {
             answer.expect_err("the call fails");
         }
         assert!(teardown.is_complete(), "{teardown}");
-        settle("their end", || (peer.count("waiting") == 0, peer.count("waiting"))).await;
+        if teardown.session == SessionEnd::NotNeeded {
+            // In the other era rmcp's server lets them run on for 5 s.
+            settle("their end", || (peer.count("waiting") == 0, peer.count("waiting"))).await;
+        }
         drop(within(client.close()).await);
         assert_empty(&census);
         assert_eq!(census.dropped_without_close(), 0);
+        assert_eq!(peer.count("sessions"), 0);
     }
-    assert_eq!(peer.count("sessions"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,13 +14,17 @@ use std::{
     time::Duration,
 };
 
-use rmcp::{ServiceError, model::CallToolRequestParams};
+use rmcp::{
+    ServiceError,
+    model::{CallToolRequestParams, ProtocolVersion},
+    service::ClientLifecycleMode,
+};
 use rude::{Exchange, Rude};
 use scupper_core::{
     census::Census,
     http::{
-        HttpClient, HttpConnectError, HttpServer, HttpServerError, HttpSettings, HttpTeardown,
-        SessionEnd,
+        EndCause, HttpClient, HttpConnectError, HttpServer, HttpServerError, HttpSettings,
+        HttpTeardown, SessionEnd,
     },
 };
 use serde_json::json;
@@ -36,32 +40,24 @@ fn settings() -> HttpSettings {
 }
 
 fn server(url: &str) -> HttpServer {
-    HttpServer::new(url).unwrap().named("rude").with_settings(settings())
+    HttpServer::new(url).expect("a URL").named("rude").with_settings(settings())
 }
 
 async fn connect(server: &HttpServer, census: &Census) -> HttpClient<()> {
     within(server.connect((), census)).await.expect("connected")
 }
 
-/// Why there is no connection, with all that it comes from.
+/// Why there is no connection.
 async fn refusal(server: &HttpServer, census: &Census) -> (String, HttpTeardown) {
     let before = tasks();
     let error = within(server.connect((), census)).await.expect_err("no connection");
     assert_empty(census);
     settle("tasks", || (tasks() <= before, tasks())).await;
-    let text = chain(&error);
+    // What is in the sources is also there for whoever prints the error alone.
     match error {
-        HttpConnectError::Handshake { ended, .. } | HttpConnectError::TimedOut { ended, .. } => {
-            (text, *ended)
-        }
+        HttpConnectError::Handshake { ref ended, .. }
+        | HttpConnectError::TimedOut { ref ended, .. } => (error.to_string(), (**ended).clone()),
         other => panic!("{other}"),
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
     }
 }
 
@@ -517,7 +513,9 @@ async fn a_stream_that_breaks_again_and_again_is_given_up() {
     let peer = Rude::start(|exchange| match &*exchange.method {
         "GET" => {
             exchange.begin("text/event-stream")?;
-            exchange.send("id: 1\nretry: 0\ndata:\n\n")?;
+            if !exchange.headers.contains_key("last-event-id") {
+                exchange.send("id: 1\nretry: 0\ndata:\n\n")?;
+            }
             Err(std::io::ErrorKind::ConnectionReset.into())
         }
         _ => exchange.behave("s1"),
@@ -640,4 +638,194 @@ async fn what_is_not_mcp_is_shown() {
         let (error, _) = refusal(&server(&peer.url()), &census).await;
         assert_says(&error, &["not MCP", wanted]);
     }
+}
+
+#[tokio::test]
+async fn what_the_server_says_against_the_handshake_is_told() {
+    let census = Census::new();
+    let peer = Rude::start(|exchange| {
+        let error = json!({ "code": -32602, "message": "not on a Saturday" });
+        let body = json!({ "jsonrpc": "2.0", "id": exchange.body["id"], "error": error });
+        exchange.json("mcp-session-id: s1\r\n", &body)
+    });
+    let (error, ended) = refusal(&server(&peer.url()), &census).await;
+    assert_says(&error, &["rude", "not on a Saturday"]);
+    assert_eq!(ended.session, SessionEnd::Deleted);
+}
+
+/// A server of an earlier revision, in five voices.
+#[tokio::test]
+async fn a_probe_that_is_refused_falls_back_to_the_older_handshake() {
+    for answer in ["text", "error", "misaddressed", "silence", "silent stream"] {
+        let census = Census::new();
+        let peer = Rude::start(move |exchange| match (exchange.rpc(), answer) {
+            ("server/discover", "text") => exchange.status("400 Bad Request", ""),
+            ("server/discover", "silence") => exchange.hang(),
+            ("server/discover", "silent stream") => {
+                exchange.begin("text/event-stream")?;
+                exchange.hang()
+            }
+            ("server/discover", _) => {
+                let id = match answer {
+                    "error" => exchange.body["id"].clone(),
+                    _ => json!("server-error"),
+                };
+                let error = json!({ "code": -32601, "message": "what?" });
+                let body = json!({ "jsonrpc": "2.0", "id": id, "error": error }).to_string();
+                let length = body.len();
+                exchange.send(&format!(
+                    "HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: \
+                     {length}\r\n\r\n{body}"
+                ))
+            }
+            _ => exchange.behave("s1"),
+        });
+        let lifecycle = ClientLifecycleMode::Auto {
+            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+            legacy_version: None,
+        };
+        let settings = HttpSettings { probe_wait: Duration::from_millis(100), ..settings() };
+        let server = server(&peer.url()).with_settings(settings);
+        let client = within(server.connect_with((), lifecycle, &census)).await.expect(answer);
+        assert_eq!(client.handle().session_id().as_deref(), Some("s1"));
+        within(client.list_all_tools()).await.expect(answer);
+        assert_eq!(close(client, &census).await.session, SessionEnd::Deleted);
+        assert_eq!(peer.asked("POST initialize"), 1, "{:?}", peer.log());
+    }
+}
+
+/// SEP-1699: a server may let go of the stream and ask to be called again, as often as it likes.
+#[tokio::test]
+async fn an_answer_that_is_polled_for_comes_in_the_end() {
+    let census = Census::new();
+    let polls = AtomicUsize::new(0);
+    let call_id = std::sync::Mutex::new(json!(null));
+    let peer = Rude::start(move |exchange| {
+        let resumed =
+            exchange.headers.get("last-event-id").is_some_and(|id| id.starts_with("call-"));
+        if exchange.rpc() == "tools/call" {
+            *call_id.lock().unwrap() = exchange.body["id"].clone();
+        } else if !resumed {
+            return exchange.behave("s1");
+        }
+        let poll = polls.fetch_add(1, SeqCst);
+        exchange.begin("text/event-stream")?;
+        exchange.send(&format!("id: call-{poll}\nretry: 0\ndata:\n\n"))?;
+        if poll == 4 {
+            let result = json!({ "content": [] });
+            let id = call_id.lock().unwrap().clone();
+            let answer = json!({ "jsonrpc": "2.0", "id": id, "result": result });
+            exchange.send(&format!("data: {answer}\n\n"))?;
+        }
+        Err(std::io::ErrorKind::ConnectionReset.into())
+    });
+    let settings = HttpSettings { stream_reconnects: 1, max_requests: 1, ..settings() };
+    let client = connect(&server(&peer.url()).with_settings(settings), &census).await;
+    call(&client).await.expect("the answer");
+    close(client, &census).await;
+}
+
+#[tokio::test]
+async fn a_stream_with_an_event_that_is_too_large_is_not_opened_again() {
+    let census = Census::new();
+    let cut = Arc::new(AtomicUsize::new(0));
+    let peer = Rude::start({
+        let cut = Arc::clone(&cut);
+        move |exchange| match &*exchange.method {
+            "GET" => {
+                exchange.begin("text/event-stream")?;
+                exchange.send("id: 1\nretry: 0\ndata: ")?;
+                let ended = flood(exchange, "x");
+                cut.fetch_add(1, SeqCst);
+                ended
+            }
+            _ => exchange.behave("s1"),
+        }
+    });
+    let settings = HttpSettings { event_limit_bytes: 100_000, ..settings() };
+    let client = connect(&server(&peer.url()).with_settings(settings), &census).await;
+    settle("the stream cut", || (cut.load(SeqCst) == 1, peer.log())).await;
+    // It would be opened again at once.
+    within(client.list_all_tools()).await.expect("the connection lives");
+    assert_eq!(close(client, &census).await.session, SessionEnd::Deleted);
+    assert_eq!(peer.asked("GET"), 1, "{:?}", peer.log());
+}
+
+#[tokio::test]
+async fn a_kill_cuts_a_close_short() {
+    let census = Census::new();
+    let peer = Rude::start(|exchange| match &*exchange.method {
+        "DELETE" => exchange.hang(),
+        _ => exchange.behave("s1"),
+    });
+    let settings = HttpSettings { delete_wait: Duration::from_secs(3600), ..settings() };
+    let client = connect(&server(&peer.url()).with_settings(settings), &census).await;
+    let handle = client.handle().clone();
+    let (closed, killed) = within(async {
+        tokio::join!(client.close(), async {
+            settle("the DELETE", || (peer.asked("DELETE") == 1, peer.log())).await;
+            handle.kill()
+        })
+    })
+    .await;
+    assert_eq!(closed.to_string(), killed.to_string());
+    assert_eq!((closed.session, handle.sockets()), (SessionEnd::NotSent, 0));
+    settle("tasks", || (tasks() == 0, tasks())).await;
+    assert_empty(&census);
+}
+
+#[tokio::test]
+async fn a_hurried_close_does_not_wait_for_the_server() {
+    let census = Census::new();
+    let peer = Rude::start(|exchange| match &*exchange.method {
+        "DELETE" => exchange.hang(),
+        _ => exchange.behave("s1"),
+    });
+    let settings = HttpSettings { delete_wait: Duration::from_secs(3600), ..settings() };
+    let server = server(&peer.url()).with_settings(settings);
+    let client = connect(&server, &census).await;
+    let handle = client.handle().clone();
+    let (closed, ()) = within(async {
+        tokio::join!(client.close(), async {
+            settle("the DELETE", || (peer.asked("DELETE") == 1, peer.log())).await;
+            handle.hurry();
+        })
+    })
+    .await;
+    assert_eq!(closed.session, SessionEnd::TimedOut);
+    assert_eq!(within(handle.ended()).await, EndCause::Closed);
+    assert_empty(&census);
+    // Hurried before it began, it does not even ask.
+    let client = connect(&server, &census).await;
+    client.handle().hurry();
+    assert_eq!(close(client, &census).await.session, SessionEnd::NotSent);
+    assert_eq!(peer.asked("DELETE"), 1, "{:?}", peer.log());
+}
+
+#[tokio::test]
+async fn a_close_during_the_handshake_ends_it() {
+    let census = Census::new();
+    let peer = Rude::start(Exchange::hang);
+    let (transport, handle) = server(&peer.url()).transport(&census).unwrap();
+    let (connected, teardown) = within(async {
+        tokio::join!(transport.connect((), ClientLifecycleMode::Initialize), async {
+            settle("the question", || (peer.asked("POST initialize") == 1, peer.log())).await;
+            handle.close().await
+        })
+    })
+    .await;
+    connected.expect_err("closed");
+    assert_eq!((teardown.cause, &teardown.session), (EndCause::Closed, &SessionEnd::NotNeeded));
+    assert!(teardown.is_complete(), "{teardown}");
+    assert_empty(&census);
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn a_server_without_tls_is_named() {
+    let census = Census::new();
+    let peer = Rude::start(|_| Ok(()));
+    let url = peer.url().replace("http://", "https://");
+    let (error, _) = refusal(&server(&url), &census).await;
+    assert_says(&error, &["the TLS handshake with 127.0.0.1"]);
 }

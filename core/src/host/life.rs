@@ -66,7 +66,8 @@ impl Retries {
 
 /// Opens, serves, tears down, and does it again where a restart is due. A dead server that is not
 /// started again waits here for its removal, so that there is one way out for all.
-pub(super) async fn live(membership: Membership, ready: Ready) -> Result<(), TaskError> {
+pub(super) async fn live(mut membership: Membership, ready: Ready) -> Result<(), TaskError> {
+    membership.begin();
     let server = Arc::clone(&membership.server);
     let registry = Arc::clone(&membership.registry);
     let restart = server.spec.restart.unwrap_or(registry.settings.restart);

@@ -3,9 +3,11 @@
 use std::{
     panic::Location,
     sync::{Arc, Mutex, OnceLock},
+    time::Duration,
 };
 
 use rmcp::{RoleClient, service::Peer};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -17,11 +19,23 @@ use crate::{
     scope::TaskScope,
 };
 
+/// How long a task that has let go of everything may take to be gone itself.
+pub(super) const LAST_BREATH: Duration = Duration::from_secs(1);
+
 /// A server in the registry. The scope holds the one task that is its life; the task holds what is
 /// shared and not the scope.
 pub(super) struct Entry {
     pub(super) server: Arc<Server>,
     pub(super) scope: TaskScope,
+}
+
+impl Entry {
+    /// Waits for the end of a server that has been asked to end, until then; aborts its task if that
+    /// does not happen.
+    pub(super) async fn close(&self, until: Instant) {
+        let gone = tokio::time::timeout_at(until, self.server.gone.cancelled()).await.is_ok();
+        self.scope.close(if gone { LAST_BREATH } else { Duration::ZERO }).await;
+    }
 }
 
 pub(super) struct Server {
@@ -250,9 +264,19 @@ impl Slot {
 pub(super) struct Membership {
     pub(super) server: Arc<Server>,
     pub(super) registry: Arc<Registry>,
+    has_begun: bool,
 }
 
 impl Membership {
+    pub(super) fn new(server: &Arc<Server>, registry: &Arc<Registry>) -> Self {
+        Self { server: Arc::clone(server), registry: Arc::clone(registry), has_begun: false }
+    }
+
+    /// The task runs; from now on it has an end to tell.
+    pub(super) fn begin(&mut self) {
+        self.has_begun = true;
+    }
+
     /// How the server ended, told by its task; the first telling counts.
     pub(super) fn tell_end(&self, end: ServerEnd) {
         self.server.end.set(Arc::new(end)).ok();
@@ -265,11 +289,16 @@ impl Drop for Membership {
         let reason = server.asked().unwrap_or(EndReason::Dropped);
         server.unregister(Gone::Asked(reason), ServerState::Closing, registry);
         let end = server.end.get_or_init(|| {
-            // The task was aborted, panicked, or lost its runtime.
-            server.record_drop(registry);
+            let reason = if self.has_begun {
+                // The task was aborted, panicked, or lost its runtime.
+                server.record_drop(registry);
+                EndReason::Dropped
+            } else {
+                server.asked().unwrap_or(EndReason::NotReady)
+            };
             Arc::new(ServerEnd {
                 server: Arc::clone(&server.name),
-                reason: EndReason::Dropped,
+                reason,
                 died: None,
                 connection: None,
             })

@@ -11,7 +11,7 @@ use rmcp::model::{ErrorData, RequestId, ServerJsonRpcMessage};
 use sse_stream::{Error as SseError, Sse, SseStream};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
-use super::{connection::Connection, error::RequestError, exchange::Backend};
+use super::{backend::Backend, connection::Connection, error::RequestError};
 use crate::census::Row;
 
 /// A server that asks to be called again at once would be called in a tight loop.
@@ -23,6 +23,8 @@ pub(super) struct Asked {
     pub(super) id: RequestId,
     /// When its life ends; a subscription has no end.
     pub(super) until: Option<Instant>,
+    /// How many streams in a row have ended without an event.
+    pub(super) fruitless: u32,
 }
 
 /// One open stream.
@@ -31,6 +33,7 @@ pub(super) struct Events {
     pub(super) method: Method,
     pub(super) asked: Option<Asked>,
     pub(super) last_id: Option<String>,
+    pub(super) fruitful: bool,
     pub(super) inner: BoxStream<'static, Result<Sse, SseError>>,
     pub(super) over: bool,
     pub(super) _row: Row,
@@ -71,7 +74,7 @@ impl Events {
             }
             None => {
                 self.over = true;
-                self.expect_resume();
+                self.expect_another();
                 None
             }
         }
@@ -82,15 +85,13 @@ impl Events {
     }
 
     fn note(&mut self, event: &mut Sse) {
+        self.fruitful = true;
         if let Some(retry) = &mut event.retry {
             let longest = self.connection().settings.reconnect_wait_limit;
             *retry = (*retry).clamp(millis(SHORTEST_RETRY), millis(longest.max(SHORTEST_RETRY)));
         }
         if event.id.is_some() {
             self.last_id.clone_from(&event.id);
-        }
-        if event.data.as_ref().is_some_and(|data| !data.is_empty()) {
-            self.connection().stream_brought_something();
         }
     }
 
@@ -102,16 +103,14 @@ impl Events {
             _ => None,
         };
         let broken = matches!(cut, Some(Cut::Broken(_)) | None);
-        if broken && self.last_id.is_some() {
-            self.expect_resume();
+        if broken && (self.last_id.is_some() || self.asked.is_none()) {
+            self.expect_another();
             return Some(Err(error));
         }
         let failure = self.failure(cut, &error);
-        if !broken {
-            // It would only bring the same again.
-            self.connection().give_up_streams_after(&failure);
-        }
         let Some(asked) = &self.asked else {
+            // It would only bring the same again.
+            self.connection().give_up_stream(&failure);
             return Some(Err(error));
         };
         let message = format!("server `{}`: {failure}", self.connection().name);
@@ -125,9 +124,17 @@ impl Events {
         }
     }
 
-    fn expect_resume(&self) {
-        if let (Some(asked), Some(last_id)) = (&self.asked, &self.last_id) {
-            self.connection().expect_resume(last_id.clone(), asked.clone());
+    /// rmcp may open it again, and it is to be known then what for, and how often in vain.
+    fn expect_another(&self) {
+        let connection = self.connection();
+        let fruitless = |before: u32| if self.fruitful { 0 } else { before.saturating_add(1) };
+        match (&self.asked, &self.last_id) {
+            (Some(asked), Some(last_id)) => {
+                let asked = Asked { fruitless: fruitless(asked.fruitless), ..asked.clone() };
+                connection.expect_resume(last_id.clone(), asked);
+            }
+            (Some(_), None) => {}
+            (None, _) => connection.stream_ended(fruitless),
         }
     }
 

@@ -8,6 +8,10 @@ use std::time::Duration;
 pub struct HttpSettings {
     /// How long [`connect`](super::HttpServer::connect) waits for the handshake. Default 30 s.
     pub connect_wait: Duration,
+    /// How long the answer to `server/discover` may take before the server counts as one that does
+    /// not know the request, and gets `initialize`. Only with `ClientLifecycleMode::Auto`, and part
+    /// of `connect_wait`. Default 5 s; more than 9 s counts as 9 s.
+    pub probe_wait: Duration,
     /// How long one socket may take from the name's look-up to the end of the TLS handshake. Default
     /// 10 s.
     pub socket_wait: Duration,
@@ -19,14 +23,15 @@ pub struct HttpSettings {
     pub request_wait: Duration,
     /// How long a close waits for the server to confirm the end of its session. Default 2 s.
     pub delete_wait: Duration,
-    /// How long a close waits for tasks that have been told to end, twice at most. Default 1 s.
+    /// How long a close waits for tasks that have been told to end, three times at most. Default 1 s.
     pub close_wait: Duration,
     /// How long a socket may be idle before it is closed. Default 30 s.
     pub idle_wait: Duration,
     /// How many requests may be in flight, those whose answer is a stream included. More wait for
     /// their turn, for [`answer_wait`](Self::answer_wait) at most. Default 64.
     pub max_requests: usize,
-    /// How often in a row a broken stream is opened again without an event having come in. Default 8.
+    /// How often in a row a stream may end without a single event, and how often its opening may fail,
+    /// before it is not opened again; at least once. Default 8.
     pub stream_reconnects: u32,
     /// The shortest wait before a broken stream is opened again, doubled with each failure. Default
     /// 1 s. A server's own `retry` field goes before it, down to a tenth of a second.
@@ -42,10 +47,18 @@ pub struct HttpSettings {
     pub header_limit_bytes: usize,
 }
 
+impl HttpSettings {
+    /// How long a close may take at most.
+    pub fn longest_end(&self) -> Duration {
+        self.delete_wait.saturating_add(self.close_wait.saturating_mul(3))
+    }
+}
+
 impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             connect_wait: Duration::from_secs(30),
+            probe_wait: Duration::from_secs(5),
             socket_wait: Duration::from_secs(10),
             answer_wait: Duration::from_secs(5 * 60),
             request_wait: Duration::from_secs(60 * 60),

@@ -14,7 +14,7 @@ pub enum EndCause {
     Killed,
     /// Transport or client was dropped without a close.
     DroppedWithoutClose,
-    /// The server refused the handshake, or was not there for it.
+    /// The handshake failed: the server refused it, or was not there for it.
     Lost,
 }
 
@@ -24,7 +24,7 @@ impl fmt::Display for EndCause {
             EndCause::Closed => "closed",
             EndCause::Killed => "killed",
             EndCause::DroppedWithoutClose => "dropped without close",
-            EndCause::Lost => "no handshake with the server",
+            EndCause::Lost => "the handshake failed",
         })
     }
 }
@@ -83,6 +83,8 @@ pub struct HttpTeardown {
     pub name: Arc<str>,
     /// Why it ended.
     pub cause: EndCause,
+    /// What the handshake failed with, where that is why it ended.
+    pub failure: Option<Arc<str>>,
     /// What became of the session; of several, the one that went worst.
     pub session: SessionEnd,
     /// How many sockets were closed with it.
@@ -106,11 +108,11 @@ impl fmt::Display for HttpTeardown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, cause, session, sockets, streams, .. } = self;
         let took = self.took.as_secs_f64() * 1000.0;
-        write!(
-            f,
-            "server `{name}`: {cause}; {session}; sockets closed: {sockets}, streams: {streams}; \
-             took {took:.1} ms"
-        )?;
+        write!(f, "server `{name}`: {cause}")?;
+        if let Some(failure) = &self.failure {
+            write!(f, ": {failure}")?;
+        }
+        write!(f, "; {session}; sockets closed: {sockets}, streams: {streams}; took {took:.1} ms")?;
         for problem in &self.problems {
             write!(f, "; {problem}")?;
         }
