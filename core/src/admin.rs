@@ -64,6 +64,8 @@ use std::{
 
 use tokio::net::TcpListener;
 
+#[cfg(feature = "http-server")]
+pub use figures::figures_of_sessions;
 pub use figures::{Figure, FigureKind, MoreFigures, Sample};
 pub use settings::Settings;
 pub use token::{Token, TokenError};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, NoLabelSet, text},
+    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text},
     metrics::{MetricType, exemplar::Exemplar},
     registry::Registry,
 };
@@ -39,13 +39,12 @@ impl Collector for Scrape {
             };
             let mut family = encoder.encode_descriptor(&figure.name, &figure.help, None, kind)?;
             for sample in &figure.samples {
-                let labels: Vec<_> = sample.label.clone().into_iter().collect();
-                let mut metric = family.encode_family(&labels)?;
-                match figure.kind {
-                    FigureKind::Gauge => metric.encode_gauge(&sample.value)?,
-                    FigureKind::Counter => {
-                        let no_exemplar: Option<&Exemplar<NoLabelSet, f64>> = None;
-                        metric.encode_counter(&sample.value, no_exemplar)?;
+                match &sample.label {
+                    // An empty set of labels would be written as one.
+                    None => write(&mut family, figure.kind, sample.value)?,
+                    Some(label) => {
+                        let labels = [label.clone()];
+                        write(&mut family.encode_family(&labels)?, figure.kind, sample.value)?;
                     }
                 }
             }
@@ -56,9 +55,19 @@ impl Collector for Scrape {
         let bounds = self.teardowns.buckets.iter();
         let mut buckets: Vec<(f64, u64)> =
             bounds.map(|(bound, count)| (bound.as_secs_f64(), *count)).collect();
-        buckets.push((f64::MAX, self.teardowns.beyond));
+        buckets.push((f64::INFINITY, self.teardowns.beyond));
         let sum = self.teardowns.sum.as_secs_f64();
         metric.encode_histogram::<NoLabelSet>(sum, self.teardowns.count, &buckets, None)
+    }
+}
+
+fn write(metric: &mut MetricEncoder<'_>, kind: FigureKind, value: u64) -> Result<(), fmt::Error> {
+    match kind {
+        FigureKind::Gauge => metric.encode_gauge(&value),
+        FigureKind::Counter => {
+            let no_exemplar: Option<&Exemplar<NoLabelSet, f64>> = None;
+            metric.encode_counter(&value, no_exemplar)
+        }
     }
 }
 
@@ -84,16 +93,16 @@ mod tests {
         let text = text(figures, teardowns).unwrap();
         assert_eq!(
             text,
-            r#"# HELP servers Servers.
+            r#"# HELP servers Servers
 # TYPE servers gauge
 servers{state="ready"} 2
 servers{state="a\"b"} 0
-# HELP made Made.
+# HELP made Made
 # TYPE made counter
 made_total 3
-# HELP unread Unread.
+# HELP unread Unread
 # TYPE unread gauge
-# HELP scupper_teardown_seconds How long the ends of connections took.
+# HELP scupper_teardown_seconds How long the ends of connections took
 # TYPE scupper_teardown_seconds histogram
 scupper_teardown_seconds_sum 2.503
 scupper_teardown_seconds_count 3
