@@ -81,6 +81,12 @@ impl StdioServer {
         self
     }
 
+    /// What it is started with.
+    #[cfg(feature = "admin")]
+    pub(crate) fn command(&self) -> &Command {
+        &self.command
+    }
+
     /// Its waits and limits.
     pub fn settings(&self) -> &Settings {
         &self.settings
