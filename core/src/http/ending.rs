@@ -43,6 +43,7 @@ impl Connection {
                 end.cause = Some(cause);
                 end.began_at = Some(Instant::now());
                 end.streams = self.streams.load(Ordering::Relaxed);
+                end.sockets = self.sockets.count();
             }
         }
         self.ended.cancel();
@@ -128,8 +129,7 @@ impl Connection {
     fn shut(&self) {
         self.cut.cancel();
         let pool = lock(&self.pool).take();
-        let sockets = self.sockets.shut();
-        lock(&self.end).sockets += sockets;
+        self.sockets.shut();
         drop(pool);
         self.scope.cancel();
     }
