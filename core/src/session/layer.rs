@@ -120,7 +120,6 @@ impl Shared {
             && let Some(id) = headers.get(SESSION_ID).and_then(|id| id.to_str().ok())
             && let Some(session) = self.open_session(id)
         {
-            connection.carries(&session.id);
             session.carried_by(connection);
         }
     }
