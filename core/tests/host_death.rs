@@ -155,7 +155,7 @@ async fn servers_that_do_not_get_ready_are_errors_with_a_cause_and_leave_the_nam
 #[tokio::test]
 async fn a_server_that_dies_of_the_probe_is_opened_once_more_without() {
     let host = host();
-    let dies = HOSTED.replace("while read", "while read").replace(
+    let dies = HOSTED.replace(
         "case \"$line\" in",
         "case \"$line\" in *'\"method\":\"server/discover\"'*) exit 9 ;;",
     );
