@@ -9,7 +9,9 @@
 //! However the connection ends, the server's process group is empty, its leader reaped and all
 //! descriptors closed afterwards: close returns then; a drop, a cancelled close or connect, a runtime
 //! that is dropped and an unwinding panic kill the group and block until it is gone, for
-//! [`Settings::drop_wait`] at most. A helper that leaves the group (`setsid(2)`) is out of reach.
+//! [`Settings::drop_wait`] at most. A helper that leaves the group (`setsid(2)`) is out of reach
+//! unless [`Settings::sweep_cookie`] asks for it. The death of the host itself is the business of the
+//! [`guard`](crate::guard).
 //!
 //! Framing: one message a line, UTF-8 JSON (MCP 2025-11-25, "Transports", stdio). Lines of stdout
 //! that are no message are skipped, counted and traced, because servers print banners.
@@ -32,8 +34,9 @@ use rmcp::{
 
 use crate::{
     census::Census,
+    guard::GuardHandle,
     lifecycle::{Event, IllegalEvent, State},
-    process::{Command, ProcessId, SpawnError},
+    process::{Command, Marked, ProcessId, SpawnError},
 };
 use connection::{Connection, Read};
 use lines::LineBuffer;
@@ -82,6 +85,13 @@ impl StdioServer {
         &self.settings
     }
 
+    /// Has the guard process end it when the host dies: see [`guard`](crate::guard).
+    #[must_use]
+    pub fn guarded_by(mut self, guard: &GuardHandle) -> Self {
+        self.command = self.command.guarded_by(guard);
+        self
+    }
+
     /// Starts the server, inside a tokio runtime with I/O and time. The census shows a row each for
     /// the process, the connection and the task that attends it, until each is gone.
     ///
@@ -97,7 +107,11 @@ impl StdioServer {
         census: &Census,
         opened_at: &'static Location<'static>,
     ) -> Result<(StdioTransport, StdioHandle), SpawnError> {
-        let spawned = self.command.spawn()?;
+        let marked = match self.settings.sweep_cookie {
+            true => Marked::Always,
+            false => Marked::IfGuarded,
+        };
+        let spawned = self.command.spawn_with(marked)?;
         let connection =
             Connection::open(Arc::clone(&self.name), spawned, self.settings, census, opened_at)
                 .map_err(|source| SpawnError::Refused {

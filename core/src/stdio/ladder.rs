@@ -20,7 +20,7 @@ use rustix::process::Signal;
 use super::Settings;
 use crate::{
     census::Row,
-    process::{Exit, Member, ProcessGroup, ProcessId},
+    process::{Exit, Member, ProcessGroup, ProcessId, Strays},
 };
 
 /// The first wait between two looks at a group that is dying; doubled up to [`LONGEST_PAUSE`].
@@ -77,7 +77,7 @@ pub enum Rung {
     Killed,
     /// The leader was seen to have exited.
     Exited,
-    /// Nobody was left in the group.
+    /// Nobody was left in the group, nor of its strays where they are looked for.
     Swept,
     /// The leader's status was taken: it is gone from the process table.
     Reaped,
@@ -113,7 +113,8 @@ pub struct Teardown {
     pub rungs: Vec<(Rung, Duration)>,
     /// How the leader ended; `None` if it could not be ended.
     pub exit: Option<Exit>,
-    /// Who else was in the group when it was killed or swept: helpers the server left behind.
+    /// Who else was in the group when it was killed or swept, helpers the server left behind; and
+    /// with [`Settings::sweep_cookie`] those that had left the group, marked so.
     pub swept: Vec<Member>,
     /// Steps that failed; the others were done all the same.
     pub problems: Vec<String>,
@@ -149,7 +150,11 @@ impl fmt::Display for Teardown {
             None => write!(f, " still there")?,
         }
         for member in &self.swept {
-            write!(f, "\n  left in its group and killed: {member}")?;
+            let how = match member.outside_group {
+                true => "had left its group and was killed",
+                false => "left in its group and killed",
+            };
+            write!(f, "\n  {how}: {member}")?;
         }
         for problem in &self.problems {
             write!(f, "\n  {problem}")?;
@@ -197,6 +202,13 @@ struct Sweep {
     /// Consecutive looks that found nobody.
     quiet: u8,
     pause: Duration,
+    strays: Strays,
+}
+
+impl Sweep {
+    fn new(now: Instant) -> Self {
+        Self { began: now, quiet: 0, pause: FIRST_PAUSE, strays: Strays::default() }
+    }
 }
 
 impl Ladder {
@@ -357,22 +369,26 @@ impl Ladder {
             self.reached(Rung::Exited, now);
             self.show("closing: sweeping the group");
         }
+        let mut sweep = self.sweep.take().unwrap_or_else(|| Sweep::new(now));
+        let next = self.sweep_with(&mut sweep, now);
+        self.sweep = Some(sweep);
+        next
+    }
+
+    fn sweep_with(&mut self, sweep: &mut Sweep, now: Instant) -> Next {
         loop {
-            let members = match self.group.as_ref().map(ProcessGroup::members) {
-                Some(Ok(members)) => members,
-                Some(Err(error)) => {
+            let left = match self.look(&mut sweep.strays) {
+                Ok(left) => left,
+                Err(error) => {
                     self.problem(format!(
                         "listing /proc to find what is left of the group: {error}"
                     ));
                     self.signal(Signal::KILL);
                     return self.reap(now);
                 }
-                None => return self.finish(now),
             };
-            self.note(&members);
-            let sweep =
-                self.sweep.get_or_insert(Sweep { began: now, quiet: 0, pause: FIRST_PAUSE });
-            if members.is_empty() {
+            self.note(&left);
+            if left.is_empty() {
                 sweep.quiet += 1;
                 if sweep.quiet == 2 {
                     self.reached(Rung::Swept, now);
@@ -388,13 +404,31 @@ impl Ladder {
             sweep.pause = (pause * 2).min(LONGEST_PAUSE);
             let overdue = now >= after(sweep.began, self.settings.kill_wait);
             self.signal(Signal::KILL);
+            for (member, error) in sweep.strays.kill() {
+                self.problem(format!("killing {member}, which had left the group: {error}"));
+            }
             if overdue {
-                for member in members {
-                    self.problem(format!("still in the group after SIGKILL: {member}"));
+                for member in left {
+                    let place = if member.outside_group { "outside" } else { "in" };
+                    self.problem(format!("still {place} the group after SIGKILL: {member}"));
                 }
                 return self.reap(now);
             }
             return Next::Pause(pause);
+        }
+    }
+
+    /// Who is left in the group; once nobody is, who had left it and carries its cookie.
+    fn look(&self, strays: &mut Strays) -> std::io::Result<Vec<Member>> {
+        let Some(group) = &self.group else {
+            return Ok(Vec::new());
+        };
+        let members = group.members()?;
+        match group.cookie() {
+            Some(cookie) if members.is_empty() && self.settings.sweep_cookie => {
+                strays.look(&[cookie]).map(<[Member]>::to_vec)
+            }
+            _ => Ok(members),
         }
     }
 

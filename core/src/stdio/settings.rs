@@ -20,6 +20,16 @@ pub struct Settings {
     pub kill_wait: Duration,
     /// How long a drop may block for a killed server to be gone. Default 1 s.
     pub drop_wait: Duration,
+    /// Also ends helpers that left the group (`setsid(2)`): the server's environment gets a cookie,
+    /// `SCUPPER_COOKIE`, and once the group is empty the end looks through `/proc` for living
+    /// processes that carry it, kills them, and looks again until two consecutive looks find none,
+    /// within [`kill_wait`](Self::kill_wait). A drop does the same within
+    /// [`drop_wait`](Self::drop_wait).
+    ///
+    /// Each look is one pass over `/proc/PID/environ`, ten to twenty microseconds a process of the
+    /// machine, and an end takes two. Only processes of our own user can be read, and one that cleared or overwrote its environment is
+    /// not found; nor is one that forks and exits faster than two passes. Default off.
+    pub sweep_cookie: bool,
     /// The longest line accepted from stdout, in bytes. A longer one ends the connection. Default
     /// 16 MiB, as rmcp's own transports.
     pub stdout_line_limit_bytes: usize,
@@ -49,6 +59,7 @@ impl Default for Settings {
             second_grace: Duration::from_secs(2),
             kill_wait: Duration::from_secs(5),
             drop_wait: Duration::from_secs(1),
+            sweep_cookie: false,
             stdout_line_limit_bytes: 16 * 1024 * 1024,
             stdin_backlog_limit_bytes: 64 * 1024 * 1024,
             stderr_lines: 256,

@@ -2,8 +2,10 @@
 //!
 //! - [`step`]: the words.
 //! - [`scenario`]: a lifecycle in a file, with subject and expectation.
+//! - [`embedded`]: the names of hosts and services that are played inside the cell.
 //! - [`battery`]: the built-in lifecycles for any stdio server.
 
 pub mod battery;
+pub mod embedded;
 pub mod scenario;
 pub mod step;

@@ -5,11 +5,13 @@
 //! - [`client`]: the client process itself, one per connection.
 //! - [`link`]: the cell's end of a client process.
 //! - `reference` (feature `core`): rmcp's own server.
+//! - [`http`]: Streamable HTTP as bytes, and the clients of a service.
 //! - [`fake`]: misbehaving servers and their clean twins.
 
 pub mod client;
 pub mod control;
 pub mod fake;
+pub mod http;
 mod lines;
 pub mod link;
 mod outbox;
