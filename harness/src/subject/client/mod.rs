@@ -358,7 +358,9 @@ impl Play<'_> {
             }
             What::Said(report) => {
                 if let Report::Heard { client, modern, method } = &report {
-                    self.introduced(client.as_ref(), *modern, method.is_some());
+                    let is_request = |method: &&String| !method.starts_with("notifications/");
+                    let is_request = method.as_ref().filter(is_request).is_some();
+                    self.introduced(client.as_ref(), *modern, is_request);
                 }
                 self.heard(start, report, at);
             }
@@ -431,16 +433,15 @@ impl Play<'_> {
     }
 
     /// The client says who it is, and which era it speaks.
-    fn introduced(&mut self, client: Option<&(String, String)>, modern: bool, speaks: bool) {
+    fn introduced(&mut self, client: Option<&(String, String)>, modern: bool, is_request: bool) {
         if let (Some((name, version)), true) = (client, self.learned.name.is_empty()) {
             (self.learned.name, self.learned.version) = (name.clone(), version.clone());
         }
         let era = if modern { Era::Modern } else { Era::Legacy };
-        if speaks && self.learned.eras.is_empty() {
+        if is_request && !self.learned.eras.contains(&era) {
             self.learned.eras.push(era);
-            self.played.era = Some(era);
-        } else if modern && !self.learned.eras.contains(&era) {
-            self.learned.eras.push(era);
+            // The first one: a case is judged by it.
+            self.played.era.get_or_insert(era);
         }
     }
 
