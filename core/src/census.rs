@@ -31,7 +31,7 @@ pub enum Kind {
     Session,
     /// A stream of events that is open to a client or from a server.
     Stream,
-    /// A socket of a listener of ours, from its acceptance to its close.
+    /// A socket, of a listener of ours or to a server, until it is closed.
     Socket,
     /// Pagination state of a session.
     Cursor,

@@ -16,7 +16,7 @@
 //! 9. [`cleanup`]: the end of a session as a list of steps, each isolated, bounded and reported
 //! 10. [`cursor`]: pagination state that belongs to a session and goes with it
 //! 11. [`session`]: the server side of Streamable HTTP, where every session ends on one path
-//! 12. [`admin`]: an HTTP API to look at a host and change it
+//! 12. `admin` (a feature): an HTTP API to look at a host and change it
 //!
 //! ```no_run
 //! use rmcp::ServiceExt;

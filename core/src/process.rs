@@ -5,12 +5,15 @@
 //! belong to nobody else, so a signal to the group cannot hit a stranger.
 
 mod command;
+mod cookie;
 mod os;
+mod session;
+mod strays;
 mod sweep;
 
 use std::{
     fmt, io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -22,16 +25,25 @@ use rustix::{
         pidfd_open, pidfd_send_signal, waitid,
     },
 };
+use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
+
+use crate::guard::{GuardError, Ward};
 
 pub use command::{Command, SpawnError, Spawned};
 pub use sweep::Member;
+
+pub(crate) use command::{Marked, above_stdio};
+pub(crate) use cookie::{Cookie, carriers};
+pub(crate) use session::{Session, SessionLeader, wait_for, wait_readable};
+pub(crate) use strays::Strays;
+pub(crate) use sweep::living_in;
 
 /// How long [`ProcessGroup`]'s own `Drop` waits for a killed leader.
 const DROP_WAIT: Duration = Duration::from_secs(1);
 
 /// A process, told apart from a later one with the same number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProcessId {
     /// The number.
     pub pid: i32,
@@ -57,6 +69,22 @@ impl ProcessId {
     /// Does it still exist, be it as a zombie?
     pub fn exists(self) -> bool {
         Self::of(self.pid).is_ok_and(|now| now == self)
+    }
+
+    /// SIGKILL to this process and to no later one with its number. One that is gone is no error.
+    pub(crate) fn kill(self) -> io::Result<()> {
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return Ok(());
+        };
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Err(Errno::SRCH) => return Ok(()),
+            opened => opened?,
+        };
+        // Compared after the pidfd is held: from here on it stands for whom the number named.
+        if self.exists() {
+            pidfd_send_signal(&pidfd, Signal::KILL).or_else(nobody_is_fine)?;
+        }
+        Ok(())
     }
 
     /// Is it running, that is, not yet a zombie?
@@ -112,11 +140,15 @@ pub struct ProcessGroup {
     pid: Pid,
     id: ProcessId,
     pidfd: AsyncFd<OwnedFd>,
+    /// What it and its helpers carry in their environment, if anything.
+    cookie: Option<Cookie>,
+    /// Its entry with the guard process, as long as something of the group may be alive.
+    ward: Option<Ward>,
     reaped: bool,
 }
 
 impl ProcessGroup {
-    fn adopt(pid: Pid) -> io::Result<Self> {
+    fn adopt(pid: Pid, cookie: Option<Cookie>) -> io::Result<Self> {
         let watch = || {
             let start_time_ticks = sweep::Stat::read(pid)?.start_time_ticks;
             let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
@@ -124,7 +156,7 @@ impl ProcessGroup {
             Ok((ProcessId::new(pid, start_time_ticks), pidfd))
         };
         match watch() {
-            Ok((id, pidfd)) => Ok(Self { pid, id, pidfd, reaped: false }),
+            Ok((id, pidfd)) => Ok(Self { pid, id, pidfd, cookie, ward: None, reaped: false }),
             Err(error) => {
                 // Nobody else knows of the child yet; SIGKILL cannot be refused, so this is short.
                 kill_process_group(pid, Signal::KILL).ok();
@@ -132,6 +164,17 @@ impl ProcessGroup {
                 Err(error)
             }
         }
+    }
+
+    /// Lets the guard process know the group; it forgets it once the group is empty and reaped.
+    fn guarded_by(&mut self, ward: Ward) -> Result<(), GuardError> {
+        // Kept whether or not the guard could be told: it still has to be told of the end.
+        self.ward.insert(ward).born(self.id, self.pidfd.get_ref().as_fd())
+    }
+
+    /// What it and its helpers carry in their environment, if anything.
+    pub(crate) fn cookie(&self) -> Option<Cookie> {
+        self.cookie
     }
 
     /// The leader.
@@ -201,12 +244,16 @@ impl ProcessGroup {
             Err(error) => return Err(error.into()),
         };
         self.reaped = true;
+        self.ward = None;
         Ok(Some(exit))
     }
 
-    /// Gives up on a leader that will not end: `Drop` then does nothing.
+    /// Gives up on a leader that will not end: `Drop` then does nothing. The guard keeps it.
     pub(crate) fn disown(mut self) {
         self.reaped = true;
+        if let Some(ward) = self.ward.take() {
+            ward.keep();
+        }
     }
 
     /// Only where another part of the host reaped the leader can its number have a new owner. While
@@ -232,7 +279,26 @@ impl Drop for ProcessGroup {
             std::thread::sleep(Duration::from_millis(1));
         }
         tracing::error!(process = %self.id, "a killed process group did not end within a second");
+        if let Some(ward) = self.ward.take() {
+            ward.keep();
+        }
     }
+}
+
+/// Signals exactly the group that the process of this pidfd leads or led, also once it is reaped.
+///
+/// # Errors
+/// `EINVAL` before Linux 6.9, `ESRCH` where the group is empty.
+pub(crate) fn signal_led_group(leader: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    os::signal_led_group(leader, signal)
+}
+
+/// Registers a pidfd with the current tokio runtime.
+///
+/// # Errors
+/// What `epoll_ctl(2)` reports.
+pub(crate) fn watch_pidfd(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    os::watch(pidfd)
 }
 
 fn nobody_is_fine(error: Errno) -> Result<(), Errno> {

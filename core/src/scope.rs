@@ -28,7 +28,7 @@ use crate::census::{Census, Kind, Row};
 /// How many endings a scope keeps for [`TaskScope::close`]; the oldest go first.
 const KEPT_OUTCOMES: usize = 1024;
 /// How long an aborted task gets to notice. One that blocks its thread never does.
-const ABORT_WAIT: Duration = Duration::from_millis(100);
+pub(crate) const ABORT_WAIT: Duration = Duration::from_millis(100);
 
 /// What a task may fail with.
 pub type TaskError = Box<dyn Error + Send + Sync>;
@@ -321,24 +321,25 @@ async fn run<F>(task: F, token: &CancellationToken) -> Ending
 where
     F: Future<Output = Result<(), TaskError>>,
 {
-    let mut task = pin!(task);
-    let result = std::future::poll_fn(|cx| {
-        match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(result)) => Poll::Ready(Ok(result)),
-            Err(panic) => Poll::Ready(Err(panic)),
-        }
-    })
-    .await;
-    match result {
+    match catch_panic(task).await {
         Ok(Ok(())) if token.is_cancelled() => Ending::Cancelled,
         Ok(Ok(())) => Ending::Finished,
         Ok(Err(error)) => Ending::Failed(error),
-        Err(panic) => Ending::Panicked(message_of(&*panic)),
+        Err(message) => Ending::Panicked(message),
     }
 }
 
-fn message_of(panic: &(dyn Any + Send)) -> String {
+/// The outcome of a future, or the message of its panic.
+pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, String> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => Poll::Ready(Err(message_of(&*panic))),
+    })
+    .await
+}
+
+pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

@@ -9,7 +9,9 @@
 //! However the connection ends, the server's process group is empty, its leader reaped and all
 //! descriptors closed afterwards: close returns then; a drop, a cancelled close or connect, a runtime
 //! that is dropped and an unwinding panic kill the group and block until it is gone, for
-//! [`Settings::drop_wait`] at most. A helper that leaves the group (`setsid(2)`) is out of reach.
+//! [`Settings::drop_wait`] at most. A helper that leaves the group (`setsid(2)`) is out of reach
+//! unless [`Settings::sweep_cookie`] asks for it. The death of the host itself is the business of the
+//! [`guard`](crate::guard).
 //!
 //! Framing: one message a line, UTF-8 JSON (MCP 2025-11-25, "Transports", stdio). Lines of stdout
 //! that are no message are skipped, counted and traced, because servers print banners.
@@ -19,7 +21,9 @@ mod connection;
 mod ladder;
 mod lines;
 mod outbox;
+mod probing;
 mod settings;
+mod teardown;
 
 use std::{borrow::Cow, fmt, io, panic::Location, path::Path, sync::Arc};
 
@@ -31,16 +35,17 @@ use rmcp::{
 
 use crate::{
     census::Census,
+    guard::GuardHandle,
     lifecycle::{Event, IllegalEvent, State},
-    process::{Command, ProcessId, SpawnError},
+    process::{Command, Marked, ProcessId, SpawnError},
 };
 use connection::{Connection, Read};
 use lines::LineBuffer;
 
 pub use client::{ConnectError, EndedEarly, StdioClient};
-pub use ladder::{EndCause, Rung, Teardown};
 pub use lines::StderrTail;
 pub use settings::Settings;
+pub use teardown::{EndCause, Rung, Teardown};
 
 const READ_CHUNK_BYTES: usize = 16 * 1024;
 /// How much of a skipped line is traced.
@@ -76,6 +81,24 @@ impl StdioServer {
         self
     }
 
+    /// What it is started with.
+    #[cfg(feature = "admin")]
+    pub(crate) fn command(&self) -> &Command {
+        &self.command
+    }
+
+    /// Its waits and limits.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Has the guard process end it when the host dies: see [`guard`](crate::guard).
+    #[must_use]
+    pub fn guarded_by(mut self, guard: &GuardHandle) -> Self {
+        self.command = self.command.guarded_by(guard);
+        self
+    }
+
     /// Starts the server, inside a tokio runtime with I/O and time. The census shows a row each for
     /// the process, the connection and the task that attends it, until each is gone.
     ///
@@ -86,12 +109,16 @@ impl StdioServer {
         self.spawn_at(census, Location::caller())
     }
 
-    fn spawn_at(
+    pub(crate) fn spawn_at(
         &self,
         census: &Census,
         opened_at: &'static Location<'static>,
     ) -> Result<(StdioTransport, StdioHandle), SpawnError> {
-        let spawned = self.command.spawn()?;
+        let marked = match self.settings.sweep_cookie {
+            true => Marked::Always,
+            false => Marked::IfGuarded,
+        };
+        let spawned = self.command.spawn_with(marked)?;
         let connection =
             Connection::open(Arc::clone(&self.name), spawned, self.settings, census, opened_at)
                 .map_err(|source| SpawnError::Refused {
@@ -306,7 +333,20 @@ impl StdioHandle {
         self.connection.end_now(EndCause::Killed)
     }
 
-    /// Waits for the end without asking for it.
+    /// Lets every [`close`](Self::close), under way or to come, go to SIGKILL at once. By itself it
+    /// ends nothing and waits for nothing.
+    pub fn hurry(&self) {
+        self.connection.hurry();
+    }
+
+    /// Waits until the connection carries no more messages, and tells why: somebody closed it, the
+    /// server exited or a pipe broke. Server and descriptors may still be there; see
+    /// [`closed`](Self::closed).
+    pub async fn ended(&self) -> EndCause {
+        self.connection.ended().await
+    }
+
+    /// Waits until everything is gone, without asking for it.
     pub async fn closed(&self) -> Teardown {
         self.connection.closed().await
     }

@@ -42,8 +42,14 @@ fn be(arguments: &FakeArguments) -> Ended {
             "this build has no reference server on rmcp (feature `core`); `plain` is our own",
         ));
     }
-    fake::run(&FakeSpec { name: arguments.name.clone(), fixed: arguments.fixed, options })
-        .map_err(|error| Refusal::usage(error.to_string()))
+    let spec = FakeSpec { name: arguments.name.clone(), fixed: arguments.fixed, options };
+    let wrong = |error: fake::FakeError| Refusal::usage(error.to_string());
+    match arguments.http {
+        None => fake::run(&spec).map_err(wrong),
+        Some(port) => fake::run_http(&spec, port)
+            .map_err(wrong)?
+            .map_err(|error| Refusal::usage(format!("serving on 127.0.0.1:{port}: {error}"))),
+    }
 }
 
 /// Becomes a client of ours.

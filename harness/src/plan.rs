@@ -6,10 +6,10 @@ pub mod client;
 
 use std::collections::BTreeSet;
 
-use crate::cell::protocol::{CaseOrder, Launch, Learned, Patience, SubjectOrder};
+use crate::cell::protocol::{CaseOrder, Launch, Learned, Patience, Role, SubjectOrder};
 use crate::ledger::snapshot::Kind;
 use crate::lifecycle::battery::{self, Call, Discover, Knowledge};
-use crate::lifecycle::scenario::{Expectation, FakeSpec, Scenario, Subject};
+use crate::lifecycle::scenario::{Embedded, Expectation, FakeSpec, Scenario, Subject};
 use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
 pub use crate::spelled::shell_words;
 
@@ -263,6 +263,8 @@ pub fn scenario(scenario: &Scenario, mode: &str, path: &str, choices: &Choices) 
             let launch = Launch::plain(&fake_command(&choices.program, fake));
             (SubjectOrder::Server(launch), fake_words(fake))
         }
+        Subject::Host(host) => embedded(Role::Host, host, &choices.program),
+        Subject::Service(service) => embedded(Role::Service, service, &choices.program),
         Subject::Core(peer) => {
             let command = fake_command(&choices.program, peer);
             let plain = FakeSpec { name: "plain".into(), ..FakeSpec::default() };
@@ -283,6 +285,23 @@ pub fn scenario(scenario: &Scenario, mode: &str, path: &str, choices: &Choices) 
     // What is replayed was found by a lifecycle that was made for any server, and is judged as then.
     case.order.for_any_server = mode == REPLAY && matches!(scenario.subject, Subject::Command(_));
     case
+}
+
+fn embedded(role: Role, spec: &Embedded, program: &str) -> (SubjectOrder, String) {
+    let sort = match role {
+        Role::Host => "host",
+        Role::Service => "service",
+    };
+    let Embedded { name, options } = spec;
+    let mut words = vec![sort.to_owned(), name.clone()];
+    words.extend(options.iter().map(|(key, value)| format!("{key}={value}")));
+    let order = SubjectOrder::Embedded {
+        role,
+        name: name.clone(),
+        options: options.clone(),
+        program: program.to_owned(),
+    };
+    (order, shell_words(&words))
 }
 
 /// The command that plays scenario files the same way again; the lifecycles themselves are in them.
@@ -344,21 +363,12 @@ fn case(
 /// Command line of a fake.
 pub fn fake_command(program: &str, fake: &FakeSpec) -> Vec<String> {
     let mut command = vec![program.to_owned()];
-    command.extend(fake_arguments(fake));
+    command.extend(fake.arguments());
     command
 }
 
 fn fake_words(fake: &FakeSpec) -> String {
-    format!("scupper {}", shell_words(&fake_arguments(fake)))
-}
-
-fn fake_arguments(fake: &FakeSpec) -> Vec<String> {
-    let mut arguments = vec!["fake".to_owned(), fake.name.clone()];
-    if fake.fixed {
-        arguments.push("--fixed".to_owned());
-    }
-    arguments.extend(fake.options.iter().map(|(key, value)| format!("{key}={value}")));
-    arguments
+    format!("scupper {}", shell_words(&fake.arguments()))
 }
 
 #[cfg(test)]

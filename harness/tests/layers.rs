@@ -47,6 +47,7 @@ const EDGES: &[Edge] = &[
 
     ("cell", "subject", "a cell plays a lifecycle on its subject"),
     ("cell", "peer::client", "a client process is this very program"),
+    ("cell", "peer::http", "and so is the process of HTTP clients"),
     ("cell", "peer::fake::watched", "a server that a judged client starts is this very program"),
     ("cell", "probe", "data: whom to look at"),
     ("cell", "lifecycle::step", "data: the order holds a lifecycle"),
@@ -65,6 +66,10 @@ const EDGES: &[Edge] = &[
     ("subject", "cell::CONNECTION_COOKIE", "the name of a variable"),
 
     ("peer", "lifecycle", "data: steps, streams, which fake"),
+    ("subject", "lifecycle::embedded", "data: names and options of hosts and services"),
+    ("subject", "lifecycle::scenario", "data: whose step it is, and durations as files have them"),
+    ("subject", "cell::HTTP_CLIENTS", "the name of a hidden mode"),
+
     ("peer", "cell::CLIENT", "the name of a hidden mode"),
     ("peer", "cell::PEER", "the name of a hidden mode"),
     ("peer", "cell::HOLD", "the name of a hidden mode"),
@@ -105,9 +110,10 @@ const PURE_CRATES: &[&str] = &["serde", "serde_json", "toml", "thiserror", "miet
 
 /// Crates that only a few files or folders see, so that a build without them stays possible.
 const KEPT_APART: &[(&str, &[&str])] = &[
-    ("scupper_core", &["subject/core/"]),
-    ("rmcp", &["subject/core/", "peer/reference.rs"]),
-    ("tokio", &["subject/core/", "peer/reference.rs", "probe/task.rs"]),
+    ("scupper_core", &["subject/core/", "subject/embedded/ours/"]),
+    ("rmcp", &["subject/core/", "subject/embedded/ours/", "peer/reference.rs"]),
+    ("tokio", &["subject/core/", "subject/embedded/", "peer/reference.rs", "probe/task.rs"]),
+    ("rusqlite", &["probe/store.rs", "subject/embedded/leaky/"]),
 ];
 
 /// Who writes to the streams of the process, by file or folder, and what.
@@ -121,6 +127,7 @@ const WRITERS: &[(&str, &str)] = &[
     ("cell/judge.rs", "protocol: lines to the runner"),
     ("peer/client.rs", "protocol: lines to the cell"),
     ("peer/outbox.rs", "protocol: lines to the cell"),
+    ("peer/http/clients.rs", "protocol: lines to the cell"),
     ("peer/reference.rs", "a server: its streams are its work"),
     ("peer/fake/", "a fake is a server: its streams are its work"),
 ];

@@ -17,7 +17,8 @@ use std::{
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::{ProcessGroup, os};
+use super::{Cookie, ProcessGroup, os};
+use crate::guard::{GuardError, GuardHandle, Ward};
 
 /// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,14 @@ pub enum SpawnError {
         program: String,
         /// Which string it is.
         what: String,
+    },
+    /// The guard process could not be told, and the settings refuse to start a server without it.
+    #[error("starting `{program}` unguarded is refused (`GuardSettings::when_lost`)")]
+    Unguarded {
+        /// What was to be started.
+        program: String,
+        /// Why the guard could not be told.
+        source: GuardError,
     },
     /// The kernel refused.
     #[error("starting `{program}`: {doing}")]
@@ -78,6 +87,7 @@ pub struct Command {
     inherit_environment: bool,
     environment: BTreeMap<OsString, Option<OsString>>,
     directory: Option<PathBuf>,
+    guard: Option<GuardHandle>,
 }
 
 impl Command {
@@ -89,6 +99,7 @@ impl Command {
             inherit_environment: true,
             environment: BTreeMap::new(),
             directory: None,
+            guard: None,
         }
     }
 
@@ -147,6 +158,22 @@ impl Command {
         self
     }
 
+    /// The values set in its environment, each named `env NAME`.
+    #[cfg(feature = "admin")]
+    pub(crate) fn secrets(&self) -> Vec<(String, String)> {
+        let set = self.environment.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let text = |text: &OsString| text.to_string_lossy().into_owned();
+        set.map(|(name, value)| (format!("env {}", text(name)), text(value))).collect()
+    }
+
+    /// Has the guard process end it when the host dies. The child's environment gets one variable
+    /// more, `SCUPPER_COOKIE`.
+    #[must_use]
+    pub fn guarded_by(mut self, guard: &GuardHandle) -> Self {
+        self.guard = Some(guard.clone());
+        self
+    }
+
     /// The program as it was given.
     pub fn program(&self) -> &OsStr {
         &self.program
@@ -157,11 +184,15 @@ impl Command {
     /// # Errors
     /// [`SpawnError`]; nothing is left behind then.
     pub fn spawn(&self) -> Result<Spawned, SpawnError> {
+        self.spawn_with(Marked::IfGuarded)
+    }
+
+    pub(crate) fn spawn_with(&self, marked: Marked) -> Result<Spawned, SpawnError> {
         let program = self.program.to_string_lossy().into_owned();
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(SpawnError::NoRuntime { program });
         }
-        let environment = self.environment();
+        let mut environment = self.environment();
         let path = self.find(&environment)?;
         let refused = |doing| {
             let program = program.clone();
@@ -187,6 +218,20 @@ impl Command {
             .chain(&self.arguments)
             .map(|argument| c_string("an argument", argument.as_bytes()))
             .collect::<Result<Vec<_>, _>>()?;
+        let cookie = match (marked, &self.guard) {
+            (Marked::IfGuarded, None) => None,
+            _ => Some(Cookie::new().map_err(refused("drawing its cookie"))?),
+        };
+        if let Some(cookie) = cookie {
+            let name = Cookie::variable_name();
+            let above = match self.inherit_environment {
+                true => environment.get(name).cloned(),
+                // What a host above wrote is not ours to clear.
+                false => environment.get(name).cloned().or_else(|| env::var_os(name)),
+            };
+            let (name, value) = cookie.variable(above.as_deref());
+            environment.insert(name, value);
+        }
         let environment = environment
             .into_iter()
             .map(|(mut pair, value)| {
@@ -197,16 +242,32 @@ impl Command {
             })
             .collect::<Result<Vec<_>, _>>()?;
 
+        let unguarded = |source| SpawnError::Unguarded { program: program.clone(), source };
+        // The guard hears of it before it exists; dropped on failure, the ward is struck off again.
+        let ward = self.announce(cookie).map_err(unguarded)?;
         let pid = os::spawn(&os::Birth {
             path: &path,
             arguments: &arguments,
             environment: &environment,
             directory: directory.as_deref(),
             stdio: [stdin_read.as_fd(), stdout_write.as_fd(), stderr_write.as_fd()],
+            leads: os::Leads::Group,
         })
         .map_err(refused("executing it"))?;
-        let group = ProcessGroup::adopt(pid).map_err(refused("watching it by pidfd"))?;
+        let mut group =
+            ProcessGroup::adopt(pid, cookie).map_err(refused("watching it by pidfd"))?;
+        if let Some(ward) = ward {
+            // Refused, the group is dropped here, which ends it.
+            group.guarded_by(ward).map_err(unguarded)?;
+        }
         Ok(Spawned { group, stdin, stdout, stderr })
+    }
+
+    fn announce(&self, cookie: Option<Cookie>) -> Result<Option<Ward>, GuardError> {
+        match (&self.guard, cookie) {
+            (Some(guard), Some(cookie)) => guard.announce(cookie),
+            _ => Ok(None),
+        }
     }
 
     fn environment(&self) -> BTreeMap<OsString, OsString> {
@@ -254,11 +315,18 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((above_stdio(read)?, above_stdio(write)?))
 }
 
-fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
+pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() > 2 {
         return Ok(fd);
     }
     Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?)
+}
+
+/// When a child is given a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Marked {
+    IfGuarded,
+    Always,
 }
 
 /// A child that has just been started: its group and the host's ends of its pipes, still blocking.

@@ -1,4 +1,4 @@
-//! The only unsafe code of the crate: `posix_spawn(3)` by hand, and two calls that have no safe form.
+//! The only unsafe code of the crate: `posix_spawn(3)` by hand, and three calls that have no safe form.
 //!
 //! Spawning is not left to `std::process::Command`, because only file actions can close in the child what the host left
 //! open without CLOEXEC; doing it in `pre_exec` would cost the fork of the whole address space, and
@@ -6,7 +6,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "posix_spawn, pidfd registration and getpgid have no safe wrapper that fits"
+    reason = "posix_spawn, pidfd registration, getpgid and pidfd_send_signal with flags have no safe wrapper that fits"
 )]
 
 use std::{
@@ -17,7 +17,7 @@ use std::{
     ptr,
 };
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// Everything a child is born with.
@@ -32,10 +32,23 @@ pub(super) struct Birth<'a> {
     pub(super) directory: Option<&'a CStr>,
     /// What becomes 0, 1 and 2. Each must be 3 or higher.
     pub(super) stdio: [BorrowedFd<'a>; 3],
+    /// What it leads.
+    pub(super) leads: Leads,
 }
 
-/// Starts a child as leader of a new process group, with descriptors 0, 1 and 2 and no others, an
-/// empty signal mask, and default dispositions for the signals that a host may be ignoring.
+/// What a child leads from birth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leads {
+    /// A process group in the session of the host.
+    Group,
+    /// A session, so that nothing sent to the host's terminal or group reaches it. Every signal that
+    /// can be blocked is blocked, from before its first instruction.
+    Session,
+}
+
+/// Starts a child as leader of a new process group or session, with descriptors 0, 1 and 2 and no
+/// others, and default dispositions for the signals that a host may be ignoring. The signal mask of
+/// the leader of a group is empty.
 ///
 /// # Errors
 /// What `posix_spawn` reports, `execve` failures of the child included.
@@ -48,7 +61,7 @@ pub(super) fn spawn(birth: &Birth<'_>) -> io::Result<Pid> {
         actions.duplicate(*fd, number)?;
     }
     actions.close_strays()?;
-    let attributes = Attributes::new()?;
+    let attributes = Attributes::new(birth.leads)?;
 
     let arguments = pointers(birth.arguments);
     let environment = pointers(birth.environment);
@@ -86,6 +99,31 @@ pub(super) fn group_of(pid: Pid) -> io::Result<i32> {
     match unsafe { libc::getpgid(pid.as_raw_nonzero().get()) } {
         -1 => Err(io::Error::last_os_error()),
         group => Ok(group),
+    }
+}
+
+/// Signals the group that the process of a pidfd leads or led. Exact: the pidfd stands for the
+/// process and its group, so a later group with the same number is never hit, even after the leader
+/// was reaped. Here because rustix's `pidfd_send_signal` (1.1.6) takes no flags.
+///
+/// # Errors
+/// `EINVAL` before Linux 6.9, `ESRCH` where the group is empty.
+pub(super) fn signal_led_group(leader: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
+    // SAFETY: the descriptor is open; a null `siginfo` makes the kernel fill in the usual one; the
+    // call writes to no memory of ours.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            leader.as_raw_fd(),
+            signal.as_raw(),
+            ptr::null::<libc::siginfo_t>(),
+            PIDFD_SIGNAL_PROCESS_GROUP,
+        )
+    };
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
     }
 }
 
@@ -158,30 +196,35 @@ impl Drop for FileActions {
 struct Attributes(MaybeUninit<libc::posix_spawnattr_t>);
 
 impl Attributes {
-    fn new() -> io::Result<Self> {
+    fn new(leads: Leads) -> io::Result<Self> {
         let mut raw = MaybeUninit::uninit();
         // SAFETY: the pointer is valid for writes; a failed init leaves nothing to destroy.
         check(unsafe { libc::posix_spawnattr_init(raw.as_mut_ptr()) })?;
         let mut attributes = Self(raw);
         let pointer = attributes.0.as_mut_ptr();
-        let flags = libc::POSIX_SPAWN_SETPGROUP
-            | libc::POSIX_SPAWN_SETSIGMASK
-            | libc::POSIX_SPAWN_SETSIGDEF;
+        let leading = match leads {
+            Leads::Group => libc::POSIX_SPAWN_SETPGROUP,
+            Leads::Session => c_int::from(libc::POSIX_SPAWN_SETSID),
+        };
+        let flags = leading | libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
         let flags = libc::c_short::try_from(flags).expect("spawn flags are small");
 
-        let mut none = MaybeUninit::uninit();
+        let mut blocked = MaybeUninit::uninit();
         let mut default = MaybeUninit::uninit();
-        // SAFETY: `pointer` was initialised above. Both sets are initialised by `sigemptyset` before
-        // any other use; all signal numbers are valid ones.
+        // SAFETY: `pointer` was initialised above. Both sets are initialised by `sigemptyset` or
+        // `sigfillset` before any other use; all signal numbers are valid ones.
         unsafe {
-            libc::sigemptyset(none.as_mut_ptr());
+            match leads {
+                Leads::Group => libc::sigemptyset(blocked.as_mut_ptr()),
+                Leads::Session => libc::sigfillset(blocked.as_mut_ptr()),
+            };
             libc::sigemptyset(default.as_mut_ptr());
             for signal in [libc::SIGPIPE, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGCHLD]
             {
                 libc::sigaddset(default.as_mut_ptr(), signal);
             }
             check(libc::posix_spawnattr_setpgroup(pointer, 0))?;
-            check(libc::posix_spawnattr_setsigmask(pointer, none.as_ptr()))?;
+            check(libc::posix_spawnattr_setsigmask(pointer, blocked.as_ptr()))?;
             check(libc::posix_spawnattr_setsigdefault(pointer, default.as_ptr()))?;
             check(libc::posix_spawnattr_setflags(pointer, flags))?;
         }

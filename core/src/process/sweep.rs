@@ -1,18 +1,31 @@
 //! Who is in a process group, read from /proc (`proc_pid_stat(5)`).
 
-use std::{fmt, fs, io};
+use std::{collections::BTreeSet, fmt, fs, io};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, waitid};
 
 use super::{ProcessId, os};
 
-/// A member of a server's process group other than its leader.
+/// A process that a server started, directly or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Who it is.
     pub process: ProcessId,
     /// Its command line, arguments joined by spaces; in brackets the short name where it has none.
     pub command: String,
+    /// Had it left the server's group (`setsid(2)`, `setpgid(2)`)? Such a one is found by its cookie,
+    /// where asked for.
+    pub outside_group: bool,
+}
+
+impl Member {
+    pub(super) fn seen(pid: Pid, stat: Stat, outside_group: bool) -> Self {
+        Self {
+            process: ProcessId::new(pid, stat.start_time_ticks),
+            command: command_line(pid).unwrap_or_else(|| format!("[{}]", stat.short_name)),
+            outside_group,
+        }
+    }
 }
 
 impl fmt::Display for Member {
@@ -70,12 +83,7 @@ impl Stat {
 pub(super) fn living_members(leader: Pid) -> io::Result<Vec<Member>> {
     let mut members = Vec::new();
     let own = getpid();
-    for entry in fs::read_dir("/proc")? {
-        let Some(pid) =
-            entry?.file_name().to_str().and_then(|n| n.parse().ok()).and_then(Pid::from_raw)
-        else {
-            continue;
-        };
+    for pid in every_pid()? {
         // getpgid costs a fiftieth of reading stat, and most processes are strangers.
         if pid == leader || os::group_of(pid).ok() != Some(leader.as_raw_nonzero().get()) {
             continue;
@@ -84,16 +92,53 @@ pub(super) fn living_members(leader: Pid) -> io::Result<Vec<Member>> {
             continue;
         };
         if !stat.is_dead() {
-            members.push(Member {
-                process: ProcessId::new(pid, stat.start_time_ticks),
-                command: command_line(pid).unwrap_or_else(|| format!("[{}]", stat.short_name)),
-            });
+            members.push(Member::seen(pid, stat, false));
         } else if stat.parent == own.as_raw_nonzero().get() {
-            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-            waitid(WaitId::Pid(pid), options).ok();
+            reap_adopted(pid);
         }
     }
     Ok(members)
+}
+
+/// The living members of these groups, each with its group, leaders included. In one pass.
+///
+/// # Errors
+/// When /proc cannot be listed.
+pub(crate) fn living_in(groups: &BTreeSet<i32>) -> io::Result<Vec<(i32, ProcessId)>> {
+    if groups.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(every_pid()?
+        .into_iter()
+        .filter_map(|pid| {
+            let group = os::group_of(pid).ok().filter(|group| groups.contains(group))?;
+            let stat = Stat::read(pid).ok().filter(|stat| !stat.is_dead())?;
+            Some((group, ProcessId::new(pid, stat.start_time_ticks)))
+        })
+        .collect())
+}
+
+/// The pid of every process, as one listing of /proc shows them.
+///
+/// # Errors
+/// When /proc cannot be listed.
+pub(super) fn every_pid() -> io::Result<Vec<Pid>> {
+    fs::read_dir("/proc")?
+        .filter_map(|entry| match entry {
+            Ok(entry) => entry
+                .file_name()
+                .to_str()
+                .and_then(|n| n.parse().ok())
+                .and_then(Pid::from_raw)
+                .map(Ok),
+            Err(error) => Some(Err(error)),
+        })
+        .collect()
+}
+
+/// Takes the status of a dead process that was handed to this one.
+pub(super) fn reap_adopted(pid: Pid) {
+    waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG).ok();
 }
 
 fn command_line(pid: Pid) -> Option<String> {

@@ -10,7 +10,10 @@ use rmcp::{
     },
 };
 
-use super::{StderrTail, StdioHandle, StdioServer, Teardown, connection::Closer};
+use super::{
+    StderrTail, StdioHandle, StdioServer, StdioTransport, Teardown, connection::Closer,
+    probing::Probing,
+};
 use crate::{census::Census, process::SpawnError};
 
 /// Why no connection came about. The server has been closed by the ladder when this is returned.
@@ -97,12 +100,30 @@ impl StdioServer {
         census: &Census,
         opened_at: &'static Location<'static>,
     ) -> Result<StdioClient<S>, ConnectError> {
-        let (transport, handle) = self.spawn_at(census, opened_at)?;
+        let (transport, _handle) = self.spawn_at(census, opened_at)?;
+        transport.connect(service, lifecycle).await
+    }
+}
+
+impl StdioTransport {
+    /// Does the handshake with a server that has been [spawned](StdioServer::spawn), for hosts that
+    /// want the handle before. A close by the handle meanwhile ends the handshake.
+    ///
+    /// # Errors
+    /// [`ConnectError`], after the server has ended.
+    pub async fn connect<S: Service<RoleClient>>(
+        self,
+        service: S,
+        lifecycle: ClientLifecycleMode,
+    ) -> Result<StdioClient<S>, ConnectError> {
+        let handle = self.handle();
         let connection = Arc::clone(&handle.connection);
         // rmcp drops the transport when the handshake fails, which would kill a server that only
         // needs its stdin closed. As long as this closer is there, its end is our business.
         let mut closer = Closer::new(&connection);
-        let waited = self.settings.connect_wait;
+        let waited = connection.settings.connect_wait;
+        let probes = matches!(lifecycle, ClientLifecycleMode::Auto { .. });
+        let transport = Probing::new(self, probes.then_some(connection.settings.probe_wait));
         let handshake = serve_client_with_lifecycle(service, transport, lifecycle);
         let failure = match tokio::time::timeout(waited, handshake).await {
             Ok(Ok(service)) => {

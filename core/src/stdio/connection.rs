@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    Settings, StderrTail, StdioError,
-    ladder::{EndCause, Ladder, Next, Pace, Teardown, after},
+    EndCause, Settings, StderrTail, StdioError, Teardown,
+    ladder::{Ladder, Next, Pace, after},
     lines::LineRing,
     outbox::Outbox,
 };
@@ -70,6 +70,8 @@ pub(super) struct Connection {
     torn: CancellationToken,
     /// Nobody awaits the pidfd any more: its runtime went away.
     unattended: CancellationToken,
+    /// Closes grant no grace any more.
+    hurried: CancellationToken,
     scope: TaskScope,
 }
 
@@ -126,6 +128,7 @@ impl Connection {
             exited: CancellationToken::new(),
             torn: CancellationToken::new(),
             unattended: CancellationToken::new(),
+            hurried: CancellationToken::new(),
             scope: TaskScope::new(format!("server {name}"), census),
             span,
             name,
@@ -291,7 +294,8 @@ impl Connection {
         self.end(Event::CloseRequested, EndCause::Closed);
         let mut pause = Duration::from_millis(1);
         let teardown = loop {
-            let next = lock(&self.ladder).step(Instant::now(), Pace::Patient);
+            let pace = if self.hurried.is_cancelled() { Pace::Now } else { Pace::Patient };
+            let next = lock(&self.ladder).step(Instant::now(), pace);
             match next {
                 Next::Done(teardown) => break teardown,
                 Next::Pause(duration) => tokio::time::sleep(duration).await,
@@ -306,6 +310,7 @@ impl Connection {
                     () = self.exited.cancelled() => {}
                     () = self.torn.cancelled() => {}
                     () = self.unattended.cancelled() => {}
+                    () = self.hurried.cancelled(), if pace == Pace::Patient => {}
                     () = tokio::time::sleep_until(until.into()) => {}
                 },
             }
@@ -354,6 +359,17 @@ impl Connection {
         tracing::warn!(parent: &self.span, opened_at = %self.opened_at, "dropped without close");
         // Its outcome stays readable through the handle.
         let _ = self.end_now(EndCause::DroppedWithoutClose);
+    }
+
+    /// Every close under way, and every later one, kills instead of granting graces.
+    pub(super) fn hurry(&self) {
+        self.hurried.cancel();
+    }
+
+    /// Waits until nothing is sent or received any more, and tells why.
+    pub(super) async fn ended(&self) -> EndCause {
+        self.ended.cancelled().await;
+        lock(&self.ladder).cause().unwrap_or(EndCause::Closed)
     }
 
     /// Waits for the end, whoever brings it about.

@@ -5,6 +5,9 @@
     reason = "each test binary uses a part of it, so an expectation would fail in some"
 )]
 
+#[path = "hosted.rs"]
+pub(crate) mod hosted;
+
 use std::{
     future::Future,
     time::{Duration, Instant},

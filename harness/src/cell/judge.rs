@@ -80,8 +80,13 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
             let played = crate::subject::core::play(order, command, warm_up)?;
             tell(&CellEvent::Judged(Box::new(report(order, tier, played))))?;
         }
+        #[cfg(feature = "core")]
+        SubjectOrder::Embedded { .. } => {
+            let played = crate::subject::embedded::play(order)?;
+            tell(&CellEvent::Judged(Box::new(report(order, tier, played))))?;
+        }
         #[cfg(not(feature = "core"))]
-        SubjectOrder::Core { .. } => {
+        SubjectOrder::Core { .. } | SubjectOrder::Embedded { .. } => {
             let cause = "this build has no core to judge".to_owned();
             tell(&CellEvent::Broken { cause })?;
         }

@@ -30,6 +30,8 @@ pub const SENTINEL: &str = "__sentinel";
 pub const CELL: &str = "__cell";
 /// Hidden first argument: be a client process.
 pub const CLIENT: &str = "__client";
+/// Hidden first argument: be the HTTP clients of a service.
+pub const HTTP_CLIENTS: &str = "__http-clients";
 /// Hidden first argument: be a server that a judged client starts.
 pub const PEER: &str = "__peer";
 /// Hidden first argument: hold whatever was inherited until killed.
@@ -47,6 +49,7 @@ pub fn hidden_mode(arguments: &[String]) -> Option<std::io::Result<u8>> {
         SENTINEL => Some(sentinel::run(rest)),
         CELL => Some(judge::run()),
         CLIENT => Some(crate::peer::client::run()),
+        HTTP_CLIENTS => Some(crate::peer::http::clients::run()),
         PEER => Some(crate::peer::fake::watched::run(rest)),
         HOLD => loop {
             std::thread::park();

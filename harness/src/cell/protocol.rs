@@ -56,6 +56,26 @@ pub enum SubjectOrder {
         /// Program and arguments of a well-behaved server, for the warm-up.
         warm_up: Vec<String>,
     },
+    /// A host or a service that is played inside the cell.
+    Embedded {
+        /// Of which sort.
+        role: Role,
+        /// Its name.
+        name: String,
+        /// Its options.
+        options: BTreeMap<String, String>,
+        /// This program, to start fakes and clients.
+        program: String,
+    },
+}
+
+/// What sort of thing is played inside the cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// A host of MCP servers.
+    Host,
+    /// A Streamable HTTP server with sessions.
+    Service,
 }
 
 /// A client to judge, and what it is given.

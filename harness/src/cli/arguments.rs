@@ -125,6 +125,10 @@ pub struct FakeArguments {
     /// Be its clean twin
     #[arg(long)]
     pub fixed: bool,
+    /// Serve Streamable HTTP at this port of 127.0.0.1 (0: any), until killed; the address is the first
+    /// line on stdout
+    #[arg(long, value_name = "PORT")]
+    pub http: Option<u16>,
     /// Options of the fake
     #[arg(value_name = "KEY=VALUE")]
     pub options: Vec<String>,
@@ -164,6 +168,8 @@ pub enum Listed {
     Lifecycles,
     /// The misbehaving servers
     Fakes,
+    /// The hosts and services that scenarios can judge inside the cell
+    Subjects,
     /// The misbehaving clients
     FakeClients,
     /// The kinds of things that are looked at

@@ -9,6 +9,7 @@ use crate::ledger::rules::{RULES, rule};
 use crate::lifecycle::scenario::{
     self, FakeSpec, Part, Place, Problem, Scenario, ScenarioError, Subject,
 };
+use crate::lifecycle::step::{Action, Step, Transport};
 use crate::peer::fake::{self, FakeError};
 
 /// Largest scenario file, in bytes.
@@ -119,10 +120,49 @@ fn unknown_here(scenario: &Scenario) -> Vec<Problem> {
     let fake = match &scenario.subject {
         Subject::Fake(spec) => fake_problem("fake", spec),
         Subject::Core(spec) => fake_problem("core", spec),
-        Subject::Command(_) => None,
+        Subject::Command(_) | Subject::Host(_) | Subject::Service(_) => None,
     };
     let rule = scenario.lifecycle.rule.as_deref().and_then(rule_problem);
-    rule.into_iter().chain(fake).collect()
+    let mut added = Vec::new();
+    added_fakes(&scenario.lifecycle.steps, &mut vec![Part::Key("step")], &mut added);
+    rule.into_iter().chain(fake).chain(added).collect()
+}
+
+/// What a host is given and this program does not have.
+fn added_fakes(steps: &[Step], place: &mut Vec<Part>, found: &mut Vec<Problem>) {
+    for (index, step) in steps.iter().enumerate() {
+        place.push(Part::Index(index));
+        match &step.action {
+            Action::Add { server, transport, .. } => {
+                let wrong = match transport {
+                    Transport::Http if server.name != "plain" => {
+                        Some(FakeError::StdioOnly { name: server.name.clone() }.to_string())
+                    }
+                    _ => fake::check(server).err().map(|error| error.to_string()),
+                };
+                found.extend(wrong.map(|message| {
+                    let at = place.iter().copied().chain([Part::Key("server")]).collect();
+                    let help = "`scupper list fakes` has them all, with their options";
+                    Problem { place: Place(at), message, help: help.to_owned() }
+                }));
+            }
+            Action::Repeat { steps, .. } => {
+                place.push(Part::Key("step"));
+                added_fakes(steps, place, found);
+                place.pop();
+            }
+            Action::Concurrently { branches } => {
+                for (index, branch) in branches.iter().enumerate() {
+                    let depth = place.len();
+                    place.extend([Part::Key("branch"), Part::Index(index), Part::Key("step")]);
+                    added_fakes(branch, place, found);
+                    place.truncate(depth);
+                }
+            }
+            _ => {}
+        }
+        place.pop();
+    }
 }
 
 fn rule_problem(id: &str) -> Option<Problem> {
@@ -162,6 +202,9 @@ fn fake_problem(key: &'static str, spec: &FakeSpec) -> Option<Problem> {
             format!("no fake is called `{name}`"),
             format!("{}`scupper list fakes` names them all", guess(nearest)),
         ),
+        error @ FakeError::StdioOnly { .. } => {
+            problem(&["subject", key], error.to_string(), "name `plain`, or another transport")
+        }
         FakeError::NoTwin { name } => problem(
             &["subject", "fixed"],
             format!("fake `{name}` has no clean twin"),

@@ -8,6 +8,7 @@ use crate::cell::host::strongest_tier;
 use crate::ledger::rules::RULES;
 use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::Tier;
+use crate::lifecycle::embedded::{HOSTS, SERVICES};
 use crate::peer::fake::FAKES;
 use crate::peer::fake_client::FAKE_CLIENTS;
 use crate::plan;
@@ -30,16 +31,7 @@ pub fn list(what: Listed) -> Ended {
         }
         Listed::Fakes => {
             for fake in FAKES {
-                let options: Vec<String> = fake
-                    .options
-                    .iter()
-                    .map(|(key, default, about)| format!("{key}={default} ({about})"))
-                    .collect();
-                let options = if options.is_empty() {
-                    String::new()
-                } else {
-                    format!("; {}", options.join(", "))
-                };
+                let options = options(fake.options);
                 rows.push((fake.name.to_owned(), format!("{}{options}", fake.about)));
             }
             rows.push((
@@ -47,6 +39,17 @@ pub fn list(what: Listed) -> Ended {
                 "has no fault: rmcp's own server, with the tools of the fakes (builds with feature `core`)"
                     .to_owned(),
             ));
+        }
+        Listed::Subjects => {
+            for (sort, all) in [("host", HOSTS), ("service", SERVICES)] {
+                for info in all {
+                    let options = options(info.options);
+                    rows.push((
+                        format!("{sort} {}", info.name),
+                        format!("{}{options}", info.about),
+                    ));
+                }
+            }
         }
         Listed::Probes => {
             for kind in Kind::ALL {
@@ -63,6 +66,12 @@ pub fn list(what: Listed) -> Ended {
     Ok(0)
 }
 
+fn options(known: &[(&str, &str, &str)]) -> String {
+    let options: Vec<String> =
+        known.iter().map(|(key, default, about)| format!("{key}={default} ({about})")).collect();
+    if options.is_empty() { String::new() } else { format!("; {}", options.join(", ")) }
+}
+
 fn about(kind: Kind) -> &'static str {
     match kind {
         Kind::Process => "a living process of the subject, wherever it was adopted",
@@ -70,6 +79,11 @@ fn about(kind: Kind) -> &'static str {
         Kind::Fd => "a descriptor, by number, target, device, inode and what fdinfo adds",
         Kind::Thread => "a thread, by id and start time",
         Kind::Task => "a tokio task of our own runtimes, by id, with the line that spawned it",
+        Kind::Session => "a session of Streamable HTTP, asked of whoever keeps it",
+        Kind::Cursor => "pagination state of a session, read from its store by a second connection",
+        Kind::Entry => {
+            "an entry of a registry or a cache of the core's, or of what stands in for it"
+        }
         Kind::File => "a file left in the case's TMPDIR",
         Kind::Memory => {
             "resident memory of a server that rises with its calls and does not level off"

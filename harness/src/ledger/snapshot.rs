@@ -29,6 +29,12 @@ pub enum Kind {
     Thread,
     /// A tokio task of our own runtimes.
     Task,
+    /// A session of Streamable HTTP that whoever keeps it did not end.
+    Session,
+    /// Pagination state of a session, in memory or in a store.
+    Cursor,
+    /// An entry of a registry or a cache: a server's, its tools', its messages'.
+    Entry,
     /// A file in the case's TMPDIR.
     File,
     /// Memory, a trend only.
@@ -36,7 +42,7 @@ pub enum Kind {
 }
 
 spelled! {
-    Kind { Process = "process", Zombie = "zombie", Fd = "fd", Thread = "thread", Task = "task", File = "file", Memory = "memory" }
+    Kind { Process = "process", Zombie = "zombie", Fd = "fd", Thread = "thread", Task = "task", Session = "session", Cursor = "cursor", Entry = "entry", File = "file", Memory = "memory" }
 }
 
 /// What a descriptor refers to, by the form of its link in /proc/PID/fd (proc_pid_fd(5)).
@@ -106,6 +112,27 @@ pub enum Identity {
         /// tokio's id, never given out again in one process.
         id: u64,
     },
+    /// A session of Streamable HTTP.
+    Session {
+        /// Who keeps it, such as `server files` or `service main`.
+        keeper: String,
+        /// Its id.
+        id: String,
+    },
+    /// Pagination state of a session.
+    Cursor {
+        /// Where it is kept: `memory of service main`, a database.
+        store: String,
+        /// Its id there.
+        id: String,
+    },
+    /// An entry of a registry or a cache.
+    Entry {
+        /// Which, such as `tools of host main`.
+        registry: String,
+        /// Its key there.
+        key: String,
+    },
     /// A file left below the case's TMPDIR.
     File {
         /// Path relative to that TMPDIR.
@@ -123,7 +150,11 @@ impl Identity {
         match self {
             Identity::Process(id) => Some(*id),
             Identity::Fd { owner, .. } | Identity::Thread { owner, .. } => Some(*owner),
-            Identity::Task { .. } | Identity::File { .. } => None,
+            Identity::Task { .. }
+            | Identity::Session { .. }
+            | Identity::Cursor { .. }
+            | Identity::Entry { .. }
+            | Identity::File { .. } => None,
         }
     }
 }
@@ -150,6 +181,13 @@ pub enum Facts {
     Task {
         /// `file:line` that spawned it, where known.
         spawned_at: Option<String>,
+    },
+    /// Of a session, a cursor or an entry.
+    Kept {
+        /// What its keeper says of it, such as `active` or `100 KiB of session 4711`.
+        words: String,
+        /// `file:line` that opened it, where known.
+        opened_at: Option<String>,
     },
     /// Of a file.
     File {
@@ -226,6 +264,9 @@ impl Snapshot {
             (Identity::Fd { .. }, _) => Kind::Fd,
             (Identity::Thread { .. }, _) => Kind::Thread,
             (Identity::Task { .. }, _) => Kind::Task,
+            (Identity::Session { .. }, _) => Kind::Session,
+            (Identity::Cursor { .. }, _) => Kind::Cursor,
+            (Identity::Entry { .. }, _) => Kind::Entry,
             (Identity::File { .. }, _) => Kind::File,
         }
     }

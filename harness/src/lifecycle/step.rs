@@ -1,5 +1,6 @@
 //! The words of a lifecycle: steps on named connections. Pure data, the same whatever its source.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,9 @@ pub struct Step {
     pub connection: String,
     /// Longest time this step may take; a default by kind of action when absent.
     pub within: Option<Duration>,
+    /// The step has to fail: what it does is to be refused, or cannot come about.
+    #[serde(default)]
+    pub fails: bool,
     /// What is done.
     pub action: Action,
 }
@@ -77,7 +81,7 @@ pub const PAGES: u32 = 100;
 impl Step {
     /// A step on the connection [`MAIN`] with the default time limit.
     pub fn new(action: Action) -> Self {
-        Self { connection: MAIN.to_owned(), within: None, action }
+        Self { connection: MAIN.to_owned(), within: None, fails: false, action }
     }
 
     /// The same step on another connection.
@@ -198,8 +202,70 @@ pub enum Action {
         /// The steps.
         steps: Vec<Step>,
     },
-    /// Close every open connection, all at once.
+    /// Close every open connection, all at once. Of a host or a service: its end.
     Shutdown,
+    /// A host or a service comes up.
+    Start {
+        /// `KEY=VALUE` options, on top of those of the subject.
+        options: BTreeMap<String, String>,
+    },
+    /// The host is given a server and connects to it.
+    Add {
+        /// Which server.
+        server: FakeSpec,
+        /// How it is reached.
+        transport: Transport,
+        /// End the one of the same name first.
+        replace: bool,
+        /// Wait until it is connected before the next step.
+        wait: bool,
+    },
+    /// The host lets go of a server.
+    Remove,
+    /// The host looks after its servers, and drops the dead.
+    Health,
+    /// The client opens the stream on which the service speaks of its own accord.
+    Listen,
+    /// The client ends its session by DELETE; its connections stay.
+    Delete,
+    /// The client's connections end at once, by RST.
+    Reset,
+    /// The client neither reads nor writes any more, and nothing tells the service.
+    Silence,
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// Standard streams of a child process.
+    #[default]
+    Stdio,
+    /// Streamable HTTP, at a server that runs already.
+    Http,
+}
+
+/// Which fake, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FakeSpec {
+    /// Its name, as in `scupper fake NAME`.
+    pub name: String,
+    /// Its clean twin.
+    pub fixed: bool,
+    /// `KEY=VALUE` options.
+    pub options: BTreeMap<String, String>,
+}
+
+impl FakeSpec {
+    /// The arguments that make this program the fake.
+    pub fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["fake".to_owned(), self.name.clone()];
+        if self.fixed {
+            arguments.push("--fixed".to_owned());
+        }
+        arguments.extend(self.options.iter().map(|(key, value)| format!("{key}={value}")));
+        arguments
+    }
 }
 
 /// How far a handshake goes.
@@ -292,6 +358,7 @@ pub enum Condition {
 }
 
 spelled! {
+    Transport { Stdio = "stdio", Http = "http" }
     Stream { Stdin = "stdin", Stdout = "stdout", Stderr = "stderr" }
     Whom { Client = "client", Server = "server", Group = "group" }
     Signal { Term = "TERM", Int = "INT", Hup = "HUP", Kill = "KILL", Stop = "STOP", Cont = "CONT" }
@@ -331,6 +398,17 @@ impl Action {
             Action::Concurrently { .. } => "concurrently".into(),
             Action::Repeat { times, .. } => format!("repeat {times}"),
             Action::Shutdown => "shutdown".into(),
+            Action::Start { .. } => "start".into(),
+            Action::Add { server, transport, .. } => {
+                let over = if *transport == Transport::Http { " over http" } else { "" };
+                format!("add {}{over}", server.name)
+            }
+            Action::Remove => "remove".into(),
+            Action::Health => "health".into(),
+            Action::Listen => "listen".into(),
+            Action::Delete => "delete".into(),
+            Action::Reset => "reset".into(),
+            Action::Silence => "silence".into(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! - [`client`]: the client process itself, one per connection.
 //! - [`link`]: the cell's end of a client process.
 //! - `reference` (feature `core`): rmcp's own server.
+//! - [`http`]: Streamable HTTP as bytes, and the clients of a service.
 //! - [`fake`]: misbehaving servers and their clean twins.
 //! - [`fake_client`]: misbehaving clients and their clean twins.
 //! - [`report`]: what such a server tells the cell when a judged client has started it.
@@ -13,6 +14,7 @@ pub mod client;
 pub mod control;
 pub mod fake;
 pub mod fake_client;
+pub mod http;
 mod lines;
 pub mod link;
 mod outbox;

@@ -1,6 +1,6 @@
 //! The cases of `scupper client`. Pure.
 
-use super::{Case, Choices, FakeSpec, Patience, case, chosen, fake_arguments, shell_words};
+use super::{Case, Choices, FakeSpec, Patience, case, chosen, shell_words};
 use crate::cell::protocol::{ClientOrder, Learned, SubjectOrder};
 use crate::lifecycle::client::{self, ConfigStyle, Knowledge, Script, Traits};
 use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
@@ -90,7 +90,7 @@ pub fn canary(choices: &Choices) -> [Case; 2] {
     [false, true].map(|fixed| {
         let fake = FakeSpec { name: "canary".into(), fixed, ..FakeSpec::default() };
         let mut words = vec![choices.program.clone(), FAKE_CLIENT.to_owned()];
-        words.extend(fake_arguments(&fake).into_iter().skip(1));
+        words.extend(fake.arguments().into_iter().skip(1));
         words.extend(["--config", "{config}"].map(str::to_owned));
         let client = Client { command: words, style: ConfigStyle::Claude };
         let mut case = client_case(&client, client::canary(), choices);

@@ -2,7 +2,8 @@
 //!
 //! Start at [`Scanner::snapshot`]. In reading order: `read` (bounded reads of /proc), `process`,
 //! `fd`, `thread`, `memory` and `file` fill a [`Snapshot`]; `socket`, `holder` and `signal` say more
-//! of a finding; `task` keeps the table of our own runtimes; `host` tests what this host can prove.
+//! of a finding; `task` keeps the table of our own runtimes,
+//! `store` reads cursors from outside; `host` tests what this host can prove.
 //!
 //! # What is gone, what could not be read
 //!
@@ -38,6 +39,8 @@ pub mod process;
 mod read;
 pub mod signal;
 pub mod socket;
+#[cfg(feature = "core")]
+pub mod store;
 #[cfg(feature = "core")]
 pub mod task;
 pub mod thread;

@@ -79,7 +79,8 @@ mod tests {
             super::super::process::stat_of(shell.id().cast_signed(), &mut Buffers::default());
         let id = stat.ok().flatten().expect("it is there").id();
         assert_eq!(reaction(id, Signal::TERM), Some(Reaction::Ignored));
-        assert_eq!(reaction(id, Signal::HUP), Some(Reaction::Default));
+        // One that no parent ignores, as nohup(1) does with SIGHUP: that is inherited.
+        assert_eq!(reaction(id, Signal::USR1), Some(Reaction::Default));
         let other = ProcessId { start_time: id.start_time + 1, ..id };
         assert_eq!(reaction(other, Signal::TERM), None);
         drop(shell.stdin.take());

@@ -324,6 +324,12 @@ fn each_text_of_finding(finding: &mut Finding, change: &mut dyn FnMut(&mut Strin
     for identity in &mut finding.identities {
         match identity {
             Identity::Fd { target: text, .. } | Identity::File { path: text, .. } => change(text),
+            Identity::Session { keeper: one, id: other }
+            | Identity::Cursor { store: one, id: other }
+            | Identity::Entry { registry: one, key: other } => {
+                change(one);
+                change(other);
+            }
             Identity::Process(_) | Identity::Thread { .. } | Identity::Task { .. } => {}
         }
     }

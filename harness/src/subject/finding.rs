@@ -141,12 +141,15 @@ fn plural(growth: &Growth) -> String {
         Kind::Fd => format!("descriptors{of}"),
         Kind::Thread => "threads".into(),
         Kind::Task => "tasks".into(),
+        Kind::Session => "sessions".into(),
+        Kind::Cursor => "cursors".into(),
+        Kind::Entry => "entries".into(),
         Kind::File => "temporary files".into(),
         Kind::Memory => "KiB of memory".into(),
     }
 }
 
-fn words_of(kind: Kind) -> (&'static str, &'static str) {
+pub(super) fn words_of(kind: Kind) -> (&'static str, &'static str) {
     match kind {
         Kind::Process => (
             "a server that lives for days collects processes until the host has no room for more",
@@ -167,6 +170,18 @@ fn words_of(kind: Kind) -> (&'static str, &'static str) {
         Kind::Task => {
             ("a task that nobody joins keeps what it holds", "join or abort tasks where they end")
         }
+        Kind::Session => (
+            "whoever keeps a session keeps what it holds, for each client that has gone",
+            "end each session on one path, whoever ends it: DELETE, idle limit, shutdown",
+        ),
+        Kind::Cursor => (
+            "a page that nobody will ask for takes memory or disk until somebody deletes it",
+            "invalidate a session's cursors when the session goes, whatever else fails",
+        ),
+        Kind::Entry => (
+            "what stays in the books of a host keeps tools, tokens and messages alive",
+            "take the entry out on the one path that ends its connection",
+        ),
         Kind::File => (
             "the temporary directory fills up over many calls or lives",
             "remove temporary files when the call that made them is done, or when the server ends",
@@ -189,6 +204,9 @@ pub(super) fn thing(identity: &Identity, ledger: &Ledger) -> String {
         }
         Identity::Thread { owner, tid, .. } => format!("thread {tid} of pid {}", owner.pid),
         Identity::Task { id } => format!("task {id}"),
+        Identity::Session { keeper, id } => format!("session {id} of {keeper}"),
+        Identity::Cursor { store, id } => format!("cursor {id} in {store}"),
+        Identity::Entry { registry, key } => format!("{key} in {registry}"),
         Identity::File { path, .. } => path.clone(),
     }
 }

@@ -16,6 +16,8 @@
 //! - [`roles`]: which process is the server and which are launchers.
 //! - [`client`]: a lifecycle played on any client or host, whose servers are ours.
 //! - `core` (feature `core`): a lifecycle played with our own core as the client.
+//! - `embedded` (feature `core`): hosts and services played inside the cell: our core's, and what
+//!   stands in for software with known leaks.
 //! - [`survivor`]: a process that survived its connection, and why it still lives.
 //! - [`finding`]: what was seen, in the words of a finding or a failure.
 
@@ -26,6 +28,8 @@ pub mod connection;
 pub mod core;
 pub mod drain;
 pub mod elsewhere;
+#[cfg(feature = "core")]
+pub mod embedded;
 pub mod finding;
 pub mod growth;
 pub mod learn;

@@ -62,6 +62,18 @@ impl Play<'_> {
         let name = step.connection.clone();
         let Some(connection) = self.connections.get_mut(&name) else { return Ok(Doing::Nothing) };
         match &step.action {
+            action @ (Action::Start { .. }
+            | Action::Add { .. }
+            | Action::Remove
+            | Action::Health
+            | Action::Listen
+            | Action::Delete
+            | Action::Reset
+            | Action::Silence) => {
+                // The check of a file turns these down for a stdio server.
+                let message = format!("{} is no step of a stdio server", action.name());
+                Err(self.failure(&name, at, message))
+            }
             Action::Handshake { until } => {
                 let (id, bytes) = connection.first_request(true);
                 connection.send(bytes);

@@ -2,17 +2,19 @@
 //! where two branches run at once, or a server may have ended by itself, the benefit of the doubt
 //! is given.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde_json::Value;
 
 use super::{
-    Scenario, Subject,
+    FakeSpec, Scenario, Subject,
+    embedded::Sort,
     flow::{Changes, Flow, changes, inside},
     read::shortened,
     render,
     words::verb,
 };
+use crate::lifecycle::embedded::{EmbeddedInfo, HOSTS, SERVICES, find};
 use crate::lifecycle::step::{Action, Condition, MAIN, Payload, Read, Step, Stream};
 
 /// How large a scenario may be.
@@ -100,7 +102,12 @@ impl fmt::Display for Place {
 /// Everything that is certainly wrong with a scenario, in its order. What passes can be written to
 /// a file and read again.
 pub fn check(scenario: &Scenario) -> Vec<Problem> {
-    let mut checker = Checker::default();
+    let mut checker = Checker { sort: Sort::of(&scenario.subject), ..Checker::default() };
+    checker.info = match &scenario.subject {
+        Subject::Host(host) => find(HOSTS, &host.name),
+        Subject::Service(service) => find(SERVICES, &service.name),
+        _ => None,
+    };
     checker.head(scenario);
     checker.subject(&scenario.subject);
     checker.at(Part::Key("step"), |checker| {
@@ -115,6 +122,11 @@ pub fn check(scenario: &Scenario) -> Vec<Problem> {
         checker.at(Part::Key("expect"), |checker| checker.expectation(scenario));
         let mut flow = Flow::default();
         checker.steps("step", &scenario.lifecycle.steps, &mut flow);
+        if checker.sort != Sort::Stdio && checker.problems.is_empty() {
+            checker.at(Part::Key("step"), |checker| {
+                checker.embedded_flow(&scenario.lifecycle.steps, &mut BTreeSet::new());
+            });
+        }
     }
     if checker.problems.is_empty() && render::render(scenario).len() > limits::FILE {
         checker.problem(
@@ -132,6 +144,10 @@ pub(super) struct Checker {
     problems: Vec<Problem>,
     /// Too large to walk down.
     too_large: bool,
+    /// What sort of subject the steps are for.
+    pub(super) sort: Sort,
+    /// The host or service, where it is one that is known.
+    pub(super) info: Option<&'static EmbeddedInfo>,
     /// How many repeats around are in their second round.
     again: usize,
 }
@@ -215,42 +231,10 @@ impl Checker {
         match subject {
             Subject::Fake(spec) | Subject::Core(spec) => {
                 let key = if matches!(subject, Subject::Fake(_)) { "fake" } else { "core" };
-                if spec.name.is_empty()
-                    || spec.name.len() > limits::NAME
-                    || !spec.name.chars().all(is_plain)
-                {
-                    self.problem_at(
-                        key,
-                        format!("`{key}` must name a fake"),
-                        "for example \"ignores-eof\"; `scupper list fakes` names them all",
-                    );
-                }
-                for (name, value) in &spec.options {
-                    let plain = !name.is_empty()
-                        && name.len() <= limits::NAME
-                        && name.chars().all(is_plain);
-                    if !plain {
-                        self.problem_at(
-                            "options",
-                            format!("`{}` is no name of an option", shortened(name)),
-                            "a name has letters, digits, `-`, `_` and `.` only",
-                        );
-                    }
-                    if value.len() > limits::SENTENCE || value.contains('\0') {
-                        self.problem_at(
-                            "options",
-                            format!(
-                                "the value of option `{}` cannot be passed on",
-                                shortened(name)
-                            ),
-                            format!(
-                                "it is for a command line: at most {} bytes, none of them NUL",
-                                limits::SENTENCE
-                            ),
-                        );
-                    }
-                }
+                self.fake_spec(key, spec);
             }
+            Subject::Host(host) => self.embedded("host", host),
+            Subject::Service(service) => self.embedded("service", service),
             Subject::Command(words) => {
                 if words.first().is_none_or(String::is_empty) {
                     self.problem_at(
@@ -269,6 +253,40 @@ impl Checker {
             }
         }
         self.place.pop();
+    }
+
+    fn fake_spec(&mut self, key: &'static str, spec: &FakeSpec) {
+        if spec.name.is_empty()
+            || spec.name.len() > limits::NAME
+            || !spec.name.chars().all(is_plain)
+        {
+            self.problem_at(
+                key,
+                format!("`{key}` must name a fake"),
+                "for example \"ignores-eof\"; `scupper list fakes` names them all",
+            );
+        }
+        for (name, value) in &spec.options {
+            let plain =
+                !name.is_empty() && name.len() <= limits::NAME && name.chars().all(is_plain);
+            if !plain {
+                self.problem_at(
+                    "options",
+                    format!("`{}` is no name of an option", shortened(name)),
+                    "a name has letters, digits, `-`, `_` and `.` only",
+                );
+            }
+            if value.len() > limits::SENTENCE || value.contains('\0') {
+                self.problem_at(
+                    "options",
+                    format!("the value of option `{}` cannot be passed on", shortened(name)),
+                    format!(
+                        "it is for a command line: at most {} bytes, none of them NUL",
+                        limits::SENTENCE
+                    ),
+                );
+            }
+        }
     }
 
     /// Whether there are too many steps, nested too deep, or repeated too often.
@@ -334,7 +352,9 @@ impl Checker {
                 ),
             );
         }
+        self.sort_of_step(step);
         match &step.action {
+            Action::Add { server, .. } => self.fake_spec("server", server),
             Action::Call { tool, arguments, .. } => {
                 self.text("tool", tool, limits::NAME);
                 if !arguments.is_object() {
@@ -447,7 +467,8 @@ impl Checker {
             }
             _ => {}
         }
-        if is_of_no_connection(&step.action) && connection != MAIN {
+        let is_keeper = self.sort != Sort::Stdio && matches!(step.action, Action::Shutdown);
+        if is_of_no_connection(&step.action) && connection != MAIN && !is_keeper {
             self.problem_at(
                 "connection",
                 format!("`{}` is not about one connection", verb(&step.action)),
@@ -504,6 +525,8 @@ impl Checker {
                 flow.join(&changes, &ends);
             }
             Action::Concurrently { .. } => {}
+            // Hosts and services have a flow of their own.
+            _ if self.sort != Sort::Stdio => {}
             _ => {
                 if let Some((message, help)) = flow.objection(step) {
                     self.problem_at("do", message, help);

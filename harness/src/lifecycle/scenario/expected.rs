@@ -57,11 +57,19 @@ impl Checker {
                 "add class = \"advisory\" to this finding",
             );
         }
-        if finding.kind == Kind::Task && !matches!(scenario.subject, Subject::Core(_)) {
+        if finding.kind == Kind::Task && sees_only_processes(&scenario.subject) {
             self.problem_at(
                 "kind",
                 "a server has no tasks that could be seen from outside",
-                "`task` is for [subject] with core = \"…\"; a server's threads are kind = \"thread\"",
+                "`task` is for [subject] with core, host or service; a server's threads are kind = \"thread\"",
+            );
+        }
+        let is_embedded = matches!(scenario.subject, Subject::Host(_) | Subject::Service(_));
+        if matches!(finding.kind, Kind::Session | Kind::Cursor | Kind::Entry) && !is_embedded {
+            self.problem_at(
+                "kind",
+                format!("a {} is looked for in a host or a service only", finding.kind),
+                "[subject] with host = \"…\" or service = \"…\"",
             );
         }
         if finding.class == Class::Leak && scenario.expect.verdict == Verdict::Clean {
@@ -127,6 +135,11 @@ impl Checker {
             );
         }
     }
+}
+
+/// Of a process from elsewhere nothing is seen but what the kernel knows.
+fn sees_only_processes(subject: &Subject) -> bool {
+    matches!(subject, Subject::Fake(_) | Subject::Command(_))
 }
 
 /// What reports call the steps of a list, those inside steps too.

@@ -9,6 +9,7 @@
 //! Start with [`Scenario`], then `parse.rs`.
 
 mod check;
+mod embedded;
 mod expected;
 mod flow;
 mod mistake;
@@ -28,10 +29,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Part, Place, Problem, check, limits};
+pub(crate) use embedded::{duration_ms, keeper};
 pub use mistake::{Mistake, ScenarioError, nearest};
 pub use parse::{parse, parse_with};
 pub use render::{render, render_finding};
 
+pub use super::step::FakeSpec;
 use super::step::Lifecycle;
 use crate::ledger::{
     snapshot::Kind,
@@ -58,15 +61,18 @@ pub enum Subject {
     Command(Vec<String>),
     /// Our connection core as the client, facing a server of ours.
     Core(FakeSpec),
+    /// A host of MCP servers, facing servers of ours.
+    Host(Embedded),
+    /// A Streamable HTTP server with sessions, facing clients of ours.
+    Service(Embedded),
 }
 
-/// Which fake, and how.
+/// A host or a service that is played inside the cell: our core, or what stands in for somebody
+/// else's software with the leaks it had.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct FakeSpec {
-    /// Its name, as in `scupper fake NAME`.
+pub struct Embedded {
+    /// Its name: `core`, or one of [`super::embedded`].
     pub name: String,
-    /// Its clean twin.
-    pub fixed: bool,
     /// `KEY=VALUE` options.
     pub options: BTreeMap<String, String>,
 }

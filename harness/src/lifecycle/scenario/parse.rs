@@ -10,7 +10,7 @@ use toml::{
 };
 
 use super::{
-    Expectation, ExpectedFinding, FakeSpec, Scenario, ScenarioError, Subject,
+    Embedded, Expectation, ExpectedFinding, FakeSpec, Scenario, ScenarioError, Subject,
     check::{Part, Place, Problem, check, limits},
     mistake::{Mistake, list, nearest},
     nesting::too_deep,
@@ -25,7 +25,7 @@ use crate::{
     },
     lifecycle::step::{
         Action, Condition, EraChoice, HandshakePoint, Lifecycle, MAIN, PAGES, Payload, Read,
-        Signal, Step, Stream, Whom,
+        Signal, Step, Stream, Transport, Whom,
     },
 };
 
@@ -122,7 +122,11 @@ impl Reader {
         let Some(table) = self.table(item, "subject", EXAMPLE, "[subject]") else {
             return stand_in;
         };
-        match self.one_of(&table, &["fake", "command", "core"], "fake = \"ignores-eof\"") {
+        match self.one_of(
+            &table,
+            &["fake", "command", "core", "host", "service"],
+            "fake = \"ignores-eof\"",
+        ) {
             Some("command") => {
                 self.only(&table, &["command"]);
                 Subject::Command(self.command(&table))
@@ -131,12 +135,23 @@ impl Reader {
                 self.only(&table, &["core", "fixed", "options"]);
                 Subject::Core(self.fake(&table, "core"))
             }
+            Some("host") => {
+                self.only(&table, &["host", "options"]);
+                Subject::Host(self.embedded(&table, "host"))
+            }
+            Some("service") => {
+                self.only(&table, &["service", "options"]);
+                Subject::Service(self.embedded(&table, "service"))
+            }
             Some(_) => {
                 self.only(&table, &["fake", "fixed", "options"]);
                 Subject::Fake(self.fake(&table, "fake"))
             }
             None => {
-                self.only(&table, &["fake", "command", "core", "fixed", "options"]);
+                self.only(
+                    &table,
+                    &["fake", "command", "core", "host", "service", "fixed", "options"],
+                );
                 stand_in
             }
         }
@@ -154,6 +169,12 @@ impl Reader {
         let fixed = self.bool_or(table, "fixed", false);
         let options = table.get("options").map(|item| self.options(item)).unwrap_or_default();
         FakeSpec { name, fixed, options }
+    }
+
+    fn embedded(&mut self, table: &Table<'_>, key: &str) -> Embedded {
+        let name = self.required_string(table, key, &format!("{key} = \"core\""));
+        let options = table.get("options").map(|item| self.options(item)).unwrap_or_default();
+        Embedded { name, options }
     }
 
     fn options(&mut self, item: &Spanned<DeValue<'_>>) -> BTreeMap<String, String> {
@@ -203,8 +224,10 @@ impl Reader {
         self.only(&table, &[COMMON, own].concat());
         let connection = self.optional_string(&table, "connection", "connection = \"b\"");
         let within = self.duration(&table, "within");
+        let fails = self.bool_or(&table, "fails", false);
         let action = self.action(verb, &table)?;
-        Some(Step { connection: connection.unwrap_or_else(|| MAIN.to_owned()), within, action })
+        let connection = connection.unwrap_or_else(|| MAIN.to_owned());
+        Some(Step { connection, within, fails, action })
     }
 
     /// The action of a step whose name is in [`STEPS`].
@@ -266,6 +289,23 @@ impl Reader {
                 steps: self.steps(table, "step", "[[step.step]] below it, with do = \"…\""),
             },
             "shutdown" => Action::Shutdown,
+            "start" => Action::Start {
+                options: table.get("options").map(|item| self.options(item)).unwrap_or_default(),
+            },
+            "add" => Action::Add {
+                server: self.fake(table, "server"),
+                transport: table.get("transport").map_or(Transport::default(), |item| {
+                    self.word(item, "transport", words!(Transport), Transport::Stdio)
+                }),
+                replace: self.bool_or(table, "replace", false),
+                wait: self.bool_or(table, "wait", true),
+            },
+            "remove" => Action::Remove,
+            "health" => Action::Health,
+            "listen" => Action::Listen,
+            "delete" => Action::Delete,
+            "reset" => Action::Reset,
+            "silence" => Action::Silence,
             other => unreachable!("{other} is in the list of steps and not here"),
         })
     }

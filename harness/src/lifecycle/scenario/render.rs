@@ -1,14 +1,14 @@
 //! A scenario as TOML that people like to read: defaults left out, nested steps indented.
 
-use std::{fmt::Write, time::Duration};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use serde_json::Value;
 
-use super::{ExpectedFinding, FakeSpec, Scenario, Subject, words::verb};
+use super::{Embedded, ExpectedFinding, FakeSpec, Scenario, Subject, words::verb};
 use crate::{
     ledger::verdict::Class,
     lifecycle::step::{
-        Action, Condition, EraChoice, HandshakePoint, MAIN, PAGES, Payload, Read, Step,
+        Action, Condition, EraChoice, HandshakePoint, MAIN, PAGES, Payload, Read, Step, Transport,
     },
 };
 
@@ -29,6 +29,8 @@ pub fn render(scenario: &Scenario) -> String {
     match &scenario.subject {
         Subject::Fake(spec) => page.fake("fake", spec),
         Subject::Core(spec) => page.fake("core", spec),
+        Subject::Host(embedded) => page.embedded("host", embedded),
+        Subject::Service(embedded) => page.embedded("service", embedded),
         Subject::Command(words) => page.pair("command", &array(words.iter().map(|w| string(w)))),
     }
     page.steps("step", &lifecycle.steps);
@@ -73,8 +75,17 @@ impl Page {
         if spec.fixed {
             self.pair("fixed", "true");
         }
-        if !spec.options.is_empty() {
-            let pairs = spec.options.iter().map(|(name, value)| (name, string(value)));
+        self.options(&spec.options);
+    }
+
+    fn embedded(&mut self, key: &str, embedded: &Embedded) {
+        self.pair(key, &string(&embedded.name));
+        self.options(&embedded.options);
+    }
+
+    fn options(&mut self, options: &BTreeMap<String, String>) {
+        if !options.is_empty() {
+            let pairs = options.iter().map(|(name, value)| (name, string(value)));
             self.pair("options", &table(pairs));
         }
     }
@@ -94,6 +105,9 @@ impl Page {
         if let Some(within) = step.within {
             self.pair("within", &duration(within));
         }
+        if step.fails {
+            self.pair("fails", "true");
+        }
         match &step.action {
             Action::Open
             | Action::Close
@@ -101,7 +115,24 @@ impl Page {
             | Action::Cancel
             | Action::HoldStdin
             | Action::ReleaseStdin
-            | Action::Shutdown => {}
+            | Action::Shutdown
+            | Action::Remove
+            | Action::Health
+            | Action::Listen
+            | Action::Delete
+            | Action::Reset
+            | Action::Silence => {}
+            Action::Start { options } => self.options(options),
+            Action::Add { server, transport, replace, wait } => {
+                self.fake("server", server);
+                if *transport != Transport::default() {
+                    self.pair("transport", &string(transport.as_str()));
+                }
+                if *replace {
+                    self.pair("replace", "true");
+                }
+                self.wait(*wait);
+            }
             Action::Handshake { until } => {
                 if *until != HandshakePoint::default() {
                     self.pair("until", &string(until.as_str()));

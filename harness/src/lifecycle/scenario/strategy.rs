@@ -26,7 +26,9 @@ pub(crate) fn scenario() -> impl Strategy<Value = Scenario> {
         let mut scenario = Scenario { lifecycle, subject, expect };
         for finding in &mut scenario.expect.findings {
             (finding.birth_step, finding.due_step) = (None, None);
-            if finding.kind == Kind::Task && !matches!(scenario.subject, Subject::Core(_)) {
+            let kept = matches!(finding.kind, Kind::Session | Kind::Cursor | Kind::Entry);
+            let task = finding.kind == Kind::Task && !matches!(scenario.subject, Subject::Core(_));
+            if kept || task {
                 finding.kind = Kind::Thread;
             }
         }

@@ -18,6 +18,8 @@ use crate::{
 };
 
 const GOOD: &str = include_str!("../../../../fuzz/seeds/scenario/every-step.toml");
+const HOST: &str = include_str!("../../../../fuzz/seeds/scenario/host.toml");
+const SERVICE: &str = include_str!("../../../../fuzz/seeds/scenario/service.toml");
 
 fn reported(error: &ScenarioError) -> String {
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::none()).with_width(100);
@@ -84,9 +86,28 @@ mod good_files {
     fn every_step_is_read() {
         let scenario = parse("scenarios/seeds/every-step.toml", GOOD).unwrap();
         assert_eq!(scenario.lifecycle.id, "seeds/every-step");
+        let seeds = [GOOD, HOST, SERVICE].concat();
         for (verb, _) in STEPS {
-            assert!(GOOD.contains(&format!("do = \"{verb}\"")), "{verb} is missing in the seed");
+            assert!(seeds.contains(&format!("do = \"{verb}\"")), "{verb} is missing in the seed");
         }
+    }
+
+    #[test]
+    fn hosts_and_services_round_trip() {
+        for text in [HOST, SERVICE] {
+            let scenario = parse("scenarios/x.toml", text).unwrap_or_else(|error| {
+                panic!("{}", reported(&error));
+            });
+            let again = parse("y.toml", &render(&scenario)).unwrap();
+            assert_eq!(again, scenario);
+        }
+    }
+
+    #[test]
+    fn a_name_with_a_dot_is_of_another_host() {
+        assert_eq!(super::super::keeper("files"), "main");
+        assert_eq!(super::super::keeper("b.files"), "b");
+        assert_eq!(super::super::keeper("b.files.more"), "b");
     }
 
     #[test]
@@ -345,6 +366,51 @@ mod bad_files {
     }
 
     #[test]
+    fn cursors_of_a_stdio_server() {
+        insta::assert_snapshot!(message(&expecting("", 20).replace("\"fd\"", "\"cursor\"")));
+    }
+
+    #[test]
+    fn a_host_that_there_is_not() {
+        let text = HOST.replace("host = \"core\"", "host = \"multiplexor\"");
+        insta::assert_snapshot!(message(&text));
+    }
+
+    #[test]
+    fn options_of_a_service_that_there_are_not() {
+        let text = SERVICE
+            .replace("idle = \"300ms\", max-sessions = \"3\"", "idel = \"1s\", sweep = \"3\"");
+        insta::assert_snapshot!(message(&text));
+    }
+
+    #[test]
+    fn steps_of_another_sort_of_subject() {
+        let text = HOST.replace("do = \"health\"", "do = \"listen\"");
+        insta::assert_snapshot!(message(&text));
+        let text = SERVICE.replacen("do = \"listen\"", "do = \"health\"", 1);
+        assert!(message(&text).contains("`health` is no step of a service"), "{text}");
+        assert!(message(&around(&list(&["open", "reset"]))).contains("`reset` is no step of"));
+        assert!(message(&around(&list(&["open", "close fails=true"]))).contains("`fails` is for"));
+    }
+
+    #[test]
+    fn a_host_that_is_not_up() {
+        insta::assert_snapshot!(message(&HOST.replacen(
+            "do = \"start\"\nconnection = \"b\"\n",
+            "do = \"start\"\nconnection = \"c\"\n",
+            1
+        )));
+    }
+
+    #[test]
+    fn a_client_that_is_not_open() {
+        insta::assert_snapshot!(message(&SERVICE.replace(
+            "do = \"open\"\nconnection = \"b.one\"",
+            "do = \"open\"\nconnection = \"b.two\""
+        )));
+    }
+
+    #[test]
     fn upto_beyond_the_text() {
         insta::assert_snapshot!(message(&around(&list(&["open", "send text=\"abc\" upto=4"]))));
         for (upto, mistakes) in [(0, 1), (1, 0), (3, 0), (4, 1)] {
@@ -581,7 +647,7 @@ fn every_example_on_the_page_of_the_grammar_is_a_scenario() {
             false => around(example),
         })
         .collect();
-    assert_eq!(whole.len(), 4);
+    assert_eq!(whole.len(), 5);
     for example in whole {
         if let Err(error) = parse("scenarios/README.md", &example) {
             panic!("{}", reported(&error));

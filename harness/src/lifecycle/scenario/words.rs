@@ -6,7 +6,7 @@ use crate::lifecycle::step::Action;
 pub(super) type Shape = (&'static str, &'static [&'static str]);
 
 /// Keys of every step.
-pub(super) const COMMON: &[&str] = &["do", "connection", "within"];
+pub(super) const COMMON: &[&str] = &["do", "connection", "within", "fails"];
 
 /// Every kind of step.
 pub(super) const STEPS: &[Shape] = &[
@@ -32,6 +32,14 @@ pub(super) const STEPS: &[Shape] = &[
     ("concurrently", &["branch"]),
     ("repeat", &["times", "step"]),
     ("shutdown", &[]),
+    ("start", &["options"]),
+    ("add", &["server", "fixed", "options", "transport", "replace", "wait"]),
+    ("remove", &[]),
+    ("health", &[]),
+    ("listen", &[]),
+    ("delete", &[]),
+    ("reset", &[]),
+    ("silence", &[]),
 ];
 
 /// What a step is called in the key `do`.
@@ -59,5 +67,13 @@ pub(super) fn verb(action: &Action) -> &'static str {
         Action::Concurrently { .. } => "concurrently",
         Action::Repeat { .. } => "repeat",
         Action::Shutdown => "shutdown",
+        Action::Start { .. } => "start",
+        Action::Add { .. } => "add",
+        Action::Remove => "remove",
+        Action::Health => "health",
+        Action::Listen => "listen",
+        Action::Delete => "delete",
+        Action::Reset => "reset",
+        Action::Silence => "silence",
     }
 }

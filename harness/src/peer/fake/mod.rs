@@ -4,12 +4,14 @@
 //! Start with `registry`, the list of them. `server` is the good server below them all and
 //! says where a fault may interfere; `message` and `sleep` are its words and its slow tool.
 //! The faults: `ending`, `growth`, `lock`, `process`, `launcher`, `wire`, `flood`; `helper` is what
-//! they start, `options` how they are set. [`watched`] is a fake that a judged client starts.
+//! they start, `options` how they are set. `http` is the plain server over Streamable HTTP,
+//! [`watched`] a fake that a judged client starts.
 
 mod ending;
 mod flood;
 mod growth;
 mod helper;
+mod http;
 mod launcher;
 mod lock;
 mod message;
@@ -34,6 +36,11 @@ use crate::lifecycle::scenario::FakeSpec;
 /// Whether there is such a fake, with such options.
 pub fn check(spec: &FakeSpec) -> Result<(), FakeError> {
     registry::build(spec).map(drop)
+}
+
+/// Is this fake over Streamable HTTP, at a port of 127.0.0.1 (0: any), until it is killed.
+pub fn run_http(spec: &FakeSpec, port: u16) -> Result<io::Result<u8>, FakeError> {
+    http::serve(spec, port)
 }
 
 /// Is this fake until it ends, and returns its exit code. Threads may still be at work: the caller

@@ -22,6 +22,12 @@ pub enum FakeError {
         /// Which fake.
         name: &'static str,
     },
+    /// It has a fault of stdio.
+    #[error("fake `{name}` speaks stdio only; over HTTP there is `plain`")]
+    StdioOnly {
+        /// Which fake.
+        name: String,
+    },
     /// It has no such option.
     #[error("fake `{name}` has no option `{key}`{}; {}", did_you_mean(.nearest), known_options(.known))]
     UnknownOption {

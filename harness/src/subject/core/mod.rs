@@ -57,7 +57,7 @@ pub fn play(order: &CaseOrder, server: &[String], warm_up: &[String]) -> io::Res
 }
 
 /// The second topology adds what the first did not show.
-fn merge(all: &mut Played, one: Played) {
+pub(super) fn merge(all: &mut Played, one: Played) {
     for finding in one.findings {
         let known = all.findings.iter().any(|other| {
             (other.kind, &other.birth_step, &other.due_step)

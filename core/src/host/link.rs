@@ -1,0 +1,187 @@
+//! A connection of either kind: opened, held, closed.
+
+use std::{panic::Location, pin::pin, sync::Arc};
+
+use rmcp::{
+    RoleClient,
+    service::{ClientInitializeError, ClientLifecycleMode, Peer},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    ConnectionEnd, HostError,
+    service::HostService,
+    spec::{Endpoint, Era, ServerSpec},
+};
+use crate::{
+    census::Census,
+    process::ProcessId,
+    stdio::{ConnectError, EndCause, StderrTail, StdioClient, StdioHandle, StdioServer},
+};
+
+/// A connected server.
+pub(super) enum Link {
+    Stdio(StdioClient<HostService>),
+}
+
+/// The hold on a connection that outlives its handshake.
+#[derive(Clone, Debug)]
+pub(super) enum Handle {
+    Stdio(StdioHandle),
+}
+
+/// Why there is no connection.
+pub(super) enum NotOpened {
+    Failed(HostError),
+    /// Its end was asked for meanwhile.
+    Cancelled(Option<ConnectionEnd>),
+}
+
+/// All that opening needs to know.
+pub(super) struct Opening<'a> {
+    pub(super) name: &'a Arc<str>,
+    pub(super) spec: &'a ServerSpec,
+    pub(super) census: &'a Census,
+    pub(super) opened_at: &'static Location<'static>,
+    /// Ends the opening.
+    pub(super) cancelled: &'a CancellationToken,
+}
+
+impl Link {
+    /// Opens a connection; one that died of the question for its era is opened once more without it.
+    /// `held` gets the handle as soon as there is one.
+    pub(super) async fn open(
+        opening: Opening<'_>,
+        service: impl Fn() -> HostService,
+        held: impl Fn(Handle),
+    ) -> Result<Self, NotOpened> {
+        let Endpoint::Stdio(server) = &opening.spec.endpoint;
+        let server = server.clone().named(Arc::clone(opening.name));
+        let era = opening.spec.era;
+        match open_stdio(&server, &opening, service(), era.mode(), &held).await {
+            Err(NotOpened::Failed(HostError::Stdio(error)))
+                if era == Era::Auto && died_of_the_probe(&error) =>
+            {
+                tracing::info!(server = %opening.name, "died of server/discover: opened again without");
+                let mode = ClientLifecycleMode::Initialize;
+                open_stdio(&server, &opening, service(), mode, &held).await
+            }
+            opened => opened,
+        }
+    }
+
+    pub(super) fn peer(&self) -> &Peer<RoleClient> {
+        match self {
+            Link::Stdio(client) => client,
+        }
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        match self {
+            Link::Stdio(client) => Handle::Stdio(client.handle().clone()),
+        }
+    }
+
+    pub(super) async fn close(self) -> ConnectionEnd {
+        match self {
+            Link::Stdio(client) => ConnectionEnd::Stdio(client.close().await),
+        }
+    }
+}
+
+impl Handle {
+    /// Waits until nothing goes through any more, and tells why.
+    pub(super) async fn ended(&self) -> String {
+        match self {
+            Handle::Stdio(handle) => {
+                let cause = handle.ended().await;
+                match handle.stderr_tail().lines.last() {
+                    Some(line) => format!("{cause}; its stderr ends with: {line}"),
+                    None => cause.to_string(),
+                }
+            }
+        }
+    }
+
+    /// No more graces for whoever closes it.
+    pub(super) fn hurry(&self) {
+        match self {
+            Handle::Stdio(handle) => handle.hurry(),
+        }
+    }
+
+    /// Ends it on the spot, blocking for a bounded time.
+    pub(super) fn kill(&self) {
+        match self {
+            // How it ended is told by whoever closes it.
+            Handle::Stdio(handle) => drop(handle.kill()),
+        }
+    }
+
+    pub(super) fn process(&self) -> Option<ProcessId> {
+        match self {
+            Handle::Stdio(handle) => Some(handle.process()),
+        }
+    }
+
+    pub(super) fn stderr_tail(&self) -> StderrTail {
+        match self {
+            Handle::Stdio(handle) => handle.stderr_tail(),
+        }
+    }
+
+    /// Is its process, where it has one, alive?
+    pub(super) fn is_alive(&self) -> bool {
+        match self {
+            Handle::Stdio(handle) => handle.is_alive(),
+        }
+    }
+}
+
+async fn open_stdio(
+    server: &StdioServer,
+    opening: &Opening<'_>,
+    service: HostService,
+    mode: ClientLifecycleMode,
+    held: &impl Fn(Handle),
+) -> Result<Link, NotOpened> {
+    let failed = |error| NotOpened::Failed(HostError::Stdio(Box::new(error)));
+    if opening.cancelled.is_cancelled() {
+        return Err(NotOpened::Cancelled(None));
+    }
+    let (transport, handle) = server
+        .spawn_at(opening.census, opening.opened_at)
+        .map_err(|error| failed(ConnectError::from(error)))?;
+    held(Handle::Stdio(handle.clone()));
+    let mut connecting = pin!(transport.connect(service, mode));
+    tokio::select! {
+        biased;
+        () = opening.cancelled.cancelled() => {}
+        connected = &mut connecting => return connected.map(Link::Stdio).map_err(failed),
+    }
+    // Closing ends the handshake, which then waits for the same end; a server that is not yet
+    // connected has the same graces as one that is.
+    let (teardown, connected) = tokio::join!(handle.close(), connecting);
+    if let Ok(client) = connected {
+        let _ = client.close().await;
+    }
+    Err(NotOpened::Cancelled(Some(ConnectionEnd::Stdio(teardown))))
+}
+
+/// Did the server go away when it was asked `server/discover`, instead of saying that it does not
+/// know it?
+fn died_of_the_probe(error: &ConnectError) -> bool {
+    let ConnectError::Handshake { source, ended } = error else {
+        return false;
+    };
+    let at_the_probe = match &**source {
+        ClientInitializeError::ConnectionClosed(doing) => doing == "discover response",
+        ClientInitializeError::TransportError { context, .. } => context == "send discover request",
+        _ => false,
+    };
+    let by_itself = matches!(
+        ended.teardown.cause,
+        EndCause::ServerExited | EndCause::StdoutEnded | EndCause::BrokenPipe
+    );
+    at_the_probe && by_itself
+}

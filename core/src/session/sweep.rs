@@ -1,0 +1,97 @@
+//! The sweeper: one task that looks at all sessions now and then, and at lost ones at once.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use rmcp::{
+    model::{ClientJsonRpcMessage, PingRequest, RequestId, ServerJsonRpcMessage, ServerRequest},
+    transport::common::server_side_http::ServerSseMessage,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Cause, record::Finding, registry::Shared};
+use crate::scope::TaskError;
+
+/// Begins the id of every question, so that its answer is known.
+const QUESTION: &str = "scupper-are-you-there-";
+
+/// Sweeps until the token is cancelled.
+pub(super) async fn sweep(
+    shared: Weak<Shared>,
+    alarm: Arc<Notify>,
+    token: CancellationToken,
+    tick: Duration,
+) -> Result<(), TaskError> {
+    let mut ticks = interval_at(Instant::now() + tick, tick);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut question: u64 = 0;
+    loop {
+        let due = tokio::select! {
+            biased;
+            () = token.cancelled() => return Ok(()),
+            () = alarm.notified() => false,
+            _ = ticks.tick() => true,
+        };
+        let Some(shared) = shared.upgrade() else {
+            return Ok(());
+        };
+        for id in shared.take_lost() {
+            let lost = shared.open_session(&id).and_then(|session| session.lost());
+            shared.remove(&id, lost.unwrap_or(Cause::Service));
+        }
+        if due {
+            look(&shared, &mut question);
+        }
+    }
+}
+
+fn look(shared: &Arc<Shared>, question: &mut u64) {
+    let now = Instant::now();
+    for session in shared.all() {
+        match session.judge(&shared.settings, now) {
+            Finding::InUse => {}
+            Finding::Over(cause) => {
+                shared.remove(&session.id, cause);
+            }
+            Finding::Silent => {
+                *question += 1;
+                session.asked(now);
+                session.outbox.push(ask(*question));
+            }
+        }
+    }
+}
+
+fn ask(number: u64) -> ServerJsonRpcMessage {
+    ServerJsonRpcMessage::request(
+        ServerRequest::PingRequest(PingRequest::default()),
+        RequestId::String(format!("{QUESTION}{number}").into()),
+    )
+}
+
+/// Is this a question of the sweeper?
+pub(super) fn is_question(event: &ServerSseMessage) -> bool {
+    match event.message.as_deref() {
+        Some(ServerJsonRpcMessage::Request(request)) => is_ours(&request.id),
+        _ => false,
+    }
+}
+
+/// Is this the answer to one? The service never asked, so it is not told.
+pub(super) fn is_answer(message: &ClientJsonRpcMessage) -> bool {
+    match message {
+        ClientJsonRpcMessage::Response(response) => is_ours(&response.id),
+        ClientJsonRpcMessage::Error(error) => error.id.as_ref().is_some_and(is_ours),
+        _ => false,
+    }
+}
+
+fn is_ours(id: &RequestId) -> bool {
+    matches!(id, RequestId::String(id) if id.starts_with(QUESTION))
+}

@@ -1,0 +1,396 @@
+//! The steps of a service and its clients.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::peers::{Clients, Redis};
+use super::seam::{Books, Service, Settings};
+use super::stage::{Blamed, Due, Sorts, Stage, Whose};
+use super::{leaky, ours};
+use crate::cell::protocol::CaseOrder;
+use crate::ledger::snapshot::{Facts, Identity};
+use crate::ledger::verdict::{Culprit, StepRef};
+use crate::lifecycle::embedded::OURS;
+use crate::lifecycle::scenario::keeper;
+use crate::lifecycle::step::{Action, CURSOR, Era, HandshakePoint, MAIN, Step};
+use crate::peer::http::control::{Act, Order, Told};
+use crate::probe::store;
+use crate::settle::load_per_core;
+use crate::subject::server::Played;
+
+/// Longest time for a step that names none.
+const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) fn play(
+    order: &CaseOrder,
+    name: &str,
+    options: &BTreeMap<String, String>,
+    program: &str,
+) -> io::Result<Played> {
+    let blamed = match name {
+        OURS => Blamed {
+            culprit: Culprit::Core,
+            words: "the core's sessions",
+            remedy: "mend the core: every session has one end, whoever brings it about",
+        },
+        _ => Blamed {
+            culprit: Culprit::Server,
+            words: "the service",
+            remedy: "end what a client began when it goes: DELETE, disconnect, idle limit, shutdown",
+        },
+    };
+    let mut stage = Stage::new(order, blamed)?;
+    let guard = stage.runtime.enter();
+    let clients = Clients::start(program)?;
+    drop(guard);
+    stage.not_judged(clients.peer.pid());
+    let mut play = Play {
+        stage,
+        name,
+        options,
+        clients,
+        redis: None,
+        services: BTreeMap::new(),
+        left_out: BTreeSet::new(),
+        cursors: BTreeMap::new(),
+        next_id: 0,
+    };
+    play.start_redis()?;
+    if name == OURS {
+        play.warm_up();
+    }
+    play.stage.take_baseline();
+    play.run();
+    let Play { stage, services, clients, .. } = play;
+    let guard = stage.runtime.enter();
+    drop((services, clients));
+    drop(guard);
+    Ok(stage.played)
+}
+
+struct Play<'a> {
+    stage: Stage<'a>,
+    name: &'a str,
+    options: &'a BTreeMap<String, String>,
+    clients: Clients,
+    redis: Option<Redis>,
+    services: BTreeMap<String, Box<dyn Service>>,
+    /// Services that this host lacks something for.
+    left_out: BTreeSet<String>,
+    /// The last cursor that a list gave, by client.
+    cursors: BTreeMap<String, String>,
+    next_id: u64,
+}
+
+/// What a second connection to a store sees.
+enum StoreBooks {
+    Sqlite(PathBuf, String),
+    Redis(String, String),
+}
+
+impl Books for StoreBooks {
+    fn kept(&self) -> Vec<(Identity, Facts)> {
+        let seen = match self {
+            StoreBooks::Sqlite(path, store) => store::sqlite(path, store),
+            StoreBooks::Redis(address, store) => store::redis(address, store),
+        };
+        seen.unwrap_or_else(|error| {
+            // What cannot be read is a thing that stays, so that it cannot be overlooked.
+            let id = "of a store that cannot be read".to_owned();
+            let store = "a store".to_owned();
+            let facts = Facts::Kept { words: error, opened_at: None };
+            vec![(Identity::Cursor { store, id }, facts)]
+        })
+    }
+}
+
+impl Play<'_> {
+    fn start_redis(&mut self) -> io::Result<()> {
+        let wanted = |options: &BTreeMap<String, String>| {
+            options.get("cursors").is_some_and(|store| store == "redis")
+        };
+        let steps = &self.stage.order.lifecycle.steps;
+        let by_step = steps.iter().any(|step| match &step.action {
+            Action::Start { options } => wanted(options),
+            _ => false,
+        });
+        if by_step || wanted(self.options) {
+            self.redis = Redis::start(&std::env::temp_dir())?;
+        }
+        if let Some(redis) = &self.redis {
+            self.stage.not_judged(redis.peer.pid());
+        }
+        Ok(())
+    }
+
+    /// A life of a well-behaved client that is not judged, for what is opened once and kept.
+    fn warm_up(&mut self) {
+        let warm = self.one_life();
+        if let Err(error) = warm {
+            self.stage.played.notes.push(format!("the warm-up did not come about: {error}"));
+        }
+    }
+
+    fn one_life(&mut self) -> Result<(), String> {
+        const WARM: &str = "warm-up";
+        let client = format!("{WARM}.client");
+        self.start(WARM, &BTreeMap::new())?;
+        let address = self.service(WARM)?.address();
+        let done = self
+            .tell(&client, Act::Open { address })
+            .and_then(|_| self.handshake(&client, HandshakePoint::Ready))
+            .and_then(|()| self.tell(&client, Act::Delete))
+            .and_then(|_| self.tell(&client, Act::Drop));
+        let shutdown = self.service(WARM)?.shutdown();
+        let shut = self.stage.drive_within(STEP_TIMEOUT, shutdown);
+        let service = self.services.remove(WARM);
+        let guard = self.stage.runtime.enter();
+        drop(service);
+        drop(guard);
+        self.stage.books.clear();
+        done.map(drop).and(shut)
+    }
+
+    fn run(&mut self) {
+        let order = self.stage.order;
+        if let Err((at, message)) = self.all(&order.lifecycle.steps, "", None) {
+            self.stage.failed(&at, message);
+        }
+        let end = StepRef { place: "end".into(), name: "end of the lifecycle".into(), cycle: None };
+        let names: Vec<String> = self.services.keys().cloned().collect();
+        for name in names {
+            if let Err(message) = self.shut_down(&name) {
+                self.stage.played.notes.push(format!("the shutdown at the end: {message}"));
+            }
+        }
+        self.stage.judge(&Due { at: &end, whose: Whose::All, sorts: Sorts::All, patience: None });
+    }
+
+    fn all(
+        &mut self,
+        steps: &[Step],
+        above: &str,
+        cycle: Option<u32>,
+    ) -> Result<(), (StepRef, String)> {
+        for (index, step) in steps.iter().enumerate() {
+            let place = format!("{above}{}", index + 1);
+            let at = StepRef { place, name: step.action.name(), cycle };
+            let began = Instant::now();
+            match &step.action {
+                Action::Repeat { times, steps } => {
+                    for cycle in 1..=*times {
+                        self.all(steps, &format!("{}.", at.place), Some(cycle))?;
+                    }
+                    self.stage.played.cycles = times.saturating_sub(1);
+                    self.stage.time(&at, began);
+                    continue;
+                }
+                Action::Concurrently { branches } => {
+                    // Clients are told what to do one after another; what they do goes on.
+                    let longest = branches.iter().map(Vec::len).max().unwrap_or(0);
+                    for row in 0..longest {
+                        for (number, branch) in branches.iter().enumerate() {
+                            let Some(step) = branch.get(row) else { continue };
+                            let above = format!("{}.{}.{}", at.place, number + 1, row);
+                            self.all(std::slice::from_ref(step), &above, cycle)?;
+                        }
+                    }
+                    self.stage.time(&at, began);
+                    continue;
+                }
+                _ => {}
+            }
+            let is_whole = matches!(step.action, Action::Start { .. } | Action::Shutdown);
+            let keeper = if is_whole { &step.connection } else { keeper(&step.connection) };
+            if self.left_out.contains(keeper) {
+                continue;
+            }
+            let result = self.step(step);
+            self.stage.time(&at, began);
+            self.stage.look(&at, &step.connection);
+            self.due(step, &at);
+            match (result, step.fails) {
+                (Err(message), false) => return Err((at, message)),
+                (Ok(()), true) => {
+                    let message = "it was to be refused, and was done".to_owned();
+                    self.stage.failed(&at, message);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges what a step has made due.
+    fn due(&mut self, step: &Step, at: &StepRef) {
+        let name = &step.connection;
+        let mut patience = step.within;
+        let (whose, sorts) = match &step.action {
+            // The session ends here; its client's connection may serve another.
+            Action::Delete => (Whose::Connection(name), Sorts::Kept),
+            // The connections end here; their session may be taken up again.
+            Action::Drop | Action::Reset => (Whose::Connection(name), Sorts::Sockets),
+            Action::WaitFor { .. } => {
+                // The idle limit comes first.
+                let bound = self.stage.order.patience.under_load(load_per_core());
+                patience = patience.or(Some(bound));
+                (Whose::Connection(name), Sorts::All)
+            }
+            Action::Shutdown => (Whose::Keeper(name), Sorts::All),
+            _ => return,
+        };
+        self.stage.judge(&Due { at, whose, sorts, patience });
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        let name = step.connection.as_str();
+        match &step.action {
+            Action::Start { options } => self.start(name, options),
+            Action::Shutdown => self.shut_down(name),
+            Action::Open => {
+                let address = self.service(keeper(name))?.address();
+                self.tell(name, Act::Open { address }).map(drop)
+            }
+            Action::Handshake { until } => self.handshake(name, *until),
+            Action::Call { tool, arguments, wait } => {
+                let params = json!({ "name": tool, "arguments": arguments });
+                self.ask(name, "tools/call", params, *wait).map(drop)
+            }
+            Action::Request { method, params, wait } => {
+                let params = self.with_cursor(name, params.clone());
+                self.ask(name, method, params, *wait).map(drop)
+            }
+            Action::ListAll { method, pages } => self.list_all(name, method, *pages),
+            Action::Listen => self.tell(name, Act::Listen).map(drop),
+            Action::Delete => self.tell(name, Act::Delete).map(drop),
+            Action::Drop => self.tell(name, Act::Drop).map(drop),
+            Action::Reset => self.tell(name, Act::Reset).map(drop),
+            Action::Silence => self.tell(name, Act::Silence).map(drop),
+            Action::WaitFor { .. } => Ok(()),
+            other => Err(format!("a service has no such step as {}", other.name())),
+        }
+    }
+
+    fn start(&mut self, name: &str, options: &BTreeMap<String, String>) -> Result<(), String> {
+        let mut settings = Settings { name: name.to_owned(), ..Settings::default() };
+        settings.options = self.options.clone();
+        settings.options.extend(options.clone());
+        settings.sqlite = std::env::temp_dir().join(format!("{name}.sqlite"));
+        settings.redis = self.redis.as_ref().map(|redis| redis.address.clone());
+        let store = settings.text("cursors").to_owned();
+        match (store.as_str(), &settings.redis) {
+            ("redis", None) => {
+                self.left_out.insert(name.to_owned());
+                let note = "cursors in Redis were not judged: there is no redis-server on PATH; \
+                            ci/setup installs it";
+                self.stage.played.notes.push(note.to_owned());
+                return Ok(());
+            }
+            ("redis", Some(address)) => {
+                let books = StoreBooks::Redis(address.clone(), format!("redis of {name}"));
+                self.stage.books.push(Box::new(books));
+            }
+            ("sqlite", _) => {
+                let store = format!("sqlite of {name}");
+                let books = StoreBooks::Sqlite(settings.sqlite.clone(), store);
+                self.stage.books.push(Box::new(books));
+            }
+            _ => {}
+        }
+        let starting = match self.name {
+            OURS => ours::service(settings),
+            name => leaky::service(name, settings),
+        };
+        let service = self.stage.drive_within(STEP_TIMEOUT, starting)?;
+        self.stage.books.push(service.books());
+        self.services.insert(name.to_owned(), service);
+        Ok(())
+    }
+
+    fn shut_down(&mut self, name: &str) -> Result<(), String> {
+        let shutdown = self.service(name)?.shutdown();
+        self.stage.drive_within(STEP_TIMEOUT, shutdown)
+    }
+
+    fn service(&self, name: &str) -> Result<&dyn Service, String> {
+        let service = self.services.get(name).map(Box::as_ref);
+        service.ok_or_else(|| format!("service {name} is not up"))
+    }
+
+    fn handshake(&mut self, name: &str, until: HandshakePoint) -> Result<(), String> {
+        let params = json!({
+            "protocolVersion": Era::Legacy.revision(),
+            "capabilities": {},
+            "clientInfo": {"name": "scupper", "version": env!("CARGO_PKG_VERSION")},
+        });
+        self.ask(name, "initialize", params, until != HandshakePoint::Sent)?;
+        if until == HandshakePoint::Ready {
+            let message = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+            self.tell(name, Act::Post { message, wait: true })?;
+        }
+        self.stage.played.era = Some(Era::Legacy);
+        Ok(())
+    }
+
+    /// A list, page after page. The last cursor is remembered.
+    fn list_all(&mut self, name: &str, method: &str, pages: u32) -> Result<(), String> {
+        let mut cursor = None;
+        for _ in 0..pages {
+            let params = match &cursor {
+                Some(cursor) => json!({ "cursor": cursor }),
+                None => json!({}),
+            };
+            let answer = self.ask(name, method, params, true)?;
+            let next = answer.pointer("/result/nextCursor").and_then(Value::as_str);
+            let Some(next) = next else { return Ok(()) };
+            cursor = Some(next.to_owned());
+            self.cursors.insert(name.to_owned(), next.to_owned());
+            self.cursors.insert(MAIN.to_owned(), next.to_owned());
+        }
+        Ok(())
+    }
+
+    fn with_cursor(&self, name: &str, mut params: Value) -> Value {
+        let last = self.cursors.get(name).or(self.cursors.get(MAIN));
+        if let (Some(last), Some(value)) = (last, params.get_mut("cursor"))
+            && value == CURSOR
+        {
+            *value = last.as_str().into();
+        }
+        params
+    }
+
+    fn ask(
+        &mut self,
+        name: &str,
+        method: &str,
+        params: Value,
+        wait: bool,
+    ) -> Result<Value, String> {
+        self.next_id += 1;
+        let params = if params.is_null() { json!({}) } else { params };
+        let message = json!({
+            "jsonrpc": "2.0", "id": self.next_id, "method": method, "params": params,
+        });
+        let told = self.tell(name, Act::Post { message, wait })?;
+        let answer = told.answer.unwrap_or_default();
+        match answer.get("error") {
+            Some(error) => Err(format!("{method} was answered with an error: {error}")),
+            None if wait && answer.is_null() => Err(format!("{method} was not answered")),
+            None => Ok(answer),
+        }
+    }
+
+    fn tell(&mut self, name: &str, act: Act) -> Result<Told, String> {
+        let within = STEP_TIMEOUT;
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        let order = Order { client: name.to_owned(), act, within_ms };
+        let clients = &mut self.clients;
+        // The client gives up first.
+        self.stage.drive_within(within * 2, clients.obey(&order))
+    }
+}
