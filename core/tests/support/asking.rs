@@ -1,4 +1,9 @@
 //! A client of the admin API on a bare socket, one request per connection.
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test binary uses a part of it, so an expectation would fail in some"
+)]
 
 use std::net::SocketAddr;
 
