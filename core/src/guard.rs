@@ -93,8 +93,9 @@ pub use watch::{Entrance, run_if_asked};
 
 pub(crate) use ward::Ward;
 
-/// A moment for a program that is exiting: its own exit tells more than our signal.
-const EXIT_WAIT: Duration = Duration::from_millis(100);
+/// For a program that has let go of its socket and so is exiting: its own exit tells more than our
+/// signal.
+const EXIT_WAIT: Duration = Duration::from_secs(1);
 
 /// The guard process, and the duty to close it.
 ///
@@ -305,8 +306,8 @@ fn answer(
     program: &str,
 ) -> Result<(), GuardError> {
     let waited = settings.start_wait;
-    let silent = |leader: &mut SessionLeader| {
-        let exit = leader.reap_within(EXIT_WAIT).ok().flatten();
+    let silent = |leader: &mut SessionLeader, exit_wait| {
+        let exit = leader.reap_within(exit_wait).ok().flatten();
         if exit.is_none() {
             leader.kill().ok();
         }
@@ -321,8 +322,9 @@ fn answer(
                 theirs,
             }),
         },
-        Ok(_) => Err(silent(leader)),
-        Err(error) if wire::is_gone(&error) => Err(silent(leader)),
+        Ok(Receive::Ended) => Err(silent(leader, EXIT_WAIT)),
+        Err(error) if wire::is_gone(&error) => Err(silent(leader, EXIT_WAIT)),
+        Ok(Receive::Got(..) | Receive::Nothing) => Err(silent(leader, Duration::ZERO)),
         Err(error) => Err(starting("waiting for its answer")(error)),
     }
 }

@@ -38,7 +38,7 @@ pub use settings::{OnDuplicate, Restart, Settings};
 pub use spec::{Era, ServerSpec};
 pub use statistics::{Statistics, TeardownTimes};
 
-use crate::{census::Census, process::ProcessId, scope::ScopeError};
+use crate::{census::Census, process::ProcessId, scope::ScopeError, stdio::StderrTail};
 use registry::Registry;
 use server::{Entry, LAST_BREATH, Membership, Server};
 
@@ -326,6 +326,15 @@ impl Host {
     /// [`HostError::NoSuchServer`], [`HostError::Closed`].
     pub fn server(&self, name: &str) -> Result<ServerView, HostError> {
         Ok(view(&*self.owner.registry.server(name, "look at a server")?))
+    }
+
+    /// The latest lines that a stdio server wrote to stderr; none for one that has no process now.
+    ///
+    /// # Errors
+    /// [`HostError::NoSuchServer`], [`HostError::Closed`].
+    pub fn stderr_tail(&self, name: &str) -> Result<StderrTail, HostError> {
+        let server = self.owner.registry.server(name, "look at a server")?;
+        Ok(server.handle().map(|handle| handle.stderr_tail()).unwrap_or_default())
     }
 
     /// Every tool with the server that has it, by the servers' names.

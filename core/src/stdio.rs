@@ -23,6 +23,7 @@ mod lines;
 mod outbox;
 mod probing;
 mod settings;
+mod teardown;
 
 use std::{borrow::Cow, fmt, io, panic::Location, path::Path, sync::Arc};
 
@@ -42,9 +43,9 @@ use connection::{Connection, Read};
 use lines::LineBuffer;
 
 pub use client::{ConnectError, EndedEarly, StdioClient};
-pub use ladder::{EndCause, Rung, Teardown};
 pub use lines::StderrTail;
 pub use settings::Settings;
+pub use teardown::{EndCause, Rung, Teardown};
 
 const READ_CHUNK_BYTES: usize = 16 * 1024;
 /// How much of a skipped line is traced.

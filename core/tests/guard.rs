@@ -239,22 +239,30 @@ async fn a_stopped_guard_delays_one_start_refuses_the_next_and_is_closed_by_forc
 #[test]
 fn a_program_that_is_no_guard_is_named_and_ended() {
     let census = Census::new();
-    let wait = Duration::from_millis(200);
-    let attempt = |program| {
-        let settings = GuardSettings { start_wait: wait, ..GuardSettings::new(program) };
+    let attempt = |program, start_wait| {
+        let settings = GuardSettings { start_wait, ..GuardSettings::new(program) };
         Guard::start(settings, &census).expect_err("no guard")
     };
-    // It reads what the host says, and stays silent.
-    let error = attempt(GuardProgram::At("/bin/cat".into()));
-    let GuardError::NoAnswer { exit, .. } = &error else { panic!("{error:?}") };
-    assert!(exit.is_some() || error.to_string().contains("said nothing within 200ms"), "{error}");
-    let error = attempt(GuardProgram::At("/bin/true".into()));
+    // It takes no notice of its arguments and goes about its own business.
+    let directory = tempfile::tempdir().expect("a directory");
+    let busy = directory.path().join("busy");
+    // Written by another process: a descriptor of ours that a test beside this one forks along would
+    // make its start fail.
+    let write = r#"printf '#!/bin/sh\nexec sleep 4911\n' > "$1" && chmod +x "$1""#;
+    let written =
+        std::process::Command::new("sh").args(["-c", write, "sh"]).arg(&busy).status().unwrap();
+    assert!(written.success());
+    let short = Duration::from_millis(200);
+    let error = attempt(GuardProgram::At(busy), short);
+    assert!(matches!(error, GuardError::NoAnswer { exit: None, .. }), "{error}");
+    assert!(error.to_string().contains("said nothing within 200ms"), "{error}");
+    let error = attempt(GuardProgram::At("/bin/true".into()), LONG);
     assert!(matches!(error, GuardError::NoAnswer { exit: Some(Exit::Code(0)), .. }), "{error}");
     assert!(error.to_string().contains("first line of its main"), "{error}");
-    let error = attempt(GuardProgram::At("/nowhere/guard".into()));
+    let error = attempt(GuardProgram::At("/nowhere/guard".into()), LONG);
     assert!(matches!(error, GuardError::Starting { .. }), "{error}");
     // The line is here, but not in the first place of this binary's main, which is libtest's.
-    let error = attempt(GuardProgram::Own(run_if_asked()));
+    let error = attempt(GuardProgram::Own(run_if_asked()), LONG);
     assert!(matches!(error, GuardError::NoAnswer { exit: Some(_), .. }), "{error}");
     assert_empty(&census);
 }

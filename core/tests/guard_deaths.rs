@@ -54,6 +54,10 @@ fn main() -> ExitCode {
     if let Ok(role) = env::var(ROLE) {
         return be_host(&role, entrance);
     }
+    if env::args().any(|argument| argument == "--list") {
+        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
     let picked: Vec<String> = env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let mut failed = 0;
     for (name, test) in TESTS {

@@ -96,7 +96,7 @@ fn what_is_no_address_of_a_server_is_refused_with_a_reason() {
         ("/mcp", "no host"),
         ("127.0.0.1:8000", "no scheme"),
         ("http://", "is no URL"),
-        ("ftp://127.0.0.1/mcp", "`ftp` is not spoken"),
+        ("ftp://127.0.0.1/mcp?key=hunter2", "`ftp` is not spoken"),
         ("http://user:hunter2@127.0.0.1/mcp", "take it out"),
         ("http://us er:hunter2@127.0.0.1/mcp", "is no URL"),
     ] {
@@ -106,7 +106,8 @@ fn what_is_no_address_of_a_server_is_refused_with_a_reason() {
     }
     #[cfg(not(feature = "tls"))]
     assert_says(&HttpServer::new("https://127.0.0.1").unwrap_err().to_string(), &["`tls`"]);
-    let server = HttpServer::new("http://[::1]:8000/mcp").unwrap();
+    let server = HttpServer::new("http://[::1]:8000/mcp?key=hunter2").unwrap();
+    assert_eq!(server.url(), "http://[::1]:8000/mcp?…");
     for (name, value) in
         [("host", "elsewhere"), ("mcp-session-id", "1"), ("a b", "c"), ("x", "line\nline")]
     {

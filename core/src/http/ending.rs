@@ -24,6 +24,8 @@ pub(super) struct End {
     pub(super) streams: usize,
     pub(super) sockets: usize,
     pub(super) failure: Option<Arc<str>>,
+    /// What came of the DELETE, once it has been tried.
+    pub(super) session: Option<SessionEnd>,
     pub(super) outcome: Option<Arc<HttpTeardown>>,
 }
 
@@ -43,6 +45,7 @@ impl Connection {
                 end.cause = Some(cause);
                 end.began_at = Some(Instant::now());
                 end.streams = self.streams.load(Ordering::Relaxed);
+                end.sockets = self.sockets.count();
             }
         }
         self.ended.cancel();
@@ -69,6 +72,7 @@ impl Connection {
             () = tokio::time::sleep(patience) => {}
         }
         let session = self.delete_sessions().await;
+        lock(&self.end).session = Some(session.clone());
         self.shut();
         if tokio::time::timeout(patience, self.vacated.cancelled()).await.is_err() {
             problems.push(format!("rmcp's worker did not end within {patience:?}"));
@@ -91,10 +95,11 @@ impl Connection {
         self.cut.cancel();
         self.end(Event::CloseRequested, cause);
         self.shut();
-        let session = match lock(&self.sessions).is_empty() {
+        let tried = lock(&self.end).session.clone();
+        let session = tried.unwrap_or_else(|| match lock(&self.sessions).is_empty() {
             true => SessionEnd::NotNeeded,
             false => SessionEnd::NotSent,
-        };
+        });
         self.finish(session, Vec::new())
     }
 
@@ -128,8 +133,7 @@ impl Connection {
     fn shut(&self) {
         self.cut.cancel();
         let pool = lock(&self.pool).take();
-        let sockets = self.sockets.shut();
-        lock(&self.end).sockets += sockets;
+        self.sockets.shut();
         drop(pool);
         self.scope.cancel();
     }

@@ -3,14 +3,13 @@
 
 use std::{
     convert::Infallible,
-    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use futures::{FutureExt, future::BoxFuture};
+use futures::future::BoxFuture;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
@@ -26,7 +25,7 @@ use super::{
 };
 use crate::{
     census::{Kind, Row},
-    scope::message_of,
+    scope::catch_panic,
 };
 
 const SESSION_ID: &str = "mcp-session-id";
@@ -84,9 +83,9 @@ where
             let connection = request.extensions().get::<Arc<Connection>>().cloned();
             let notes_for = connection.clone();
             let answering = async move {
-                match AssertUnwindSafe(async { service.call(request).await }).catch_unwind().await {
+                match catch_panic(async { service.call(request).await }).await {
                     Ok(answer) => answer,
-                    Err(panic) => Ok(broken(&message_of(&*panic))),
+                    Err(message) => Ok(broken(&message)),
                 }
             };
             let (answer, outcome) = request::with_notes(notes_for, answering).await;
@@ -121,7 +120,6 @@ impl Shared {
             && let Some(id) = headers.get(SESSION_ID).and_then(|id| id.to_str().ok())
             && let Some(session) = self.open_session(id)
         {
-            connection.carries(&session.id);
             session.carried_by(connection);
         }
     }
