@@ -17,7 +17,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{hosted::HOSTED, within};
+use crate::support::{hosted::HOSTED, within};
 
 pub(crate) const TOKEN: &str = "0123456789abcdef";
 
