@@ -204,10 +204,10 @@ fn of_census(census: &Census) -> Vec<Figure> {
     let rows = census.rows();
     for row in &rows {
         *alive.entry(row.kind).or_default() += 1;
-        if row.kind == Kind::Connection {
-            if let Some(count) = connections.get_mut(&*row.state) {
-                *count += 1;
-            }
+        if row.kind == Kind::Connection
+            && let Some(count) = connections.get_mut(&*row.state)
+        {
+            *count += 1;
         }
     }
     let tasks = alive.get(&Kind::Task).copied();
