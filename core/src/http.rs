@@ -137,7 +137,7 @@ impl HttpServer {
         &self.name
     }
 
-    /// The endpoint.
+    /// The endpoint, its query left out, because that may hold a key.
     pub fn url(&self) -> &str {
         self.target.url()
     }
@@ -288,7 +288,7 @@ impl HttpHandle {
         &self.connection.name
     }
 
-    /// The endpoint.
+    /// The endpoint, its query left out, because that may hold a key.
     pub fn url(&self) -> &str {
         self.connection.target.url()
     }
@@ -311,8 +311,12 @@ impl HttpHandle {
     /// Ends the connection, the session included, and tells how. Does not wait for rmcp's service.
     /// The second and every concurrent close tell the same.
     ///
-    /// Takes [`HttpSettings::longest_end`] at most. Cancelled at any await while no other close is under way, it ends the connection on the
-    /// spot, as [`kill`](Self::kill) does.
+    /// Takes [`HttpSettings::longest_end`] at most. Cancelled at any await while no other close is
+    /// under way, it ends the connection on the spot, as [`kill`](Self::kill) does.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time; the connection ends on the spot all the same.
+    /// [`kill`](Self::kill) works anywhere.
     pub async fn close(&self) -> HttpTeardown {
         self.connection.close().await
     }

@@ -229,6 +229,11 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// Sessions by state, and what became of those that were.
+    pub fn statistics(&self) -> Statistics {
+        self.shared.statistics()
+    }
+
     fn session(&self, id: &SessionId) -> Result<Arc<Session>, SessionError> {
         let session = self.shared.open_session(id).ok_or_else(|| {
             self.shared.refused(SessionError::Unknown { session: Arc::clone(id) })
