@@ -247,21 +247,36 @@ fn modern_disconnect_cancels_the_request() {
 }
 
 #[test]
-fn modern_stream_has_a_row_and_shutdown_ends_it() {
-    alone("modern_stream_has_a_row_and_shutdown_ends_it", |census| async move {
-        let demo = Demo::default();
-        let server = serve(&census, &demo, brisk()).await;
-        let mut client = Raw::connect(server.address()).await;
-        let flood =
-            modern_call(1, "flood").replace("\"_meta\":{", "\"_meta\":{\"progressToken\":7,");
-        client.send("POST", &modern_headers("flood"), &flood).await;
-        assert_eq!(client.head().await.unwrap().0, 200);
-        assert!(census.rows().iter().any(|row| row.kind == Kind::Stream), "{census}");
-        let closed = within(server.close()).await;
-        assert!(closed.sessions.is_complete(), "{closed}");
-        assert!(demo.log.has("flood gone"), "{:?}", demo.log.lines());
-        within(client.gone()).await;
-    });
+fn modern_streams_have_rows_and_shutdown_ends_them_whether_read_or_not() {
+    alone(
+        "modern_streams_have_rows_and_shutdown_ends_them_whether_read_or_not",
+        |census| async move {
+            let demo = Demo::default();
+            let settings = Settings { close_wait: Duration::from_millis(300), ..brisk() };
+            let server = serve(&census, &demo, settings).await;
+            let flood =
+                modern_call(1, "flood").replace("\"_meta\":{", "\"_meta\":{\"progressToken\":7,");
+            let mut clients = Vec::new();
+            for _ in 0..2 {
+                let mut client = Raw::connect(server.address()).await;
+                client.send("POST", &modern_headers("flood"), &flood).await;
+                assert_eq!(client.head().await.unwrap().0, 200);
+                clients.push(client);
+            }
+            let streams = census.rows().iter().filter(|row| row.kind == Kind::Stream).count();
+            assert_eq!((streams, server.sessions().statistics().streams), (2, 2), "{census}");
+            // One is read, the other is full and stays so.
+            let mut reads = clients.pop().unwrap();
+            let reading = tokio::spawn(async move { reads.gone().await });
+            let closed = within(server.close()).await;
+            assert_eq!(closed.sessions.streams_cut, 1, "{closed}");
+            assert_eq!(closed.sessions.handlers_left, 0, "{closed}");
+            let gone = demo.log.lines().iter().filter(|line| *line == "flood gone").count();
+            assert_eq!(gone, 2);
+            assert_eq!(within(reading).await.unwrap(), Over::Ended);
+            assert_eq!(within(clients[0].gone()).await, Over::Reset);
+        },
+    );
 }
 
 #[test]
