@@ -44,6 +44,9 @@ impl fmt::Display for EndReason {
 pub enum ConnectionEnd {
     /// A child process.
     Stdio(Teardown),
+    /// Sockets, and a session on the other side.
+    #[cfg(feature = "http-client")]
+    Http(crate::http::HttpTeardown),
 }
 
 impl ConnectionEnd {
@@ -51,6 +54,8 @@ impl ConnectionEnd {
     pub fn took(&self) -> Duration {
         match self {
             ConnectionEnd::Stdio(teardown) => teardown.took,
+            #[cfg(feature = "http-client")]
+            ConnectionEnd::Http(teardown) => teardown.took,
         }
     }
 
@@ -58,13 +63,17 @@ impl ConnectionEnd {
     pub fn was_forced(&self) -> bool {
         match self {
             ConnectionEnd::Stdio(teardown) => teardown.was_forced(),
+            #[cfg(feature = "http-client")]
+            ConnectionEnd::Http(teardown) => teardown.cause == crate::http::EndCause::Killed,
         }
     }
 
-    /// Is everything gone, as far as could be seen?
+    /// Is everything gone, as far as could be seen? For HTTP, the session on the server too.
     pub fn is_complete(&self) -> bool {
         match self {
             ConnectionEnd::Stdio(teardown) => teardown.is_complete(),
+            #[cfg(feature = "http-client")]
+            ConnectionEnd::Http(teardown) => teardown.is_complete(),
         }
     }
 }
@@ -73,6 +82,8 @@ impl fmt::Display for ConnectionEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ConnectionEnd::Stdio(teardown) => teardown.fmt(f),
+            #[cfg(feature = "http-client")]
+            ConnectionEnd::Http(teardown) => teardown.fmt(f),
         }
     }
 }
