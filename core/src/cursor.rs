@@ -178,11 +178,13 @@ impl Cursors {
         };
         let key = Key { owner, cursor };
         let payload = shared.ask("reading a cursor", || shared.store.read(key)).await?;
-        if payload.is_none() {
-            shared.registry().forget(session, owner, &[cursor]);
-        }
+        let mut registry = shared.registry();
         // It may have been removed, with its session or alone, while the store was asked.
-        let still = shared.registry().readable(session, cursor) == Some(owner);
+        let still = registry.readable(session, cursor) == Some(owner);
+        if still && payload.is_none() {
+            // The store's clock was faster, or it evicts; the sweep makes sure.
+            registry.hide(session, cursor);
+        }
         payload.filter(|_| still).ok_or_else(unknown)
     }
 

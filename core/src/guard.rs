@@ -30,7 +30,7 @@
 //! the first line of `main`: it gives the [`Entrance`] that the settings ask for, so a program
 //! without the line does not compile. What stands before the line runs twice, once in the guard, with
 //! an almost empty environment. Or from another executable ([`GuardProgram::At`]): the crate builds
-//! one, `scupper-guard`, whose main is that one line. It suits hosts that do much before main, or
+//! one, `scupper_guard`, whose main is that one line. It suits hosts that do much before main, or
 //! whose main is not theirs. Whatever program it is, [`Guard::start`] waits for its answer, kills one
 //! that gives none, and says so.
 //!
@@ -41,7 +41,7 @@
 //! `LD_LIBRARY_PATH` and what a host above wrote there.
 //!
 //! # What it does not cover
-//! - A helper that left its server's group (`setsid(2)`), unless [`GuardSettings::sweep_cookie`] asks
+//! - A helper that left its server's group (`setsid(2)`, `setpgid(2)`), unless [`GuardSettings::sweep_cookie`] asks
 //!   for it; and then not one that cleared or overwrote its environment.
 //! - A server whose pidfd had not come yet when the host died, and that had overwritten its
 //!   environment before it was looked for: such a one is known by its cookie only.
@@ -57,6 +57,7 @@
 
 mod end;
 mod error;
+mod handle;
 mod settings;
 mod ward;
 mod watch;
@@ -69,7 +70,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     panic::Location,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -80,20 +81,21 @@ use rustix::{
 
 use crate::{
     census::{Census, DroppedWithoutClose, Kind, Row},
-    process::{
-        Cookie, Exit, ProcessId, Session, SessionLeader, above_stdio, wait_readable, watch_pidfd,
-    },
+    process::{Cookie, Exit, ProcessId, Session, SessionLeader, above_stdio},
 };
+use handle::{Line, Link};
 use wire::{Begin, Message, Receive};
 
 pub use error::GuardError;
+pub use handle::GuardHandle;
 pub use settings::{GuardProgram, GuardSettings, WhenLost};
 pub use watch::{Entrance, run_if_asked};
 
 pub(crate) use ward::Ward;
 
-/// A moment for a program that is exiting: its own exit tells more than our signal.
-const EXIT_WAIT: Duration = Duration::from_millis(100);
+/// For a program that has let go of its socket and so is exiting: its own exit tells more than our
+/// signal.
+const EXIT_WAIT: Duration = Duration::from_secs(1);
 
 /// The guard process, and the duty to close it.
 ///
@@ -155,7 +157,7 @@ impl Guard {
             process,
             send_wait: settings.send_wait,
             when_lost: settings.when_lost,
-            line: Mutex::new(Some(Line { socket, leader, wards: 0 })),
+            line: Mutex::new(Some(Line { socket, leader, wards: 0, slow: false })),
         };
         Ok(Self {
             handle: GuardHandle { link: Arc::new(link) },
@@ -185,7 +187,7 @@ impl Guard {
 
     /// `None` the second time.
     fn end(&mut self) -> Option<GuardEnd> {
-        let Line { socket, mut leader, wards } = self.handle.link.lock().take()?;
+        let Line { socket, mut leader, wards, .. } = self.handle.link.lock().take()?;
         let began = Instant::now();
         // If it is dead or does not read, the end of the socket and SIGKILL do as well.
         wire::send(socket.as_fd(), &Message::Goodbye, None, Duration::ZERO).ok();
@@ -265,111 +267,6 @@ impl fmt::Display for GuardEnd {
     }
 }
 
-/// A hold on the guard, for starting servers with. Clones share it, and dropping them ends nothing.
-#[derive(Clone)]
-pub struct GuardHandle {
-    link: Arc<Link>,
-}
-
-struct Link {
-    process: ProcessId,
-    send_wait: Duration,
-    when_lost: WhenLost,
-    /// Absent once closed.
-    line: Mutex<Option<Line>>,
-}
-
-struct Line {
-    socket: OwnedFd,
-    leader: SessionLeader,
-    /// How many servers it has been told of and not been told the end of.
-    wards: usize,
-}
-
-impl GuardHandle {
-    /// The guard's process.
-    pub fn process(&self) -> ProcessId {
-        self.link.process
-    }
-
-    /// Is it there, neither closed nor dead?
-    pub fn is_alive(&self) -> bool {
-        self.link.lock().as_ref().is_some_and(|line| {
-            wait_readable(line.leader.pidfd(), Duration::ZERO).is_ok_and(|exited| !exited)
-        })
-    }
-
-    /// Waits until the guard is gone, closed or killed. Inside a tokio runtime with I/O.
-    ///
-    /// # Errors
-    /// When the runtime cannot watch it.
-    pub async fn ended(&self) -> io::Result<()> {
-        let pidfd = match &*self.link.lock() {
-            Some(line) => line.leader.pidfd().try_clone_to_owned()?,
-            None => return Ok(()),
-        };
-        watch_pidfd(pidfd)?.readable().await?.retain_ready();
-        Ok(())
-    }
-
-    /// Tells the guard that a child with this cookie is about to be. `None` where it may run
-    /// unguarded and does.
-    pub(crate) fn announce(&self, cookie: Cookie) -> Result<Option<Ward>, GuardError> {
-        match self.link.tell(&Message::Announced(cookie), None, 1) {
-            Ok(()) => Ok(Some(Ward::new(Arc::clone(&self.link), cookie))),
-            Err(error) => self.link.excuse(error).map(|()| None),
-        }
-    }
-}
-
-impl fmt::Debug for GuardHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "GuardHandle({})", self.process())
-    }
-}
-
-impl Link {
-    fn tell(
-        &self,
-        message: &Message,
-        fd: Option<std::os::fd::BorrowedFd<'_>>,
-        more_wards: isize,
-    ) -> Result<(), GuardError> {
-        let mut line = self.lock();
-        let Some(line) = line.as_mut() else {
-            return Err(GuardError::Closed { guard: self.process });
-        };
-        wire::send(line.socket.as_fd(), message, fd, self.send_wait).map_err(
-            |error| match error.kind() {
-                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-                    GuardError::Gone { guard: self.process }
-                }
-                io::ErrorKind::TimedOut => {
-                    GuardError::Slow { guard: self.process, waited: self.send_wait }
-                }
-                _ => GuardError::Telling { guard: self.process, source: error },
-            },
-        )?;
-        line.wards = line.wards.saturating_add_signed(more_wards);
-        Ok(())
-    }
-
-    /// By the settings, a guard that cannot be told is an error or a warning.
-    fn excuse(&self, error: GuardError) -> Result<(), GuardError> {
-        match self.when_lost {
-            WhenLost::Refuse => Err(error),
-            WhenLost::GoUnguarded => {
-                tracing::warn!(%error, "a server runs unguarded");
-                Ok(())
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Line>> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 fn starting(doing: &'static str) -> impl Fn(io::Error) -> GuardError {
     move |source| GuardError::Starting { doing, source }
 }
@@ -409,8 +306,8 @@ fn answer(
     program: &str,
 ) -> Result<(), GuardError> {
     let waited = settings.start_wait;
-    let silent = |leader: &mut SessionLeader| {
-        let exit = leader.reap_within(EXIT_WAIT).ok().flatten();
+    let silent = |leader: &mut SessionLeader, exit_wait| {
+        let exit = leader.reap_within(exit_wait).ok().flatten();
         if exit.is_none() {
             leader.kill().ok();
         }
@@ -425,8 +322,9 @@ fn answer(
                 theirs,
             }),
         },
-        Ok(_) => Err(silent(leader)),
-        Err(error) if wire::is_gone(&error) => Err(silent(leader)),
+        Ok(Receive::Ended) => Err(silent(leader, EXIT_WAIT)),
+        Err(error) if wire::is_gone(&error) => Err(silent(leader, EXIT_WAIT)),
+        Ok(Receive::Got(..) | Receive::Nothing) => Err(silent(leader, Duration::ZERO)),
         Err(error) => Err(starting("waiting for its answer")(error)),
     }
 }

@@ -27,6 +27,8 @@ use std::{
 
 use rmcp::model::{Prompt, Resource, ResourceTemplate, Tool};
 use tokio::{sync::broadcast, time::Instant};
+#[cfg(feature = "admin")]
+use tokio_util::sync::CancellationToken;
 
 pub use catalog::Catalog;
 pub use error::HostError;
@@ -36,7 +38,7 @@ pub use settings::{OnDuplicate, Restart, Settings};
 pub use spec::{Era, ServerSpec};
 pub use statistics::{Statistics, TeardownTimes};
 
-use crate::{census::Census, process::ProcessId, scope::ScopeError};
+use crate::{census::Census, process::ProcessId, scope::ScopeError, stdio::StderrTail};
 use registry::Registry;
 use server::{Entry, LAST_BREATH, Membership, Server};
 
@@ -55,11 +57,15 @@ pub struct Host {
 /// its host.
 struct Owner {
     registry: Arc<Registry>,
+    /// Works on the host of somebody else, and ends nothing when it goes.
+    is_guest: bool,
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.registry.kill_all();
+        if !self.is_guest {
+            self.registry.kill_all();
+        }
     }
 }
 
@@ -97,7 +103,7 @@ pub struct ServerView {
 impl Host {
     /// A host without servers.
     pub fn new(settings: Settings) -> Self {
-        Self { owner: Arc::new(Owner { registry: Registry::new(settings) }) }
+        Self { owner: Arc::new(Owner { registry: Registry::new(settings), is_guest: false }) }
     }
 
     /// Runs `work` with a host and then closes it: when `work` returns, also with an error, by a
@@ -127,6 +133,28 @@ impl Host {
             Ok(value) => (value, shutdown),
             Err(panic) => resume_unwind(panic),
         }
+    }
+
+    /// The same host, for what shall not keep it: dropping it ends nothing, and once the last other
+    /// handle is dropped it is closed.
+    #[cfg(feature = "admin")]
+    pub(crate) fn guest(&self) -> Self {
+        let registry = Arc::clone(&self.owner.registry);
+        Self { owner: Arc::new(Owner { registry, is_guest: true }) }
+    }
+
+    /// Cancelled when the host has been shut down or dropped.
+    #[cfg(feature = "admin")]
+    pub(crate) fn lifetime(&self) -> &CancellationToken {
+        self.owner.registry.lifetime()
+    }
+
+    /// What its servers are made of.
+    #[cfg(feature = "admin")]
+    pub(crate) fn specs(&self) -> Vec<(Arc<str>, ServerSpec)> {
+        let entries = self.owner.registry.all();
+        let spec = |entry: &Arc<Entry>| (Arc::clone(&entry.server.name), entry.server.spec.clone());
+        entries.iter().map(spec).collect()
     }
 
     /// How the host was made.
@@ -298,6 +326,15 @@ impl Host {
     /// [`HostError::NoSuchServer`], [`HostError::Closed`].
     pub fn server(&self, name: &str) -> Result<ServerView, HostError> {
         Ok(view(&*self.owner.registry.server(name, "look at a server")?))
+    }
+
+    /// The latest lines that a stdio server wrote to stderr; none for one that has no process now.
+    ///
+    /// # Errors
+    /// [`HostError::NoSuchServer`], [`HostError::Closed`].
+    pub fn stderr_tail(&self, name: &str) -> Result<StderrTail, HostError> {
+        let server = self.owner.registry.server(name, "look at a server")?;
+        Ok(server.handle().map(|handle| handle.stderr_tail()).unwrap_or_default())
     }
 
     /// Every tool with the server that has it, by the servers' names.

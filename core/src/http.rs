@@ -36,10 +36,12 @@
 //! ```
 
 mod answer;
+mod backend;
 mod client;
 mod connection;
 mod delete;
 mod dial;
+mod ending;
 mod error;
 mod events;
 mod exchange;
@@ -135,9 +137,14 @@ impl HttpServer {
         &self.name
     }
 
-    /// The endpoint.
+    /// The endpoint, its query left out, because that may hold a key.
     pub fn url(&self) -> &str {
         self.target.url()
+    }
+
+    /// Its waits and limits.
+    pub fn settings(&self) -> &HttpSettings {
+        &self.settings
     }
 
     /// A transport for rmcp, inside a tokio runtime with I/O and time. Nothing goes to the server
@@ -154,7 +161,7 @@ impl HttpServer {
         self.transport_at(census, Location::caller())
     }
 
-    fn transport_at(
+    pub(crate) fn transport_at(
         &self,
         census: &Census,
         opened_at: &'static Location<'static>,
@@ -281,7 +288,7 @@ impl HttpHandle {
         &self.connection.name
     }
 
-    /// The endpoint.
+    /// The endpoint, its query left out, because that may hold a key.
     pub fn url(&self) -> &str {
         self.connection.target.url()
     }
@@ -304,9 +311,12 @@ impl HttpHandle {
     /// Ends the connection, the session included, and tells how. Does not wait for rmcp's service.
     /// The second and every concurrent close tell the same.
     ///
-    /// Takes [`HttpSettings::delete_wait`] and thrice [`HttpSettings::close_wait`] at the very most.
-    /// Cancelled at any await while no other close is under way, it ends the connection on the
-    /// spot, as [`kill`](Self::kill) does.
+    /// Takes [`HttpSettings::longest_end`] at most. Cancelled at any await while no other close is
+    /// under way, it ends the connection on the spot, as [`kill`](Self::kill) does.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time; the connection ends on the spot all the same.
+    /// [`kill`](Self::kill) works anywhere.
     pub async fn close(&self) -> HttpTeardown {
         self.connection.close().await
     }
@@ -317,7 +327,21 @@ impl HttpHandle {
         self.connection.end_now(EndCause::Killed)
     }
 
-    /// Waits for the end without asking for it.
+    /// Lets every [`close`](Self::close), under way or to come, go without waiting for the server. By
+    /// itself it ends nothing and waits for nothing.
+    pub fn hurry(&self) {
+        self.connection.hurry();
+    }
+
+    /// Waits until the connection carries no more messages, and tells why. Sockets may still be
+    /// there; see [`closed`](Self::closed). A server that goes away does not end the connection:
+    /// HTTP has none, and the next request may find it back.
+    pub async fn ended(&self) -> EndCause {
+        self.connection.ended.cancelled().await;
+        self.connection.cause()
+    }
+
+    /// Waits until everything is gone, without asking for it.
     pub async fn closed(&self) -> HttpTeardown {
         self.connection.closed().await
     }

@@ -3,30 +3,23 @@
 use std::{
     future::poll_fn,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
     task::Poll,
     time::{Duration, Instant},
 };
 
 use rmcp::{ErrorData, model::ErrorCode};
 use scupper_core::{
-    census::{Census, Kind},
+    census::Kind,
     cleanup::{CleanupPlan, StepEnding},
-    cursor::{
-        Answer, CursorError, CursorStore, Cursors, Id, Key, MemoryStore, RedisSettings, RedisStore,
-        Settings, SqliteStore, StoreError, WhenFull,
-    },
+    cursor::{CursorError, Settings, WhenFull},
 };
-use tempfile::TempDir;
 
+#[path = "support/cursor_home.rs"]
+mod cursor_home;
 #[path = "support/redis_server.rs"]
 mod redis_server;
-use redis_server::RedisServer;
+use cursor_home::{FAILS, HANGS, HOLDS, Home, LONG, Opened, PANICS, WORKS, calm};
 
-const LONG: Duration = Duration::from_secs(20);
 /// The field report's payload.
 const HUNDRED_KIB: usize = 100 * 1024;
 
@@ -61,7 +54,9 @@ battery! {
     ending_session_1_leaves_session_2_its_3_of_3
     an_ended_session_takes_no_cursors_and_its_name_brings_none_back
     a_failing_store_keeps_no_session_and_the_sweep_catches_up
+    a_session_that_ends_during_a_put_and_a_read_keeps_nothing_and_tells_nothing
     a_failed_put_is_unreadable_and_is_swept
+    a_failed_removal_is_unreadable_and_is_swept
     sessions_that_wait_for_the_store_are_bounded
     a_future_dropped_at_any_poll_leaves_nothing
     the_cleanup_step_reports_and_the_steps_around_it_run
@@ -69,166 +64,13 @@ battery! {
     dropped_without_close_is_recorded_and_the_rows_go
 }
 
-/// Where a store's payloads are, and a way to count them that is not the store's own.
-enum Home {
-    Memory(Arc<MemoryStore>),
-    Sqlite(TempDir),
-    Redis(RedisServer),
-}
-
-impl Home {
-    fn memory() -> Self {
-        Self::Memory(Arc::default())
-    }
-
-    fn sqlite() -> Self {
-        Self::Sqlite(tempfile::tempdir().expect("a directory"))
-    }
-
-    fn redis(test: &str) -> Option<Self> {
-        RedisServer::start(test).map(Self::Redis)
-    }
-
-    async fn store(&self, census: &Census) -> Box<dyn CursorStore> {
-        match self {
-            Self::Memory(store) => Box::new(Arc::clone(store)),
-            Self::Sqlite(directory) => {
-                let store = SqliteStore::open(directory.path().join("cursors.db"), census);
-                Box::new(store.await.expect("a file"))
-            }
-            Self::Redis(server) => {
-                let settings =
-                    RedisSettings { response_limit: LONG, ..RedisSettings::new(server.url()) };
-                Box::new(RedisStore::open(settings, census).await.expect("a connection"))
-            }
-        }
-    }
-
-    /// Cursors over this store, through a valve that can be shut.
-    async fn open(&self, settings: Settings) -> Opened {
-        let census = Census::new();
-        let valve = Arc::new(AtomicU8::new(WORKS));
-        let store = Valve { inner: self.store(&census).await, position: Arc::clone(&valve) };
-        let cursors = Cursors::open(store, settings, &census).expect("opened");
-        Opened { census, cursors, valve }
-    }
-
-    /// How many payloads there are.
-    fn count(&self) -> usize {
-        match self {
-            Self::Memory(store) => store.len(),
-            Self::Sqlite(directory) => {
-                let file = directory.path().join("cursors.db");
-                let connection = rusqlite::Connection::open(file).expect("a second connection");
-                let count: i64 = connection
-                    .query_row("SELECT count(*) FROM scupper_cursor", [], |row| row.get(0))
-                    .expect("counted");
-                usize::try_from(count).expect("not negative")
-            }
-            Self::Redis(server) => {
-                server.keys().iter().filter(|key| key.contains(":cursor:")).count()
-            }
-        }
-    }
-}
-
-struct Opened {
-    census: Census,
-    cursors: Cursors,
-    valve: Arc<AtomicU8>,
-}
-
-impl Opened {
-    /// The rows of cursors.
-    fn rows(&self) -> usize {
-        self.census.rows().iter().filter(|row| row.kind == Kind::Cursor).count()
-    }
-
-    async fn put(&self, session: &str, payload: impl Into<Vec<u8>>) -> String {
-        self.cursors.put(session, payload).await.expect("kept")
-    }
-
-    async fn is_unknown(&self, session: &str, cursor: &str) -> bool {
-        matches!(self.cursors.read(session, cursor).await, Err(CursorError::Unknown { .. }))
-    }
-
-    fn turn(&self, position: u8) {
-        self.valve.store(position, Ordering::SeqCst);
-    }
-
-    async fn drains(self, home: &Home) {
-        let report = self.cursors.close().await;
-        assert!(report.is_complete(), "{report:?}");
-        assert!(self.census.is_empty(), "{}", self.census);
-        assert_eq!(self.census.dropped_without_close(), 0);
-        assert_eq!(home.count(), 0);
-    }
-}
-
-/// No sweep but those that a test asks for; no time that runs out on a slow machine.
-fn calm() -> Settings {
-    Settings {
-        ttl: Duration::from_secs(3600),
-        store_limit: LONG,
-        sweep_interval: Duration::from_secs(3600),
-        ..Settings::default()
-    }
-}
-
-const WORKS: u8 = 0;
-const FAILS: u8 = 1;
-const HANGS: u8 = 2;
-const PANICS: u8 = 3;
-
-/// A store that stops working when it is told to.
-struct Valve {
-    inner: Box<dyn CursorStore>,
-    position: Arc<AtomicU8>,
-}
-
-impl Valve {
-    fn through<'a, T: Send + 'a>(&'a self, answer: Answer<'a, T>) -> Answer<'a, T> {
-        Box::pin(async move {
-            match self.position.load(Ordering::SeqCst) {
-                FAILS => Err(StoreError::Failed {
-                    what: "asking the test".into(),
-                    source: "the valve is shut".into(),
-                }),
-                HANGS => std::future::pending().await,
-                PANICS => panic!("the valve broke"),
-                _ => answer.await,
-            }
-        })
-    }
-}
-
-impl CursorStore for Valve {
-    fn put(&self, key: Key, payload: Vec<u8>, ttl: Duration) -> Answer<'_, ()> {
-        self.through(self.inner.put(key, payload, ttl))
-    }
-    fn read(&self, key: Key) -> Answer<'_, Option<Vec<u8>>> {
-        self.through(self.inner.read(key))
-    }
-    fn remove<'a>(&'a self, owner: Id, cursors: &'a [Id]) -> Answer<'a, ()> {
-        self.through(self.inner.remove(owner, cursors))
-    }
-    fn remove_owner(&self, owner: Id) -> Answer<'_, usize> {
-        self.through(self.inner.remove_owner(owner))
-    }
-    fn sweep(&self) -> Answer<'_, usize> {
-        self.through(self.inner.sweep())
-    }
-    fn close(&self) -> Answer<'_, ()> {
-        self.through(self.inner.close())
-    }
-}
-
 async fn a_cursor_is_read_by_its_own_session_as_often_as_it_likes(home: Home) {
     let opened = home.open(calm()).await;
     opened.cursors.open_session("s1").expect("opened");
     let every_byte: Vec<u8> = (0..=255).collect();
-    let cursor = opened.put("s1", every_byte.clone()).await;
+    let keeping = opened.cursors.put("s1", every_byte.clone());
     let line = line!() - 1;
+    let cursor = keeping.await.expect("kept");
     let empty = opened.put("s1", "").await;
     for _ in 0..2 {
         assert_eq!(opened.cursors.read("s1", &cursor).await.expect("read"), every_byte);
@@ -237,7 +79,8 @@ async fn a_cursor_is_read_by_its_own_session_as_often_as_it_likes(home: Home) {
     assert_eq!((opened.rows(), home.count()), (2, 2), "{}", opened.census);
     let row = opened.census.rows().into_iter().find(|row| row.kind == Kind::Cursor).expect("a row");
     assert_eq!((&*row.name, &*row.state), ("s1", "256 bytes"));
-    assert!(row.opened_at.file().ends_with("cursor.rs"), "{}, not line {line}", row.opened_at);
+    assert!(row.opened_at.file().ends_with("cursor.rs"), "{}", row.opened_at);
+    assert_eq!(row.opened_at.line(), line);
     assert!(!opened.census.to_string().contains(&cursor), "a cursor is a secret");
 
     assert!(opened.cursors.remove("s1", &cursor).await.expect("removed"));
@@ -288,16 +131,10 @@ async fn an_expired_cursor_is_unknown_and_is_swept(home: Home) {
         assert!(Instant::now() < deadline, "it does not expire");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let mut expired = 0;
-    while opened.rows() > 0 {
-        assert!(Instant::now() < deadline, "{}", opened.census);
-        let report = opened.cursors.sweep().await;
-        assert!(report.failure.is_none(), "{report:?}");
-        expired += report.expired;
-    }
-    // The store may have noticed before the sweep did; then reading has removed the row.
-    assert!(expired <= 1, "{expired}");
-    assert_eq!(home.count(), 0);
+    assert_eq!(opened.rows(), 1, "until the store has forgotten it: {}", opened.census);
+    let report = opened.cursors.sweep().await;
+    assert!(report.expired == 1 && report.failure.is_none(), "{report:?}");
+    assert_eq!((opened.rows(), home.count()), (0, 0), "{}", opened.census);
     assert_eq!(opened.cursors.end_session("s1").await.expect("ended"), 0);
     opened.drains(&home).await;
 }
@@ -471,6 +308,47 @@ async fn a_failing_store_keeps_no_session_and_the_sweep_catches_up(home: Home) {
         }
         assert!(opened.census.is_empty(), "{}", opened.census);
     }
+}
+
+async fn a_session_that_ends_during_a_put_and_a_read_keeps_nothing_and_tells_nothing(home: Home) {
+    let opened = home.open(calm()).await;
+    opened.cursors.open_session("s1").expect("opened");
+    let first = opened.put("s1", "first").await;
+    opened.turn(HOLDS);
+    let cursors = &opened.cursors;
+    let (put, read, removed, ()) = tokio::join!(
+        cursors.put("s1", "second"),
+        cursors.read("s1", &first),
+        cursors.end_session("s1"),
+        async {
+            while cursors.statistics().sessions > 0 {
+                tokio::task::yield_now().await;
+            }
+            opened.turn(WORKS);
+        }
+    );
+    let error = put.expect_err("its session has ended");
+    assert!(matches!(error, CursorError::NoSession { .. }), "{error}");
+    let error = read.expect_err("its session has ended");
+    assert!(matches!(error, CursorError::Unknown { .. }), "{error}");
+    assert_eq!(removed.expect("ended"), 2, "the end comes after the put that was on its way");
+    assert_eq!((opened.rows(), home.count()), (0, 0));
+    opened.drains(&home).await;
+}
+
+async fn a_failed_removal_is_unreadable_and_is_swept(home: Home) {
+    let opened = home.open(calm()).await;
+    opened.cursors.open_session("s1").expect("opened");
+    let cursor = opened.put("s1", "page").await;
+    opened.turn(FAILS);
+    let error = opened.cursors.remove("s1", &cursor).await.expect_err("the store fails");
+    assert!(error.to_string().starts_with("removing a cursor: asking the test"), "{error}");
+    opened.turn(WORKS);
+    assert!(opened.is_unknown("s1", &cursor).await);
+    assert_eq!((opened.rows(), home.count()), (1, 1), "{}", opened.census);
+    assert_eq!(opened.cursors.sweep().await.expired, 1);
+    assert_eq!((opened.rows(), home.count()), (0, 0));
+    opened.drains(&home).await;
 }
 
 async fn a_failed_put_is_unreadable_and_is_swept(home: Home) {

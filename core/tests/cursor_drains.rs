@@ -101,6 +101,7 @@ async fn live(
     if life == "closed" {
         let report = cursors.close().await;
         assert!(report.is_complete(), "{report:?}");
+        assert!(census.is_empty(), "gone when close returns: {census}");
         return;
     }
     cursors.end_session("at the end").await.expect("ended");

@@ -7,7 +7,7 @@ mod support;
 use std::{
     env,
     io::{BufRead, BufReader, Lines, Write},
-    os::unix::process::ExitStatusExt,
+    os::unix::process::{CommandExt, ExitStatusExt},
     panic::catch_unwind,
     process::{Child, ChildStdin, ChildStdout, Command as StdCommand, ExitCode, Stdio},
     time::{Duration, Instant},
@@ -29,6 +29,14 @@ const RUN: &str = "SCUPPER_TEST_RUN";
 const TESTS: &[(&str, fn())] = &[
     ("an_idle_host_killed_takes_its_guard_with_it", an_idle_host_killed_takes_its_guard_with_it),
     ("twenty_servers_end_however_their_host_dies", twenty_servers_end_however_their_host_dies),
+    (
+        "servers_end_when_their_host_becomes_another_program",
+        servers_end_when_their_host_becomes_another_program,
+    ),
+    (
+        "a_server_that_kills_its_host_at_birth_does_not_outlive_it",
+        a_server_that_kills_its_host_at_birth_does_not_outlive_it,
+    ),
     ("without_a_guard_the_stubborn_ones_live_on", without_a_guard_the_stubborn_ones_live_on),
     (
         "a_host_killed_while_it_starts_servers_leaves_none",
@@ -45,6 +53,10 @@ fn main() -> ExitCode {
     let entrance = run_if_asked();
     if let Ok(role) = env::var(ROLE) {
         return be_host(&role, entrance);
+    }
+    if env::args().any(|argument| argument == "--list") {
+        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
     }
     let picked: Vec<String> = env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let mut failed = 0;
@@ -80,7 +92,7 @@ fn be_host(role: &str, entrance: Entrance) -> ExitCode {
         false => servers.into_iter().map(|server| server.guarded_by(&guard)).collect(),
     };
     runtime.block_on(async {
-        if role.starts_with("starting") {
+        if role.starts_with("starting") || role == "suicidal" {
             let mut kept = Vec::new();
             for server in servers {
                 let began = Instant::now();
@@ -112,6 +124,7 @@ fn die_as_told() -> ! {
     std::io::stdin().read_line(&mut order).expect("an order");
     match order.trim() {
         "abort" => std::process::abort(),
+        "exec" => panic!("{}", StdCommand::new("cat").env_remove(RUN).exec()),
         "exit" => std::process::exit(3),
         other => panic!("no such order: {other:?}"),
     }
@@ -133,6 +146,7 @@ fn servers_of(role: &str) -> Vec<StdioServer> {
         "twenty" | "starting" => {
             (0..5).flat_map(|_| [well(), ignores_eof(), ignores_both(), helper()]).collect()
         }
+        "suicidal" => vec![sh("kill -9 $PPID; trap '' TERM; while :; do sleep 1; done")],
         "setsid" => vec![responder("setsid sleep 4802 & setsid -f sh -c 'sleep 4802; :'", "")],
         "graceful" => {
             // Says that it was allowed to finish.
@@ -215,6 +229,8 @@ impl Host {
         });
         let took = since.elapsed();
         eventually("the guard has ended", || (!self.guard.is_alive(), self.guard));
+        // Once more, because one that is within an exec shows no environment for a moment.
+        assert_eq!(self.alive(), [""; 0], "left when the guard ended");
         took
     }
 
@@ -286,6 +302,26 @@ fn twenty_servers_end_however_their_host_dies() {
             let took = host.assert_all_gone(died);
             println!("{way} {round}: none alive after {took:?}");
         }
+    }
+}
+
+/// The socket ends although the process lives on.
+fn servers_end_when_their_host_becomes_another_program() {
+    let mut host = Host::start("twenty");
+    host.hear("ready");
+    host.order("exec");
+    host.assert_all_gone(Instant::now());
+    assert_eq!(host.child.try_wait().expect("asked"), None, "the host lives on, as `cat`");
+    host.stdin = None;
+    host.wait(None, Some(0));
+}
+
+/// The host dies somewhere between the birth of a server and the word to the guard, or right after.
+fn a_server_that_kills_its_host_at_birth_does_not_outlive_it() {
+    for _ in 0..10 {
+        let mut host = Host::start("suicidal");
+        let died = host.wait(Some(9), None);
+        host.assert_all_gone(died);
     }
 }
 

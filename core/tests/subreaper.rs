@@ -7,7 +7,10 @@ use rustix::{
     io::Errno,
     process::{WaitId, WaitIdOptions, getpid, set_child_subreaper, waitid},
 };
-use scupper_core::{census::Census, stdio::Rung};
+use scupper_core::{
+    census::Census,
+    stdio::{Rung, Settings},
+};
 use support::*;
 
 /// ECHILD if no descendant of any kind is left: no child, no zombie, no adopted orphan.
@@ -42,6 +45,16 @@ fn a_subreaper_is_left_without_any_descendant() {
         drop(transport);
         assert_no_descendant();
         assert!(handle.outcome().unwrap().is_complete());
+        // One that left the group is found by its cookie, and its corpse is ours to take too.
+        let settings = Settings { sweep_cookie: true, ..brisk() };
+        let server = responder("(setsid sleep 4731 & echo left >&2)", "").with_settings(settings);
+        let (transport, handle) = spawn(&server, &census);
+        said(&handle, "left").await;
+        let teardown = within(handle.close()).await;
+        drop(transport);
+        assert_no_descendant();
+        assert!(teardown.is_complete(), "{teardown}");
+
         settle("rows", || (census.is_empty(), census.to_string())).await;
     });
 }

@@ -20,7 +20,7 @@ pub enum GuardError {
     /// What was started is no guard. It has been killed.
     #[error(
         "`{program}` did not become a guard: {}; the first line of its main has to be \
-         `scupper_core::guard::run_if_asked()`, or name the program `scupper-guard` by \
+         `scupper_core::guard::run_if_asked()`, or name the program `scupper_guard` by \
          `GuardProgram::At`",
         show_silence(*.waited, *.exit)
     )]

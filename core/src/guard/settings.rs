@@ -51,7 +51,7 @@ impl GuardSettings {
 pub enum GuardProgram {
     /// The host's own, by `/proc/self/exe`. The entrance proves that its main has the line.
     Own(Entrance),
-    /// This one, which calls [`run_if_asked`](super::run_if_asked) first: `scupper-guard` of this
+    /// This one, which calls [`run_if_asked`](super::run_if_asked) first: `scupper_guard` of this
     /// crate, or the host's own launcher. A relative path starts at the host's directory.
     At(PathBuf),
 }

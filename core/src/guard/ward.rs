@@ -2,7 +2,7 @@
 
 use std::{fmt, os::fd::BorrowedFd, sync::Arc};
 
-use super::{GuardError, Link, wire::Message};
+use super::{GuardError, handle::Link};
 use crate::process::{Cookie, ProcessId};
 
 /// Dropped, the server is struck off the guard's book: it is gone, or was never there.
@@ -20,8 +20,8 @@ impl Ward {
     /// Hands the guard the pidfd of the leader. By the settings of the guard, one that cannot be
     /// told is an error or a warning.
     pub(crate) fn born(&self, leader: ProcessId, pidfd: BorrowedFd<'_>) -> Result<(), GuardError> {
-        let message = Message::Born { cookie: self.cookie, leader };
-        self.link.tell(&message, Some(pidfd), 0).or_else(|error| self.link.excuse(error))
+        let told = self.link.born(self.cookie, leader, pidfd);
+        told.or_else(|error| self.link.excuse(error))
     }
 
     /// The server could not be ended: the guard shall try when the host is gone.
@@ -35,9 +35,8 @@ impl Drop for Ward {
         if self.kept {
             return;
         }
-        // A guard that is closed or dead has no book; one that does not read is reported by the next
-        // start. What stays in its book is a pidfd and a cookie of nobody, and harms nobody.
-        if let Err(error) = self.link.tell(&Message::Struck(self.cookie), None, -1) {
+        // A guard that is closed or dead has no book.
+        if let Err(error) = self.link.strike(self.cookie) {
             tracing::debug!(%error, "the guard was not told that a server is gone");
         }
     }

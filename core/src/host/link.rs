@@ -16,7 +16,7 @@ use super::{
 use crate::{
     census::Census,
     process::ProcessId,
-    stdio::{ConnectError, EndCause, StdioClient, StdioHandle, StdioServer},
+    stdio::{ConnectError, EndCause, StderrTail, StdioClient, StdioHandle, StdioServer},
 };
 
 /// A connected server.
@@ -121,6 +121,12 @@ impl Handle {
     pub(super) fn process(&self) -> Option<ProcessId> {
         match self {
             Handle::Stdio(handle) => Some(handle.process()),
+        }
+    }
+
+    pub(super) fn stderr_tail(&self) -> StderrTail {
+        match self {
+            Handle::Stdio(handle) => handle.stderr_tail(),
         }
     }
 

@@ -61,6 +61,13 @@ impl ConnectionEnd {
         }
     }
 
+    /// How many helpers it had left behind, which were killed.
+    pub fn swept(&self) -> u64 {
+        match self {
+            ConnectionEnd::Stdio(teardown) => teardown.swept.len().try_into().unwrap_or(u64::MAX),
+        }
+    }
+
     /// Is everything gone, as far as could be seen?
     pub fn is_complete(&self) -> bool {
         match self {

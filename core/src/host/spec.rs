@@ -69,6 +69,14 @@ impl ServerSpec {
         }
     }
 
+    /// The values that it was given and that nobody else shall see, with what they are.
+    #[cfg(feature = "admin")]
+    pub(crate) fn secrets(&self) -> Vec<(String, String)> {
+        match &self.endpoint {
+            Endpoint::Stdio(server) => server.command().secrets(),
+        }
+    }
+
     /// Chooses the handshake.
     #[must_use]
     pub fn with_era(mut self, era: Era) -> Self {

@@ -10,7 +10,7 @@ use rmcp::{
     },
 };
 
-use super::{EndCause, HttpHandle, HttpServer, HttpTeardown, connection::Closer};
+use super::{EndCause, HttpHandle, HttpServer, HttpTeardown, HttpTransport, ending::Closer};
 use crate::{census::Census, lifecycle::Event};
 
 /// Why no connection came about. Nothing is left on this side when this is returned.
@@ -92,13 +92,32 @@ impl HttpServer {
         census: &Census,
         opened_at: &'static Location<'static>,
     ) -> Result<HttpClient<S>, HttpConnectError> {
-        let (transport, handle) = self.transport_at(census, opened_at)?;
+        let (transport, _handle) = self.transport_at(census, opened_at)?;
+        transport.connect(service, lifecycle).await
+    }
+}
+
+impl HttpTransport {
+    /// Does the handshake on a transport that [is there](HttpServer::transport) already, for hosts
+    /// that want the handle before. A close by the handle meanwhile ends the handshake.
+    ///
+    /// # Errors
+    /// [`HttpConnectError`], after the connection has ended.
+    pub async fn connect<S: Service<RoleClient>>(
+        self,
+        service: S,
+        lifecycle: ClientLifecycleMode,
+    ) -> Result<HttpClient<S>, HttpConnectError> {
+        let handle = self.handle();
         let connection = Arc::clone(&handle.connection);
         // rmcp drops the transport when the handshake fails, without a word to the server. As long
         // as this closer is there, the end is our business.
         let mut closer = Closer::new(&connection);
-        let waited = self.settings.connect_wait;
-        let handshake = serve_client_with_lifecycle(service, transport, lifecycle);
+        let waited = connection.settings.connect_wait;
+        if matches!(lifecycle, ClientLifecycleMode::Auto { .. }) {
+            connection.expect_probe();
+        }
+        let handshake = serve_client_with_lifecycle(service, self, lifecycle);
         let failure = match tokio::time::timeout(waited, handshake).await {
             Ok(Ok(service)) => {
                 closer.finish();

@@ -1,7 +1,7 @@
 //! What transport, handle and requests share: session, sockets, tasks, the state, the end.
 //!
 //! rmcp's worker and its stream tasks are rmcp's own, and nobody but the worker can abort them. Each
-//! holds a [`Backend`](super::exchange::Backend), everything they wait for ends with the connection,
+//! holds a [`Backend`](super::backend::Backend), everything they wait for ends with the connection,
 //! and the last of them to be dropped says so: that is how a close knows that they are gone.
 
 use std::{
@@ -9,9 +9,8 @@ use std::{
     panic::Location,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
-    time::Instant,
 };
 
 use futures::future::{BoxFuture, ready};
@@ -29,20 +28,21 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    EndCause, HttpError, HttpSettings, HttpTeardown, SessionEnd,
+    EndCause, HttpError, HttpSettings, HttpTeardown,
+    backend::Backend,
     dial::Dial,
+    ending::End,
     error::RequestError,
     events::Asked,
-    exchange::Backend,
     pool::{self, Pool},
     sessions::{Session, Sessions},
     socket::Sockets,
     target::Target,
 };
 use crate::{
-    census::{Census, DroppedWithoutClose, Kind, Row},
+    census::{Census, Kind, Row},
     lifecycle::{Event, State},
-    scope::{Ending, TaskScope},
+    scope::TaskScope,
 };
 
 pub(super) type Worker = StreamableHttpClientTransport<Backend>;
@@ -53,43 +53,37 @@ pub(super) struct Connection {
     pub(super) settings: HttpSettings,
     pub(super) opened_at: &'static Location<'static>,
     pub(super) census: Census,
-    span: tracing::Span,
-    state: Mutex<State>,
-    end: Mutex<End>,
+    pub(super) span: tracing::Span,
+    pub(super) state: Mutex<State>,
+    pub(super) end: Mutex<End>,
     /// The user's own headers, the token among them. Empty after the end.
-    headers: Mutex<HeaderMap>,
+    pub(super) headers: Mutex<HeaderMap>,
     pub(super) sessions: Mutex<Sessions>,
     /// rmcp's worker, as long as messages may flow.
     pub(super) worker: Mutex<Option<Worker>>,
-    pool: Mutex<Option<Pool>>,
-    sockets: Arc<Sockets>,
-    scope: Arc<TaskScope>,
-    row: Mutex<Option<Row>>,
-    closers: AtomicUsize,
+    pub(super) pool: Mutex<Option<Pool>>,
+    pub(super) sockets: Arc<Sockets>,
+    pub(super) scope: Arc<TaskScope>,
+    pub(super) row: Mutex<Option<Row>>,
+    pub(super) closers: AtomicUsize,
     /// Held by the one who closes.
-    turn: tokio::sync::Mutex<()>,
+    pub(super) turn: tokio::sync::Mutex<()>,
     pub(super) streams: Arc<AtomicUsize>,
     pub(super) requests: Arc<Semaphore>,
     fruitless: AtomicU32,
-    resumes: Mutex<VecDeque<(String, Asked)>>,
+    pub(super) resumes: Mutex<VecDeque<(String, Asked)>>,
+    /// Silence is an answer to `server/discover`.
+    probing: AtomicBool,
     /// No messages any more.
     pub(super) ended: CancellationToken,
     /// Nothing at all may go to the server any more, not even a DELETE.
     pub(super) cut: CancellationToken,
     /// Everything is gone; the outcome can be read.
-    torn: CancellationToken,
+    pub(super) torn: CancellationToken,
     /// rmcp's tasks are gone.
-    vacated: CancellationToken,
-}
-
-#[derive(Default)]
-struct End {
-    cause: Option<EndCause>,
-    began_at: Option<Instant>,
-    streams: usize,
-    sockets: usize,
-    failure: Option<Arc<str>>,
-    outcome: Option<Arc<HttpTeardown>>,
+    pub(super) vacated: CancellationToken,
+    /// Closes wait for the server no more.
+    pub(super) hurried: CancellationToken,
 }
 
 impl Connection {
@@ -134,10 +128,12 @@ impl Connection {
             )),
             fruitless: AtomicU32::new(0),
             resumes: Mutex::default(),
+            probing: AtomicBool::new(false),
             ended: CancellationToken::new(),
             cut: CancellationToken::new(),
             torn: CancellationToken::new(),
             vacated: CancellationToken::new(),
+            hurried: CancellationToken::new(),
             census: census.clone(),
             name,
             target,
@@ -275,187 +271,23 @@ impl Connection {
         resumes.remove(place).map(|(_, asked)| asked)
     }
 
-    /// Begins the end: no more messages, rmcp's worker told to go. Never waits.
-    pub(super) fn end(&self, event: Event, cause: EndCause) {
-        {
-            let mut state = lock(&self.state);
-            match state.on(event) {
-                Ok(next) => *state = next,
-                Err(illegal) => tracing::trace!(parent: &self.span, %illegal, "nothing to end"),
-            }
-        }
-        {
-            let mut end = lock(&self.end);
-            if end.cause.is_none() {
-                end.cause = Some(cause);
-                end.began_at = Some(Instant::now());
-                end.streams = self.streams.load(Ordering::Relaxed);
-            }
-        }
-        self.ended.cancel();
-        let worker = lock(&self.worker).take();
-        drop(worker);
-        self.show(State::Closing);
+    /// The handshake begins with a question that an older server may not answer at all.
+    pub(super) fn expect_probe(&self) {
+        self.probing.store(true, Ordering::Relaxed);
     }
 
-    /// Ends streams, session, sockets and tasks, in this order. Dropping the future early ends what
-    /// is left at that moment, unless another closer is at work.
-    pub(super) async fn close(&self) -> HttpTeardown {
-        let mut closer = Closer::new(self);
-        self.end(Event::CloseRequested, EndCause::Closed);
-        let _turn = self.turn.lock().await;
-        if let Some(outcome) = self.outcome() {
-            closer.finish();
-            return outcome;
-        }
-        let patience = self.settings.close_wait;
-        let mut problems = Vec::new();
-        tokio::select! {
-            () = self.vacated.cancelled() => {}
-            () = self.cut.cancelled() => {}
-            () = tokio::time::sleep(patience) => {}
-        }
-        let session = self.delete_sessions().await;
-        self.shut();
-        if tokio::time::timeout(patience, self.vacated.cancelled()).await.is_err() {
-            problems.push(format!("rmcp's worker did not end within {patience:?}"));
-        }
-        for task in self.scope.close(patience).await {
-            match task.ending {
-                Ending::TimedOut | Ending::Panicked(_) => {
-                    problems.push(format!("task `{}`: {}", task.name, task.ending));
-                }
-                _ => {}
-            }
-        }
-        closer.finish();
-        self.finish(session, problems)
+    pub(super) fn expects_probe(&self) -> bool {
+        self.probing.load(Ordering::Relaxed)
     }
 
-    /// Ends everything at this moment, sockets first. Needs no runtime; spawns nothing. Tasks that
-    /// have been told to end are gone as soon as their runtime comes to them.
-    pub(super) fn end_now(&self, cause: EndCause) -> HttpTeardown {
-        self.cut.cancel();
-        self.end(Event::CloseRequested, cause);
-        self.shut();
-        let session = match lock(&self.sessions).is_empty() {
-            true => SessionEnd::NotNeeded,
-            false => SessionEnd::NotSent,
-        };
-        self.finish(session, Vec::new())
+    /// Every close under way, and every later one, leaves the server alone.
+    pub(super) fn hurry(&self) {
+        self.hurried.cancel();
     }
 
-    /// The owner is gone. If nobody closed the connection, this is the close.
-    pub(super) fn owner_dropped(&self) {
-        let closed = lock(&self.end).outcome.is_some();
-        if closed || self.closers.load(Ordering::SeqCst) > 0 {
-            return;
-        }
-        self.census.record_drop(DroppedWithoutClose {
-            kind: Kind::Connection,
-            name: Arc::clone(&self.name),
-            opened_at: self.opened_at,
-        });
-        tracing::warn!(parent: &self.span, opened_at = %self.opened_at, "dropped without close");
-        // Its outcome stays readable through the handle.
-        let _ = self.end_now(EndCause::DroppedWithoutClose);
-    }
-
-    /// Waits for the end, whoever brings it about.
-    pub(super) async fn closed(&self) -> HttpTeardown {
-        loop {
-            self.torn.cancelled().await;
-            if let Some(outcome) = self.outcome() {
-                return outcome;
-            }
-        }
-    }
-
-    /// Closes pool and sockets and tells their tasks to end. Safe to call twice.
-    fn shut(&self) {
-        self.cut.cancel();
-        let pool = lock(&self.pool).take();
-        let sockets = self.sockets.shut();
-        lock(&self.end).sockets += sockets;
-        drop(pool);
-        self.scope.cancel();
-    }
-
-    /// Clears what is secret, gives the rows back and lets everybody know. The first one's account
-    /// is the one that is told.
-    fn finish(&self, session: SessionEnd, problems: Vec<String>) -> HttpTeardown {
-        lock(&self.sessions).seal();
-        *lock(&self.headers) = HeaderMap::new();
-        lock(&self.resumes).clear();
-        lock(&self.row).take();
-        let outcome = {
-            let mut end = lock(&self.end);
-            let End { cause, began_at, streams, sockets, .. } = *end;
-            let failure = end.failure.take().filter(|_| cause == Some(EndCause::Lost));
-            Arc::clone(end.outcome.get_or_insert_with(|| {
-                Arc::new(HttpTeardown {
-                    name: Arc::clone(&self.name),
-                    cause: cause.unwrap_or(EndCause::Closed),
-                    failure,
-                    session,
-                    sockets,
-                    streams,
-                    took: began_at.map(|began_at| began_at.elapsed()).unwrap_or_default(),
-                    problems,
-                })
-            }))
-        };
-        let first = {
-            let mut state = lock(&self.state);
-            let next = state.on(Event::TornDown);
-            if let Ok(next) = next {
-                *state = next;
-            }
-            next.is_ok()
-        };
-        self.torn.cancel();
-        if first {
-            match &*outcome {
-                t if !t.is_complete() => {
-                    tracing::warn!(parent: &self.span, "teardown incomplete: {t}");
-                }
-                t => tracing::info!(parent: &self.span, "server closed: {t}"),
-            }
-        }
-        (*outcome).clone()
-    }
-
-    fn show(&self, state: State) {
+    pub(super) fn show(&self, state: State) {
         if let Some(row) = &*lock(&self.row) {
             row.set_state(state.to_string());
-        }
-    }
-}
-
-/// Counts one who sees to the end; the last one to be dropped unfinished brings it about.
-pub(super) struct Closer<'a> {
-    connection: &'a Connection,
-    finished: bool,
-}
-
-impl<'a> Closer<'a> {
-    pub(super) fn new(connection: &'a Connection) -> Self {
-        connection.closers.fetch_add(1, Ordering::SeqCst);
-        Self { connection, finished: false }
-    }
-
-    /// Its work is done, or somebody else's now.
-    pub(super) fn finish(&mut self) {
-        self.finished = true;
-    }
-}
-
-impl Drop for Closer<'_> {
-    fn drop(&mut self) {
-        let last = self.connection.closers.fetch_sub(1, Ordering::SeqCst) == 1;
-        if last && !self.finished {
-            tracing::debug!(parent: self.connection.span(), "close was cancelled");
-            let _ = self.connection.end_now(EndCause::Closed);
         }
     }
 }

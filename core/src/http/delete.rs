@@ -26,6 +26,9 @@ impl Connection {
     }
 
     async fn delete(&self, id: Arc<str>, revision: Option<HeaderValue>) -> SessionEnd {
+        if self.hurried.is_cancelled() {
+            return SessionEnd::NotSent;
+        }
         let mut request = self.bare_request(Method::DELETE);
         let Ok(value) = HeaderValue::try_from(&*id) else {
             return SessionEnd::NotSent;
@@ -37,6 +40,7 @@ impl Connection {
         let sent = tokio::select! {
             biased;
             () = self.cut.cancelled() => return SessionEnd::NotSent,
+            () = self.hurried.cancelled() => return SessionEnd::TimedOut,
             sent = self.send(request, self.settings.delete_wait, "delete_wait") => sent,
         };
         let end = match sent {

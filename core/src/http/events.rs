@@ -11,7 +11,7 @@ use rmcp::model::{ErrorData, RequestId, ServerJsonRpcMessage};
 use sse_stream::{Error as SseError, Sse, SseStream};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
-use super::{connection::Connection, error::RequestError, exchange::Backend};
+use super::{backend::Backend, connection::Connection, error::RequestError};
 use crate::census::Row;
 
 /// A server that asks to be called again at once would be called in a tight loop.

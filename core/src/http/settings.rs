@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
+use crate::scope::ABORT_WAIT;
+
 /// Waits and limits of one connection to an HTTP server. Make one with [`Default`] and change what
 /// differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
     /// How long [`connect`](super::HttpServer::connect) waits for the handshake. Default 30 s.
     pub connect_wait: Duration,
+    /// How long the answer to `server/discover` may take before the server counts as one that does
+    /// not know the request, and gets `initialize`. Only with `ClientLifecycleMode::Auto`, and part
+    /// of `connect_wait`. Default 5 s; more than 9 s counts as 9 s.
+    pub probe_wait: Duration,
     /// How long one socket may take from the name's look-up to the end of the TLS handshake. Default
     /// 10 s.
     pub socket_wait: Duration,
@@ -19,7 +25,7 @@ pub struct HttpSettings {
     pub request_wait: Duration,
     /// How long a close waits for the server to confirm the end of its session. Default 2 s.
     pub delete_wait: Duration,
-    /// How long a close waits for tasks that have been told to end, twice at most. Default 1 s.
+    /// How long a close waits for tasks that have been told to end, three times at most. Default 1 s.
     pub close_wait: Duration,
     /// How long a socket may be idle before it is closed. Default 30 s.
     pub idle_wait: Duration,
@@ -43,10 +49,20 @@ pub struct HttpSettings {
     pub header_limit_bytes: usize,
 }
 
+impl HttpSettings {
+    /// How long a close may take at most.
+    pub fn longest_end(&self) -> Duration {
+        self.delete_wait
+            .saturating_add(self.close_wait.saturating_mul(3))
+            .saturating_add(ABORT_WAIT)
+    }
+}
+
 impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             connect_wait: Duration::from_secs(30),
+            probe_wait: Duration::from_secs(5),
             socket_wait: Duration::from_secs(10),
             answer_wait: Duration::from_secs(5 * 60),
             request_wait: Duration::from_secs(60 * 60),

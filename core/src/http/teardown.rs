@@ -87,7 +87,7 @@ pub struct HttpTeardown {
     pub failure: Option<Arc<str>>,
     /// What became of the session; of several, the one that went worst.
     pub session: SessionEnd,
-    /// How many sockets were closed with it.
+    /// How many sockets were open when the end began.
     pub sockets: usize,
     /// How many streams of events were open when the end began.
     pub streams: usize,
@@ -112,7 +112,10 @@ impl fmt::Display for HttpTeardown {
         if let Some(failure) = &self.failure {
             write!(f, ": {failure}")?;
         }
-        write!(f, "; {session}; sockets closed: {sockets}, streams: {streams}; took {took:.1} ms")?;
+        write!(
+            f,
+            "; {session}; open at its end: sockets {sockets}, streams {streams}; took {took:.1} ms"
+        )?;
         for problem in &self.problems {
             write!(f, "; {problem}")?;
         }

@@ -158,6 +158,14 @@ impl Command {
         self
     }
 
+    /// The values set in its environment, each named `env NAME`.
+    #[cfg(feature = "admin")]
+    pub(crate) fn secrets(&self) -> Vec<(String, String)> {
+        let set = self.environment.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let text = |text: &OsString| text.to_string_lossy().into_owned();
+        set.map(|(name, value)| (format!("env {}", text(name)), text(value))).collect()
+    }
+
     /// Has the guard process end it when the host dies. The child's environment gets one variable
     /// more, `SCUPPER_COOKIE`.
     #[must_use]
@@ -215,8 +223,13 @@ impl Command {
             _ => Some(Cookie::new().map_err(refused("drawing its cookie"))?),
         };
         if let Some(cookie) = cookie {
-            let (name, value) =
-                cookie.variable(environment.get(Cookie::variable_name()).map(|v| &**v));
+            let name = Cookie::variable_name();
+            let above = match self.inherit_environment {
+                true => environment.get(name).cloned(),
+                // What a host above wrote is not ours to clear.
+                false => environment.get(name).cloned().or_else(|| env::var_os(name)),
+            };
+            let (name, value) = cookie.variable(above.as_deref());
             environment.insert(name, value);
         }
         let environment = environment

@@ -91,8 +91,8 @@ where
         let connection = Arc::clone(&registered.connection);
         let row = self.shared.census.enter(Kind::Socket, peer.to_string(), "open", self.opened_at);
         let socket = Socket::new(stream, connection, row);
-        if let Err(error) = socket.watch_peer(&self.shared.settings) {
-            tracing::warn!(%peer, %error, "a peer that vanishes silently will not be noticed");
+        if let Err(error) = socket.prepare(&self.shared.settings) {
+            tracing::warn!(%peer, %error, "setting up a socket; a peer that vanishes silently may go unnoticed");
         }
         if let Some(scope) = self.connections.upgrade() {
             let name = format!("connection of {peer}");

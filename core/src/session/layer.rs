@@ -3,14 +3,13 @@
 
 use std::{
     convert::Infallible,
-    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use futures::{FutureExt, future::BoxFuture};
+use futures::future::BoxFuture;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
@@ -26,7 +25,7 @@ use super::{
 };
 use crate::{
     census::{Kind, Row},
-    scope::message_of,
+    scope::catch_panic,
 };
 
 const SESSION_ID: &str = "mcp-session-id";
@@ -78,21 +77,23 @@ where
         let mut service = std::mem::replace(&mut self.service, next);
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            if let Some(refusal) = shared.refuses(&request) {
-                return Ok(refusal);
-            }
+            let gone = shared.deletes_nothing(&request);
             let connection = request.extensions().get::<Arc<Connection>>().cloned();
             let notes_for = connection.clone();
             let answering = async move {
-                match AssertUnwindSafe(async { service.call(request).await }).catch_unwind().await {
+                match catch_panic(async { service.call(request).await }).await {
                     Ok(answer) => answer,
-                    Err(panic) => Ok(broken(&message_of(&*panic))),
+                    Err(message) => Ok(broken(&message)),
                 }
             };
             let (answer, outcome) = request::with_notes(notes_for, answering).await;
             let answer = match outcome.refusal {
                 Some(refusal) => refused(refusal),
                 None => answer?,
+            };
+            let answer = match gone {
+                Some(refusal) if answer.status() == StatusCode::ACCEPTED => refused(refusal),
+                _ => answer,
             };
             shared.note_session(answer.headers(), connection.as_ref());
             Ok(shared.with_row(answer, outcome.opened_stream))
@@ -102,7 +103,7 @@ where
 
 impl Shared {
     /// rmcp answers a DELETE with 202 whether or not there is such a session.
-    fn refuses<B>(&self, request: &Request<B>) -> Option<Response<AnswerBody>> {
+    fn deletes_nothing<B>(&self, request: &Request<B>) -> Option<Refusal> {
         if request.method() != Method::DELETE {
             return None;
         }
@@ -110,9 +111,9 @@ impl Shared {
         if self.open_session(id).is_some() {
             return None;
         }
-        Some(refused(Refusal::Unknown(format!(
+        Some(Refusal::Unknown(format!(
             "there is no session {id}: it was deleted or swept, or never was"
-        ))))
+        )))
     }
 
     /// A session that was born in this answer is known to its connection.
@@ -121,7 +122,6 @@ impl Shared {
             && let Some(id) = headers.get(SESSION_ID).and_then(|id| id.to_str().ok())
             && let Some(session) = self.open_session(id)
         {
-            connection.carries(&session.id);
             session.carried_by(connection);
         }
     }

@@ -52,6 +52,9 @@ pub struct ListenerSettings {
     /// How long a peer may not be heard on the level of TCP: it acknowledges nothing that is sent,
     /// or answers no probe. Finds peers that vanished without a word, from 3 s on. Default 60 s.
     pub silent_peer_limit: Duration,
+    /// How many unsent bytes the kernel may hold for a connection; the kernel allows itself twice as
+    /// many. Without it, they grow to what the system allows, 4 MiB as a rule. Default 256 KiB.
+    pub send_buffer_bytes: Option<usize>,
     /// How long [`close`](Listener::close) lets connections finish before it cuts them. Default 5 s.
     pub close_wait: Duration,
 }
@@ -65,6 +68,7 @@ impl Default for ListenerSettings {
             idle_limit: Duration::from_secs(120),
             stalled_write_limit: Duration::from_secs(30),
             silent_peer_limit: Duration::from_secs(60),
+            send_buffer_bytes: Some(256 << 10),
             close_wait: Duration::from_secs(5),
         }
     }

@@ -29,15 +29,18 @@ impl Socket {
         Self { stream, connection, _row: row }
     }
 
-    /// Lets the kernel find out that a peer is gone without a word: probes when nothing is sent, and
+    /// Bounds what the kernel holds for the peer, and lets it find out that a peer is gone without a word: probes when nothing is sent, and
     /// a limit for what is sent and not acknowledged.
     ///
     /// # Errors
     /// What `setsockopt(2)` reports.
-    pub(super) fn watch_peer(&self, settings: &ListenerSettings) -> io::Result<()> {
+    pub(super) fn prepare(&self, settings: &ListenerSettings) -> io::Result<()> {
         let limit = settings.silent_peer_limit;
         let seconds = |part: u32| (limit / part).max(std::time::Duration::from_secs(1));
         self.stream.set_nodelay(true)?;
+        if let Some(bytes) = settings.send_buffer_bytes {
+            sockopt::set_socket_send_buffer_size(&self.stream, bytes)?;
+        }
         sockopt::set_socket_keepalive(&self.stream, true)?;
         sockopt::set_tcp_keepidle(&self.stream, seconds(2))?;
         sockopt::set_tcp_keepintvl(&self.stream, seconds(6))?;

@@ -6,14 +6,11 @@
 #![expect(deprecated, reason = "what rmcp still calls for older clients is passed on as it is")]
 
 use std::{
-    any::Any,
     borrow::Cow,
-    panic::AssertUnwindSafe,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use futures::FutureExt;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -32,10 +29,10 @@ use rmcp::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::record::Session;
+use super::{SessionId, record::Session, statistics::Counters};
 use crate::{
     census::{Census, Kind},
-    scope::message_of,
+    scope::catch_panic,
 };
 
 /// Tells the handlers of a request which session they work for.
@@ -56,6 +53,13 @@ impl Ticket {
     }
 }
 
+/// The session that a handler works for, by the extensions of its context; `None` for a request
+/// without one, and once the session is gone. Known in `initialize` too, where no header has it yet.
+pub fn session_of(extensions: &Extensions) -> Option<SessionId> {
+    let session = extensions.get::<Ticket>()?.session.upgrade()?;
+    Some(Arc::clone(&session.id))
+}
+
 /// A [`ServerHandler`] under supervision; made by [`Sessions::service`](super::Sessions::service).
 ///
 /// A handler that panics is answered with an internal error, and its session ends, because what it
@@ -67,11 +71,17 @@ pub struct Supervised<S> {
     handler: S,
     grace: Duration,
     census: Census,
+    counters: Arc<Counters>,
 }
 
 impl<S> Supervised<S> {
-    pub(super) fn new(handler: S, grace: Duration, census: &Census) -> Self {
-        Self { handler, grace, census: census.clone() }
+    pub(super) fn new(
+        handler: S,
+        grace: Duration,
+        census: &Census,
+        counters: &Arc<Counters>,
+    ) -> Self {
+        Self { handler, grace, census: census.clone(), counters: Arc::clone(counters) }
     }
 
     /// Runs a handler until it ends, or until its grace after the cancellation is over.
@@ -82,6 +92,7 @@ impl<S> Supervised<S> {
         ticket: Option<&Ticket>,
         handler: F,
     ) -> Option<F::Output> {
+        let _running = Running::new(&self.counters);
         let _row = self.census.enter(Kind::Task, name, "handler", std::panic::Location::caller());
         let closing = ticket.map(|ticket| ticket.closing.clone());
         let grace = self.grace;
@@ -112,10 +123,10 @@ impl<S> Supervised<S> {
         ticket: Option<Ticket>,
         handler: impl Future<Output = Result<T, ErrorData>>,
     ) -> Result<T, ErrorData> {
-        let caught = AssertUnwindSafe(handler).catch_unwind();
+        let caught = catch_panic(handler);
         match self.bounded(name, cancelled, ticket.as_ref(), caught).await {
             Some(Ok(result)) => result,
-            Some(Err(panic)) => Err(panicked(name, &*panic, ticket)),
+            Some(Err(message)) => Err(panicked(name, &message, ticket)),
             None => Err(ErrorData::internal_error(
                 format!("{name} was dropped: it went on after it had been cancelled"),
                 None,
@@ -129,18 +140,33 @@ impl<S> Supervised<S> {
         ticket: Option<Ticket>,
         handler: impl Future<Output = ()>,
     ) {
-        let caught = AssertUnwindSafe(handler).catch_unwind();
-        if let Some(Err(panic)) =
+        let caught = catch_panic(handler);
+        if let Some(Err(message)) =
             self.bounded(name, CancellationToken::new(), ticket.as_ref(), caught).await
         {
-            panicked(name, &*panic, ticket);
+            panicked(name, &message, ticket);
         }
     }
 }
 
+/// Counts a handler while it lives.
+struct Running<'a>(&'a Counters);
+
+impl<'a> Running<'a> {
+    fn new(counters: &'a Counters) -> Self {
+        counters.handlers.fetch_add(1, Relaxed);
+        Self(counters)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.handlers.fetch_sub(1, Relaxed);
+    }
+}
+
 /// Ends the session of a handler that panicked; what its client is told.
-fn panicked(name: &'static str, panic: &(dyn Any + Send), ticket: Option<Ticket>) -> ErrorData {
-    let message = message_of(panic);
+fn panicked(name: &'static str, message: &str, ticket: Option<Ticket>) -> ErrorData {
     tracing::error!(handler = name, message, "panicked");
     if let Some(ticket) = ticket
         && let Some(session) = ticket.session.upgrade()

@@ -26,8 +26,8 @@ pub struct Settings {
     /// within [`kill_wait`](Self::kill_wait). A drop does the same within
     /// [`drop_wait`](Self::drop_wait).
     ///
-    /// Each look is one pass over `/proc/PID/environ`, about 10 µs a process of the machine. Only
-    /// processes of our own user can be read, and one that cleared or overwrote its environment is
+    /// Each look is one pass over `/proc/PID/environ`, ten to twenty microseconds a process of the
+    /// machine, and an end takes two. Only processes of our own user can be read, and one that cleared or overwrote its environment is
     /// not found; nor is one that forks and exits faster than two passes. Default off.
     pub sweep_cookie: bool,
     /// The longest line accepted from stdout, in bytes. A longer one ends the connection. Default

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     scupper_core::guard::run_if_asked();
     eprintln!(
-        "scupper-guard is started by a host that uses scupper-core (`GuardProgram::At`), not by hand"
+        "scupper_guard is started by a host that uses scupper-core (`GuardProgram::At`), not by hand"
     );
     ExitCode::from(2)
 }
