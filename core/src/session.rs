@@ -176,6 +176,7 @@ impl Sessions {
     /// [layer](SessionLayer) around it, and a request with an `Origin` that `config` does not list
     /// refused. `Host` must be loopback unless `config` lists others (`with_allowed_hosts`,
     /// `with_allowed_origins`). `make` is called for each session, and for each request without one.
+    /// The cancellation token of `config` is replaced by one that [`close`](Self::close) cancels.
     pub fn service<S: ServerHandler>(
         &self,
         make: impl Fn() -> Result<S, std::io::Error> + Send + Sync + 'static,

@@ -395,3 +395,39 @@ fn drop_without_close_ends_everything_and_is_recorded() {
         within(client.gone()).await;
     });
 }
+
+#[test]
+fn close_that_is_dropped_midway_ends_everything_too() {
+    alone("close_that_is_dropped_midway_ends_everything_too", |census| async move {
+        let demo = Demo::default();
+        for polls in 0..12 {
+            let server = serve(&census, &demo, brisk()).await;
+            let mut client = Raw::connect(server.address()).await;
+            let session = client.handshake().await;
+            client.begin(&session, &call(1, "stubborn")).await;
+            let closed = support::cancelled_after(polls, server.close()).await;
+            assert!(closed.is_err() || polls > 2, "closed within {polls} polls");
+            within(client.gone()).await;
+        }
+    });
+}
+
+#[test]
+fn runtime_that_goes_first_takes_everything_along() {
+    let census = Census::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (server, clients) = runtime.block_on(async {
+        let server = serve(&census, &Demo::default(), brisk()).await;
+        let mut listens = Raw::connect(server.address()).await;
+        let session = listens.handshake().await;
+        listens.listen(&session).await;
+        let mut calls = Raw::connect(server.address()).await;
+        calls.begin(&session, &call(1, "wait")).await;
+        (server, (listens, calls))
+    });
+    drop(clients);
+    drop(runtime);
+    drop(server);
+    support::assert_empty(&census);
+    assert_eq!(census.dropped_without_close(), 2);
+}

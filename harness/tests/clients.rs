@@ -236,6 +236,7 @@ fn what_cannot_be_judged_yet_is_refused_with_a_word() {
         (&["client", "--", "client", "{url}"][..], "over HTTP cannot be judged yet"),
         (&["client"], "{command} {args}"),
         (&["client", "--keep", "{home}/kept", "--", "client"], "no scenario file"),
+        (&["client", "--probe", "thread", "--", "client"], "zombies and descriptors are judged"),
         (&["client", "--only", "client/churn", "--", "client"], "no lifecycle is called"),
     ] {
         let ended = Run::start(words, &[]).end();

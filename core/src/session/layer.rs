@@ -77,9 +77,7 @@ where
         let mut service = std::mem::replace(&mut self.service, next);
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            if let Some(refusal) = shared.refuses(&request) {
-                return Ok(refusal);
-            }
+            let gone = shared.deletes_nothing(&request);
             let connection = request.extensions().get::<Arc<Connection>>().cloned();
             let notes_for = connection.clone();
             let answering = async move {
@@ -93,6 +91,10 @@ where
                 Some(refusal) => refused(refusal),
                 None => answer?,
             };
+            let answer = match gone {
+                Some(refusal) if answer.status() == StatusCode::ACCEPTED => refused(refusal),
+                _ => answer,
+            };
             shared.note_session(answer.headers(), connection.as_ref());
             Ok(shared.with_row(answer, outcome.opened_stream))
         })
@@ -101,7 +103,7 @@ where
 
 impl Shared {
     /// rmcp answers a DELETE with 202 whether or not there is such a session.
-    fn refuses<B>(&self, request: &Request<B>) -> Option<Response<AnswerBody>> {
+    fn deletes_nothing<B>(&self, request: &Request<B>) -> Option<Refusal> {
         if request.method() != Method::DELETE {
             return None;
         }
@@ -109,9 +111,9 @@ impl Shared {
         if self.open_session(id).is_some() {
             return None;
         }
-        Some(refused(Refusal::Unknown(format!(
+        Some(Refusal::Unknown(format!(
             "there is no session {id}: it was deleted or swept, or never was"
-        ))))
+        )))
     }
 
     /// A session that was born in this answer is known to its connection.

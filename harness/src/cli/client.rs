@@ -6,15 +6,25 @@ use super::session::Session;
 use super::{Ended, Refusal};
 use crate::cell::protocol::Learned;
 use crate::gate::exit::Mode;
+use crate::ledger::snapshot::Kind;
 use crate::lifecycle::client::FIRST_LOOK;
 use crate::plan::Choices;
 use crate::plan::client::{self, Client};
 use crate::report::event::{Event, RunInfo, SubjectInfo};
 
+/// What is judged in clients.
+const JUDGED: [Kind; 3] = [Kind::Process, Kind::Zombie, Kind::Fd];
+
 /// Judges a client or host.
 pub fn run(arguments: &ClientArguments) -> Ended {
     let client = arguments.client()?;
     let choices = arguments.common.choices(&[])?;
+    if !JUDGED.iter().any(|kind| choices.kinds.contains(kind)) {
+        // A run that can find nothing is not green.
+        return Err(Refusal::usage(
+            "--probe: of clients, processes, zombies and descriptors are judged; name one of them",
+        ));
+    }
     let lifecycles = client::whole_battery();
     let ids: Vec<&str> = lifecycles.iter().map(|lifecycle| lifecycle.id.as_str()).collect();
     let unmatched = choices.unmatched(&ids);

@@ -198,6 +198,13 @@ fn stubborn(known: &Knowledge) -> Vec<(Lifecycle, Script)> {
             "helper-setsid",
             &[("at", "start")],
         ),
+        one(
+            "client/helper-holds-stdout",
+            "A server that leaves a helper which has its stdout: a client that waits for the end of \
+             that stream waits for ever.",
+            "helper-holds-stdout",
+            &[("at", "start")],
+        ),
     ]
 }
 

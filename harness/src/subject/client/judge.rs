@@ -420,7 +420,8 @@ impl Play<'_> {
 
     /// Who can write to a server's stdin, ourselves not counted.
     fn writers(&self, place: usize) -> Holders {
-        let Server { stdin: Some(pipe), .. } = &self.servers[place] else {
+        // Of a stdin that has ended nobody has the write end any more.
+        let Server { stdin: Some(pipe), stdin_ended: None, .. } = &self.servers[place] else {
             return Holders::default();
         };
         let mut found = holder::pipe_ends(*pipe);

@@ -154,6 +154,7 @@ impl Play<'_> {
                 let rest = self.step("client at rest");
                 self.look(&rest);
                 self.judge_rest(&rest);
+                self.note_rest();
             }
             _ => {}
         }
@@ -239,6 +240,19 @@ impl Play<'_> {
         }
     }
 
+    /// A client that ended by itself in the first look, and does not with another server, waits for
+    /// that server.
+    fn note_rest(&mut self) {
+        let ends_by_itself = !self.order.first_look && self.script.ends_with_stdin.is_none();
+        if ends_by_itself {
+            let waited = self.patience().as_secs();
+            self.played.notes.push(format!(
+                "the client still waited for its server after {waited} s without news, and had to \
+                 be ended; requests SHOULD have a timeout (2025-11-25 lifecycle T1)"
+            ));
+        }
+    }
+
     /// Sees to it that the client exits, and gives back the step by which all of it is due.
     fn bring_to_an_end(&mut self) -> StepRef {
         if !self.has_exited() && self.departure != Departure::Killed {
@@ -247,10 +261,19 @@ impl Play<'_> {
                 attack.is_some_and(|attack| attack.deed == deed)
             };
             let (asked, terminated) = (was_done(Deed::EndStdin), was_done(Deed::Terminate));
-            if self.script.ends_with_stdin != Some(false) && !asked && !terminated {
+            // Of one that ended by itself in the first look, nothing is known and nothing expected.
+            let may_end = self.order.first_look || self.script.ends_with_stdin == Some(true);
+            if may_end && !asked && !terminated {
                 self.step("end of client's stdin");
                 let ended = self.end_stdin();
                 self.learned.client.get_or_insert_default().ends_with_stdin = Some(ended);
+                if !ended && !self.order.first_look {
+                    self.played.notes.push(
+                        "with a server without fault the client ends when its own stdin does; here \
+                         it did not, and had to be sent SIGTERM"
+                            .to_owned(),
+                    );
+                }
             }
             if !self.has_exited() && !terminated {
                 let step = self.step("SIGTERM to client");
@@ -335,7 +358,9 @@ impl Play<'_> {
             }
             What::Said(report) => {
                 if let Report::Heard { client, modern, method } = &report {
-                    self.introduced(client.as_ref(), *modern, method.is_some());
+                    let is_request = |method: &&String| !method.starts_with("notifications/");
+                    let is_request = method.as_ref().filter(is_request).is_some();
+                    self.introduced(client.as_ref(), *modern, is_request);
                 }
                 self.heard(start, report, at);
             }
@@ -408,16 +433,15 @@ impl Play<'_> {
     }
 
     /// The client says who it is, and which era it speaks.
-    fn introduced(&mut self, client: Option<&(String, String)>, modern: bool, speaks: bool) {
+    fn introduced(&mut self, client: Option<&(String, String)>, modern: bool, is_request: bool) {
         if let (Some((name, version)), true) = (client, self.learned.name.is_empty()) {
             (self.learned.name, self.learned.version) = (name.clone(), version.clone());
         }
         let era = if modern { Era::Modern } else { Era::Legacy };
-        if speaks && self.learned.eras.is_empty() {
+        if is_request && !self.learned.eras.contains(&era) {
             self.learned.eras.push(era);
-            self.played.era = Some(era);
-        } else if modern && !self.learned.eras.contains(&era) {
-            self.learned.eras.push(era);
+            // The first one: a case is judged by it.
+            self.played.era.get_or_insert(era);
         }
     }
 
