@@ -77,6 +77,8 @@ use std::{
 };
 
 use tokio::time::Instant;
+#[cfg(feature = "admin")]
+use tokio_util::sync::CancellationToken;
 
 pub use catalog::Catalog;
 pub use error::HostError;
@@ -106,11 +108,15 @@ pub struct Host {
 /// its host.
 struct Owner {
     registry: Arc<Registry>,
+    /// Works on the host of somebody else, and ends nothing when it goes.
+    is_guest: bool,
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.registry.kill_all();
+        if !self.is_guest {
+            self.registry.kill_all();
+        }
     }
 }
 
@@ -124,7 +130,29 @@ pub struct Added {
 impl Host {
     /// A host without servers.
     pub fn new(settings: Settings) -> Self {
-        Self { owner: Arc::new(Owner { registry: Registry::new(settings) }) }
+        Self { owner: Arc::new(Owner { registry: Registry::new(settings), is_guest: false }) }
+    }
+
+    /// The same host, for what shall not keep it: dropping it ends nothing, and once the last other
+    /// handle is dropped it is closed.
+    #[cfg(feature = "admin")]
+    pub(crate) fn guest(&self) -> Self {
+        let registry = Arc::clone(&self.owner.registry);
+        Self { owner: Arc::new(Owner { registry, is_guest: true }) }
+    }
+
+    /// Cancelled when the host has been shut down or dropped.
+    #[cfg(feature = "admin")]
+    pub(crate) fn lifetime(&self) -> &CancellationToken {
+        self.owner.registry.lifetime()
+    }
+
+    /// What its servers are made of.
+    #[cfg(feature = "admin")]
+    pub(crate) fn specs(&self) -> Vec<(Arc<str>, ServerSpec)> {
+        let entries = self.owner.registry.all();
+        let spec = |entry: &Arc<Entry>| (Arc::clone(&entry.server.name), entry.server.spec.clone());
+        entries.iter().map(spec).collect()
     }
 
     /// How the host was made.

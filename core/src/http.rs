@@ -57,6 +57,8 @@ mod tls;
 use std::{borrow::Cow, fmt, panic::Location, pin::pin, sync::Arc, task::Poll};
 
 use http::HeaderMap;
+#[cfg(feature = "admin")]
+use http::HeaderValue;
 use rmcp::{
     RoleClient,
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
@@ -137,9 +139,16 @@ impl HttpServer {
         &self.name
     }
 
-    /// The endpoint.
+    /// The endpoint, its query left out, because that may hold a key.
     pub fn url(&self) -> &str {
         self.target.url()
+    }
+
+    /// The values of its headers, each named `header NAME`.
+    #[cfg(feature = "admin")]
+    pub(crate) fn secrets(&self) -> Vec<(String, String)> {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        self.headers.iter().map(|(name, value)| (format!("header {name}"), text(value))).collect()
     }
 
     /// Its waits and limits.
@@ -288,7 +297,7 @@ impl HttpHandle {
         &self.connection.name
     }
 
-    /// The endpoint.
+    /// The endpoint, its query left out, because that may hold a key.
     pub fn url(&self) -> &str {
         self.connection.target.url()
     }
@@ -311,8 +320,12 @@ impl HttpHandle {
     /// Ends the connection, the session included, and tells how. Does not wait for rmcp's service.
     /// The second and every concurrent close tell the same.
     ///
-    /// Takes [`HttpSettings::longest_end`] at most. Cancelled at any await while no other close is under way, it ends the connection on the
-    /// spot, as [`kill`](Self::kill) does.
+    /// Takes [`HttpSettings::longest_end`] at most. Cancelled at any await while no other close is
+    /// under way, it ends the connection on the spot, as [`kill`](Self::kill) does.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time; the connection ends on the spot all the same.
+    /// [`kill`](Self::kill) works anywhere.
     pub async fn close(&self) -> HttpTeardown {
         self.connection.close().await
     }

@@ -28,7 +28,7 @@ use crate::census::{Census, Kind, Row};
 /// How many endings a scope keeps for [`TaskScope::close`]; the oldest go first.
 const KEPT_OUTCOMES: usize = 1024;
 /// How long an aborted task gets to notice. One that blocks its thread never does.
-const ABORT_WAIT: Duration = Duration::from_millis(100);
+pub(crate) const ABORT_WAIT: Duration = Duration::from_millis(100);
 
 /// What a task may fail with.
 pub type TaskError = Box<dyn Error + Send + Sync>;

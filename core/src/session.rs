@@ -40,6 +40,39 @@
 //! replaces `LocalSessionManager`; [`Sessions::close`] then ends the sessions, and a client that does
 //! not read keeps its socket, because only a [`Listener`] can cut it.
 //!
+//! # What a session owns
+//!
+//! [`Settings::cleanup`] is called when a session begins, and says what is to be done when it ends.
+//! [`session_of`] tells a handler which session it works for.
+//!
+//! ```
+//! use std::{sync::Arc, time::Duration};
+//! use scupper_core::{
+//!     census::Census,
+//!     cleanup::CleanupPlan,
+//!     cursor::{self, Cursors, MemoryStore},
+//!     session::Settings,
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let census = Census::new();
+//! let cursors = Cursors::open(MemoryStore::new(), cursor::Settings::default(), &census)?;
+//! let of_session = cursors.clone();
+//! let settings = Settings {
+//!     cleanup: Some(Arc::new(move |session| {
+//!         of_session.open_session(Arc::clone(session)).ok();
+//!         let step = of_session.cleanup_step(Arc::clone(session));
+//!         CleanupPlan::new().step("cursors", Duration::from_secs(5), step)
+//!     })),
+//!     ..Settings::default()
+//! };
+//! # cursors.close().await;
+//! # drop(settings);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Who is alive
 //!
 //! A session is used when its client sends a message or opens a stream, when a stream of the client
@@ -63,6 +96,7 @@ mod ending;
 mod error;
 mod layer;
 mod listener;
+mod loose;
 mod outbox;
 mod record;
 mod registry;
@@ -101,7 +135,7 @@ pub use rmcp::transport::streamable_http_server::session::SessionId;
 pub use server::{Server, ServerClosed};
 pub use settings::{MakeCleanup, OnDisconnect, Settings};
 pub use statistics::Statistics;
-pub use supervised::Supervised;
+pub use supervised::{Supervised, session_of};
 pub use transport::SessionTransport;
 
 use crate::{
@@ -111,7 +145,7 @@ use crate::{
 use registry::Shared;
 
 /// How often [`Sessions::close`] looks whether running requests have been answered.
-const DRAIN_LOOK: Duration = Duration::from_millis(5);
+const LOOK: Duration = Duration::from_millis(5);
 /// How long the tasks of a server get at its end, beyond the waits of their own.
 const TASK_WAIT: Duration = Duration::from_secs(1);
 
@@ -143,17 +177,19 @@ impl Sessions {
     /// [layer](SessionLayer) around it, and a request with an `Origin` that `config` does not list
     /// refused. `Host` must be loopback unless `config` lists others (`with_allowed_hosts`,
     /// `with_allowed_origins`). `make` is called for each session, and for each request without one.
+    /// The cancellation token of `config` is replaced by one that [`close`](Self::close) cancels.
     pub fn service<S: ServerHandler>(
         &self,
         make: impl Fn() -> Result<S, std::io::Error> + Send + Sync + 'static,
         config: StreamableHttpServerConfig,
     ) -> SessionService<StreamableHttpService<Supervised<S>, Registry>> {
         let (grace, census) = (self.shared.settings.handler_grace, self.shared.census.clone());
+        let counters = Arc::clone(&self.shared.counters);
         let config = config
             .with_cancellation_token(self.shared.token.child_token())
             .enforce_origin_validation();
         let service = StreamableHttpService::new(
-            move || Ok(Supervised::new(make()?, grace, &census)),
+            move || Ok(Supervised::new(make()?, grace, &census, &counters)),
             self.registry(),
             config,
         );
@@ -191,24 +227,35 @@ impl Sessions {
     pub async fn close(mut self) -> SessionsClosed {
         let began = Instant::now();
         self.shared.refuse_new();
-        self.drain(began + self.shared.settings.drain_wait).await;
+        self.wait_while(began + self.shared.settings.drain_wait, |shared| {
+            shared.handlers() > 0 || shared.has_running_requests()
+        })
+        .await;
         let sessions = self.shared.all();
         let removing = sessions
             .iter()
             .filter_map(|session| self.shared.remove(&session.id, Cause::Shutdown))
             .map(registry::removed);
         let removals = join_all(removing).await.into_iter().flatten().collect();
+        // Ends the requests without a session.
         self.shared.token.cancel();
+        let deadline = Instant::now() + self.shared.settings.close_wait;
+        let streams_cut = self.shared.loose.end(deadline).await;
+        let deadline = Instant::now() + self.shared.settings.handler_grace + TASK_WAIT;
+        self.wait_while(deadline, |shared| shared.handlers() > 0).await;
         self.scope.close(TASK_WAIT).await;
         self.closed = true;
-        SessionsClosed { removals, took: began.elapsed() }
+        SessionsClosed {
+            removals,
+            streams_cut,
+            handlers_left: self.shared.handlers(),
+            took: began.elapsed(),
+        }
     }
 
-    async fn drain(&self, deadline: Instant) {
-        let busy =
-            || self.shared.all().iter().any(|session| !session.outbox.running().0.is_empty());
-        while busy() && Instant::now() < deadline {
-            sleep(DRAIN_LOOK).await;
+    async fn wait_while(&self, deadline: Instant, holds: impl Fn(&Shared) -> bool) {
+        while holds(&self.shared) && Instant::now() < deadline {
+            sleep(LOOK).await;
         }
     }
 }

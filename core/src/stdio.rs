@@ -23,6 +23,7 @@ mod lines;
 mod outbox;
 mod probing;
 mod settings;
+mod teardown;
 
 use std::{borrow::Cow, fmt, io, panic::Location, path::Path, sync::Arc};
 
@@ -42,9 +43,9 @@ use connection::{Connection, Read};
 use lines::LineBuffer;
 
 pub use client::{ConnectError, EndedEarly, StdioClient};
-pub use ladder::{EndCause, Rung, Teardown};
 pub use lines::StderrTail;
 pub use settings::Settings;
+pub use teardown::{EndCause, Rung, Teardown};
 
 const READ_CHUNK_BYTES: usize = 16 * 1024;
 /// How much of a skipped line is traced.
@@ -78,6 +79,12 @@ impl StdioServer {
     pub fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
+    }
+
+    /// What it is started with.
+    #[cfg(feature = "admin")]
+    pub(crate) fn command(&self) -> &Command {
+        &self.command
     }
 
     /// Its waits and limits.

@@ -114,7 +114,11 @@ async fn a_file_that_cannot_be_is_an_error_that_names_it() {
 
 #[tokio::test]
 async fn every_key_of_redis_ends_by_itself_and_carries_no_session() {
-    let Some(server) = RedisServer::start("every_key_of_redis_ends_by_itself") else { return };
+    let Some(server) =
+        RedisServer::start("every_key_of_redis_ends_by_itself_and_carries_no_session")
+    else {
+        return;
+    };
     let census = Census::new();
     let store = RedisStore::open(RedisSettings::new(server.url()), &census).await.expect("Redis");
     let cursors = Cursors::open(store, calm(), &census).expect("opened");
@@ -136,7 +140,11 @@ async fn every_key_of_redis_ends_by_itself_and_carries_no_session() {
 
 #[tokio::test]
 async fn a_redis_that_freezes_keeps_no_session_and_is_swept_when_it_thaws() {
-    let Some(server) = RedisServer::start("a_redis_that_freezes") else { return };
+    let Some(server) =
+        RedisServer::start("a_redis_that_freezes_keeps_no_session_and_is_swept_when_it_thaws")
+    else {
+        return;
+    };
     let census = Census::new();
     let response_limit = Duration::from_millis(200);
     let settings = RedisSettings { response_limit, ..RedisSettings::new(server.url()) };
@@ -163,7 +171,11 @@ async fn a_redis_that_freezes_keeps_no_session_and_is_swept_when_it_thaws() {
 
 #[tokio::test]
 async fn a_redis_that_dies_is_an_error_and_one_that_comes_back_is_used_again() {
-    let Some(mut server) = RedisServer::start("a_redis_that_dies") else { return };
+    let Some(mut server) =
+        RedisServer::start("a_redis_that_dies_is_an_error_and_one_that_comes_back_is_used_again")
+    else {
+        return;
+    };
     let census = Census::new();
     let settings = RedisSettings::new(server.url());
     let store = RedisStore::open(settings.clone(), &census).await.expect("Redis");

@@ -16,6 +16,7 @@ use raw::{INITIALIZE, Over, Raw, call};
 use scupper_core::{
     census::{Census, Kind},
     cleanup::CleanupPlan,
+    cursor::{self, Cursors, MemoryStore},
     session::{Cause, OnDisconnect, Server, Settings},
 };
 use support::{settle, within};
@@ -92,6 +93,37 @@ fn owner_removes_a_session_and_is_told_of_its_cleanup() {
         assert_eq!(count(&census, Kind::Session), 0, "gone although a step failed");
         assert!(server.sessions().remove(&session).await.is_none(), "removed twice");
         assert!(server.close().await.is_complete());
+    });
+}
+
+#[test]
+fn session_takes_its_cursors_along_and_leaves_those_of_others() {
+    alone("session_takes_its_cursors_along_and_leaves_those_of_others", |census| async move {
+        let cursors =
+            Cursors::open(MemoryStore::new(), cursor::Settings::default(), &census).unwrap();
+        let of_session = cursors.clone();
+        let cleanup: scupper_core::session::MakeCleanup = Arc::new(move |session| {
+            of_session.open_session(Arc::clone(session)).expect("a new session");
+            let step = of_session.cleanup_step(Arc::clone(session));
+            CleanupPlan::new().step("cursors", Duration::from_secs(5), step)
+        });
+        let settings = Settings { cleanup: Some(cleanup), ..brisk() };
+        let server = serve(&census, &Demo::default(), settings).await;
+        let mut first = Raw::connect(server.address()).await;
+        let deleted = first.handshake().await;
+        let kept = Raw::connect(server.address()).await.handshake().await;
+        for place in 0..3 {
+            cursors.put(&deleted, vec![place; 1 << 10]).await.unwrap();
+        }
+        let cursor = cursors.put(&kept, "here").await.unwrap();
+        assert_eq!(count(&census, Kind::Cursor), 4);
+        assert_eq!(first.delete(&deleted).await.status, 202);
+        assert!(server.sessions().removals()[0].is_complete());
+        assert_eq!(count(&census, Kind::Cursor), 1);
+        assert_eq!(cursors.read(&kept, &cursor).await.unwrap(), b"here");
+        assert!(server.close().await.is_complete());
+        assert_eq!(count(&census, Kind::Cursor), 0);
+        assert!(cursors.close().await.is_complete());
     });
 }
 
@@ -307,6 +339,33 @@ fn session_over_the_limit_is_refused_with_advice() {
 }
 
 #[test]
+fn session_takes_no_more_requests_than_its_limit_and_none_twice() {
+    alone("session_takes_no_more_requests_than_its_limit_and_none_twice", |census| async move {
+        let demo = Demo::default();
+        let settings = Settings { stream_limit: 2, ..brisk() };
+        let server = serve(&census, &demo, settings).await;
+        let mut client = Raw::connect(server.address()).await;
+        let session = client.handshake().await;
+        client.begin(&session, &call(1, "wait")).await;
+        let mut beside = Raw::connect(server.address()).await;
+        let twice = beside.post(Some(&session), &call(1, "echo")).await;
+        assert_eq!(twice.status, 400, "{}", twice.body);
+        let mut second = Raw::connect(server.address()).await;
+        second.begin(&session, &call(2, "wait")).await;
+        let third = beside.post(Some(&session), &call(3, "echo")).await;
+        assert_eq!(third.status, 503);
+        assert!(third.body.contains("raise `stream_limit`"), "{}", third.body);
+        let cancel =
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#;
+        assert_eq!(beside.post(Some(&session), cancel).await.status, 202);
+        assert!(within(second.event()).await.is_err(), "a cancelled request is not answered");
+        assert!(beside.post(Some(&session), &call(4, "echo")).await.body.contains("echo"));
+        demo.release.notify_waiters();
+        let _ = server.close().await;
+    });
+}
+
+#[test]
 fn foreign_origin_and_host_are_refused() {
     alone("foreign_origin_and_host_are_refused", |census| async move {
         let server = serve(&census, &Demo::default(), brisk()).await;
@@ -362,4 +421,40 @@ fn drop_without_close_ends_everything_and_is_recorded() {
         assert_eq!(dropped, [Kind::Socket, Kind::Session]);
         within(client.gone()).await;
     });
+}
+
+#[test]
+fn close_that_is_dropped_midway_ends_everything_too() {
+    alone("close_that_is_dropped_midway_ends_everything_too", |census| async move {
+        let demo = Demo::default();
+        for polls in 0..12 {
+            let server = serve(&census, &demo, brisk()).await;
+            let mut client = Raw::connect(server.address()).await;
+            let session = client.handshake().await;
+            client.begin(&session, &call(1, "stubborn")).await;
+            let closed = support::cancelled_after(polls, server.close()).await;
+            assert!(closed.is_err() || polls > 2, "closed within {polls} polls");
+            within(client.gone()).await;
+        }
+    });
+}
+
+#[test]
+fn runtime_that_goes_first_takes_everything_along() {
+    let census = Census::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (server, clients) = runtime.block_on(async {
+        let server = serve(&census, &Demo::default(), brisk()).await;
+        let mut listens = Raw::connect(server.address()).await;
+        let session = listens.handshake().await;
+        listens.listen(&session).await;
+        let mut calls = Raw::connect(server.address()).await;
+        calls.begin(&session, &call(1, "wait")).await;
+        (server, (listens, calls))
+    });
+    drop(clients);
+    drop(runtime);
+    drop(server);
+    support::assert_empty(&census);
+    assert_eq!(census.dropped_without_close(), 2);
 }

@@ -4,10 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use harness::cell;
-use harness::cli::arguments::{Arguments, Command, FakeArguments, fake_options};
-use harness::cli::{Ended, REFERENCE, Refusal, run, server, show};
+use harness::cli::arguments::{
+    Arguments, Command, FakeArguments, FakeClientArguments, fake_options,
+};
+use harness::cli::{Ended, REFERENCE, Refusal, client, run, server, show};
 use harness::lifecycle::scenario::FakeSpec;
-use harness::peer::fake;
+use harness::peer::{fake, fake_client};
 
 fn main() -> ExitCode {
     let raw: Vec<String> =
@@ -18,11 +20,13 @@ fn main() -> ExitCode {
     }
     code(match Arguments::parse().command {
         Command::Server(arguments) => server::run(&arguments),
+        Command::Client(arguments) => client::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Replay(arguments) => run::replay(&arguments),
         Command::List(arguments) => show::list(arguments.what),
         Command::Doctor => show::doctor(),
         Command::Fake(arguments) => be(&arguments),
+        Command::FakeClient(arguments) => be_client(&arguments),
     })
 }
 
@@ -46,6 +50,18 @@ fn be(arguments: &FakeArguments) -> Ended {
             .map_err(wrong)?
             .map_err(|error| Refusal::usage(format!("serving on 127.0.0.1:{port}: {error}"))),
     }
+}
+
+/// Becomes a client of ours.
+fn be_client(arguments: &FakeClientArguments) -> Ended {
+    let options = fake_options(&arguments.options)?;
+    let spec = FakeSpec { name: arguments.name.clone(), fixed: arguments.fixed, options };
+    let servers = match &arguments.config {
+        Some(file) => fake_client::servers_of(file),
+        None => Ok(vec![arguments.server.clone()]),
+    };
+    let servers = servers.map_err(|error| Refusal::usage(error.to_string()))?;
+    fake_client::run(&spec, &servers).map_err(|error| Refusal::usage(error.to_string()))
 }
 
 fn code(ended: Ended) -> ExitCode {

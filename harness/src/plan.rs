@@ -1,4 +1,8 @@
 //! Lifecycle × subject × seed -> cases. Pure.
+//!
+//! - [`client`]: the cases of `scupper client`; here are those of servers and scenarios.
+
+pub mod client;
 
 use std::collections::BTreeSet;
 
@@ -7,6 +11,7 @@ use crate::ledger::snapshot::Kind;
 use crate::lifecycle::battery::{self, Call, Discover, Knowledge};
 use crate::lifecycle::scenario::{Embedded, Expectation, FakeSpec, Scenario, Subject};
 use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
+pub use crate::spelled::shell_words;
 
 /// Cycles of reconnecting and of calling where the user names none.
 pub const CYCLES: u32 = 20;
@@ -364,19 +369,6 @@ pub fn fake_command(program: &str, fake: &FakeSpec) -> Vec<String> {
 
 fn fake_words(fake: &FakeSpec) -> String {
     format!("scupper {}", shell_words(&fake.arguments()))
-}
-
-/// Words as a shell would take them back.
-pub fn shell_words(words: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%{}".contains(c);
-    let quoted = words.iter().map(|word| {
-        if !word.is_empty() && word.chars().all(plain) {
-            word.clone()
-        } else {
-            format!("'{}'", word.replace('\'', r"'\''"))
-        }
-    });
-    quoted.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

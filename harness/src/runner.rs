@@ -33,7 +33,9 @@ pub struct Runner {
 #[derive(Debug)]
 pub enum Outcome {
     /// It was judged.
-    Judged(Box<CaseReport>, Option<Learned>),
+    Judged(Box<CaseReport>, Option<Box<Learned>>),
+    /// The client did not come to the moment that it is about, and this is how.
+    NotApplicable(String),
     /// It was not, for this cause.
     NotJudged(String),
 }
@@ -124,10 +126,12 @@ impl Runner {
         let mut report = None;
         let mut learned = None;
         let mut broken = None;
+        let mut not_applicable = None;
         while let Some(event) = cell.event()? {
             match event {
                 CellEvent::Judged(judged) => report = Some(judged),
-                CellEvent::Learned(facts) => learned = Some(facts),
+                CellEvent::Learned(facts) => learned = Some(Box::new(facts)),
+                CellEvent::NotApplicable { why } => not_applicable = Some(why),
                 CellEvent::Broken { cause } => broken = Some(cause),
                 CellEvent::SubjectStarted { .. } => {}
             }
@@ -137,6 +141,9 @@ impl Runner {
         Ok(match (report, broken) {
             (_, Some(cause)) => Outcome::NotJudged(cause),
             (Some(report), None) => Outcome::Judged(report, learned),
+            (None, None) if not_applicable.is_some() => {
+                Outcome::NotApplicable(not_applicable.unwrap_or_default())
+            }
             (None, None) if self.interrupted() => Outcome::NotJudged("interrupted".into()),
             (None, None) => Outcome::NotJudged("the cell died before it told a verdict".into()),
         })

@@ -1,4 +1,4 @@
-//! One spelling for the words of scenario files and reports.
+//! One spelling for the words of scenario files and reports, and for those of command lines.
 
 /// Gives enums their spelling, all their values in order, and Display.
 macro_rules! spelled {
@@ -17,4 +17,17 @@ macro_rules! spelled {
             }
         }
     )+};
+}
+
+/// Words as a shell would take them back.
+pub fn shell_words(words: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%{}".contains(c);
+    let quoted = words.iter().map(|word| {
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
 }

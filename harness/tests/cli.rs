@@ -34,7 +34,7 @@ const USAGE: &[(&[&str], &[&str])] = &[
     (&["run", "{home}/missing.toml"], &["missing.toml", "no such file or folder"]),
     (&["replay"], &["required", "CASE.toml"]),
     (&["replay", "{home}/missing.toml"], &["missing.toml"]),
-    (&["list", "everything"], &["lifecycles, fakes, probes, rules"]),
+    (&["list", "everything"], &["lifecycles, fakes, fake-clients, probes, rules"]),
     (&["fake"], &["required", "NAME"]),
     (&["fake", "ignores-eoff"], &["no fake is called `ignores-eoff`", "did you mean `ignores-eof`?"]),
     (&["fake", "plain", "--fixed"], &["has no clean twin"]),

@@ -18,6 +18,7 @@ const EDGES: &[Edge] = &[
     ("main", "cli", "parses, and runs one subcommand"),
     ("main", "cell", "cells, sentinels and clients are this very program"),
     ("main", "peer::fake", "`scupper fake` is a peer and no run"),
+    ("main", "peer::fake_client", "`scupper fake-client` likewise"),
     ("main", "peer::reference", "`scupper fake reference` likewise"),
     ("main", "lifecycle::scenario", "data: which fake, and how"),
 
@@ -33,6 +34,7 @@ const EDGES: &[Edge] = &[
     ("cli", "cell::CONNECTION_COOKIE", "the name of a variable"),
     ("cli", "probe::host", "`scupper doctor` tells the abilities"),
     ("cli", "peer::fake", "`scupper list fakes`"),
+    ("cli", "peer::fake_client", "`scupper list fake-clients`"),
 
     ("runner", "plan", "data: a case"),
     ("runner", "cell", "each case has its cell"),
@@ -41,12 +43,15 @@ const EDGES: &[Edge] = &[
     ("plan", "cell::protocol", "data: a case is the order that a cell is given"),
     ("plan", "lifecycle", "a case is a lifecycle on a subject"),
     ("plan", "ledger", "data: kinds"),
+    ("plan", "spelled", "data: words of a command line"),
 
     ("cell", "subject", "a cell plays a lifecycle on its subject"),
     ("cell", "peer::client", "a client process is this very program"),
     ("cell", "peer::http", "and so is the process of HTTP clients"),
+    ("cell", "peer::fake::watched", "a server that a judged client starts is this very program"),
     ("cell", "probe", "data: whom to look at"),
     ("cell", "lifecycle::step", "data: the order holds a lifecycle"),
+    ("cell", "lifecycle::client", "data: the order holds the script of a client"),
     ("cell", "ledger", "data: reports, tiers, identities of processes"),
 
     ("subject", "peer", "the other side of the connection"),
@@ -54,6 +59,8 @@ const EDGES: &[Edge] = &[
     ("subject", "settle", "waits until quiet"),
     ("subject", "ledger", "records what was seen, and judges it"),
     ("subject", "lifecycle::step", "data: what to do"),
+    ("subject", "lifecycle::client", "data: what to do to a client"),
+    ("subject", "spelled", "data: words of a command line"),
     ("subject", "cell::protocol", "data: the order, and what was learned"),
     ("subject", "cell::contain", "processes by pidfd"),
     ("subject", "cell::CONNECTION_COOKIE", "the name of a variable"),
@@ -62,14 +69,17 @@ const EDGES: &[Edge] = &[
     ("subject", "lifecycle::embedded", "data: names and options of hosts and services"),
     ("subject", "lifecycle::scenario", "data: whose step it is, and durations as files have them"),
     ("subject", "cell::HTTP_CLIENTS", "the name of a hidden mode"),
+    ("subject", "cell::STORE", "the name of a hidden mode"),
 
     ("peer", "cell::CLIENT", "the name of a hidden mode"),
+    ("peer", "cell::PEER", "the name of a hidden mode"),
     ("peer", "cell::HOLD", "the name of a hidden mode"),
 
     ("probe", "ledger::snapshot", "data: what a probe sees"),
     ("probe", "ledger::verdict::Holder", "data: who holds a leaked thing"),
 
     ("ledger", "lifecycle::step", "data: eras"),
+    ("ledger", "lifecycle::client", "data: the rule that a client is judged by"),
     ("lifecycle", "ledger::snapshot", "data: an expectation names a kind"),
     ("lifecycle", "ledger::verdict", "data: an expectation names class, culprit and verdict"),
 
@@ -118,6 +128,7 @@ const WRITERS: &[(&str, &str)] = &[
     ("cell/judge.rs", "protocol: lines to the runner"),
     ("peer/client.rs", "protocol: lines to the cell"),
     ("peer/outbox.rs", "protocol: lines to the cell"),
+    ("probe/store.rs", "protocol: lines to the cell"),
     ("peer/http/clients.rs", "protocol: lines to the cell"),
     ("peer/reference.rs", "a server: its streams are its work"),
     ("peer/fake/", "a fake is a server: its streams are its work"),

@@ -197,21 +197,13 @@ impl CursorStore for SqliteStore {
 
     fn read(&self, Key { owner, cursor }: Key) -> Answer<'_, Option<Vec<u8>>> {
         self.ask("reading", move |connection| {
-            let key = (owner.as_bytes(), cursor.as_bytes());
-            let payload = connection
+            connection
                 .prepare_cached(
                     "SELECT payload FROM scupper_cursor
                      WHERE owner = ?1 AND cursor = ?2 AND expires_ms > ?3",
                 )?
-                .query_row(params![key.0, key.1, now_ms()], |row| row.get(0))
-                .optional()?;
-            if payload.is_none() {
-                // Whoever is told that it is gone may count on it.
-                connection
-                    .prepare_cached("DELETE FROM scupper_cursor WHERE owner = ?1 AND cursor = ?2")?
-                    .execute(key)?;
-            }
-            Ok(payload)
+                .query_row(params![owner.as_bytes(), cursor.as_bytes(), now_ms()], |row| row.get(0))
+                .optional()
         })
     }
 

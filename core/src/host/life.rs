@@ -191,7 +191,7 @@ async fn connection(
         Err(NotOpened::Cancelled(connection)) => {
             server.set_handle(None);
             if let Some(connection) = &connection {
-                registry.counts.teardown(connection.took(), connection.was_forced());
+                registry.counts.teardown(connection);
             }
             return Lived::Asked { died: None, connection };
         }
@@ -227,7 +227,7 @@ async fn connection(
     at_work.close();
     tokio::time::timeout(registry.settings.force_wait, at_work.wait()).await.ok();
     server.set_handle(None);
-    registry.counts.teardown(connection.took(), connection.was_forced());
+    registry.counts.teardown(&connection);
     match death {
         Some((why, next)) if server.asked().is_none() => {
             Lived::Died { why, connection, was_ready: ready_since.is_some(), next }

@@ -68,6 +68,15 @@ impl ConnectionEnd {
         }
     }
 
+    /// How many helpers it had left behind, which were killed.
+    pub fn swept(&self) -> u64 {
+        match self {
+            ConnectionEnd::Stdio(teardown) => teardown.swept.len().try_into().unwrap_or(u64::MAX),
+            #[cfg(feature = "http-client")]
+            ConnectionEnd::Http(_) => 0,
+        }
+    }
+
     /// Is everything gone, as far as could be seen? For HTTP, the session on the server too.
     pub fn is_complete(&self) -> bool {
         match self {

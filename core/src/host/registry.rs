@@ -27,7 +27,7 @@ pub(super) struct Registry {
     pub(super) settings: Settings,
     pub(super) counts: Counts,
     pub(super) roots: watch::Sender<Vec<Root>>,
-    /// Cancelled when the host is dropped: the parent of all scopes.
+    /// Cancelled when the host has been shut down or dropped: the parent of all scopes.
     token: CancellationToken,
     book: Mutex<Book>,
     events: broadcast::Sender<HostEvent>,
@@ -64,6 +64,11 @@ impl Registry {
             book: Mutex::default(),
             events,
         })
+    }
+
+    #[cfg(feature = "admin")]
+    pub(super) fn lifetime(&self) -> &CancellationToken {
+        &self.token
     }
 
     pub(super) fn listen(&self) -> broadcast::Receiver<HostEvent> {
@@ -189,6 +194,8 @@ impl Registry {
                 took: closing.began.elapsed(),
             })
         });
+        // The servers have been told; what else lives as long as the host ends now too.
+        self.token.cancel();
         Arc::clone(report)
     }
 

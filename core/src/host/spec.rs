@@ -88,6 +88,16 @@ impl ServerSpec {
         }
     }
 
+    /// The values that it was given and that nobody else shall see, with what they are.
+    #[cfg(feature = "admin")]
+    pub(crate) fn secrets(&self) -> Vec<(String, String)> {
+        match &self.endpoint {
+            Endpoint::Stdio(server) => server.command().secrets(),
+            #[cfg(feature = "http-client")]
+            Endpoint::Http(server) => server.secrets(),
+        }
+    }
+
     /// Changes the waits and limits of a stdio server, such as one from a file; others stay as they
     /// are.
     #[must_use]

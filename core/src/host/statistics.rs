@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{EndReason, ServerEnd, lock};
+use super::{ConnectionEnd, EndReason, ServerEnd, lock};
 
 /// Upper bounds of the buckets of [`TeardownTimes`], in milliseconds.
 const BOUNDS_MS: [u64; 13] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000];
@@ -45,6 +45,8 @@ pub struct Statistics {
     pub dropped: u64,
     /// Ends that needed force.
     pub forced: u64,
+    /// Helpers that servers had left behind in their groups, and that were killed.
+    pub swept: u64,
     /// How long the ends of connections took.
     pub teardowns: TeardownTimes,
 }
@@ -91,6 +93,7 @@ pub(super) struct Counts {
     stale: AtomicU64,
     dropped: AtomicU64,
     forced: AtomicU64,
+    swept: AtomicU64,
     teardowns: Mutex<TeardownTimes>,
 }
 
@@ -121,11 +124,12 @@ impl Counts {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn teardown(&self, took: Duration, was_forced: bool) {
-        if was_forced {
+    pub(super) fn teardown(&self, end: &ConnectionEnd) {
+        if end.was_forced() {
             self.forced.fetch_add(1, Ordering::Relaxed);
         }
-        lock(&self.teardowns).add(took);
+        self.swept.fetch_add(end.swept(), Ordering::Relaxed);
+        lock(&self.teardowns).add(end.took());
     }
 
     pub(super) fn read(&self) -> Statistics {
@@ -140,6 +144,7 @@ impl Counts {
             stale: read(&self.stale),
             dropped: read(&self.dropped),
             forced: read(&self.forced),
+            swept: read(&self.swept),
             teardowns: lock(&self.teardowns).clone(),
             ..Statistics::default()
         }

@@ -24,6 +24,8 @@ pub(super) struct End {
     pub(super) streams: usize,
     pub(super) sockets: usize,
     pub(super) failure: Option<Arc<str>>,
+    /// What came of the DELETE, once it has been tried.
+    pub(super) session: Option<SessionEnd>,
     pub(super) outcome: Option<Arc<HttpTeardown>>,
 }
 
@@ -70,6 +72,7 @@ impl Connection {
             () = tokio::time::sleep(patience) => {}
         }
         let session = self.delete_sessions().await;
+        lock(&self.end).session = Some(session.clone());
         self.shut();
         if tokio::time::timeout(patience, self.vacated.cancelled()).await.is_err() {
             problems.push(format!("rmcp's worker did not end within {patience:?}"));
@@ -92,10 +95,11 @@ impl Connection {
         self.cut.cancel();
         self.end(Event::CloseRequested, cause);
         self.shut();
-        let session = match lock(&self.sessions).is_empty() {
+        let tried = lock(&self.end).session.clone();
+        let session = tried.unwrap_or_else(|| match lock(&self.sessions).is_empty() {
             true => SessionEnd::NotNeeded,
             false => SessionEnd::NotSent,
-        };
+        });
         self.finish(session, Vec::new())
     }
 

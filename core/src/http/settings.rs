@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::scope::ABORT_WAIT;
+
 /// Waits and limits of one connection to an HTTP server. Make one with [`Default`] and change what
 /// differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +52,9 @@ pub struct HttpSettings {
 impl HttpSettings {
     /// How long a close may take at most.
     pub fn longest_end(&self) -> Duration {
-        self.delete_wait.saturating_add(self.close_wait.saturating_mul(3))
+        self.delete_wait
+            .saturating_add(self.close_wait.saturating_mul(3))
+            .saturating_add(ABORT_WAIT)
     }
 }
 

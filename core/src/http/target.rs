@@ -34,11 +34,16 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn parse(url: &str) -> Result<Self, HttpServerError> {
-        let wrong = |why: &str| HttpServerError::Url { url: url.to_owned(), why: why.to_owned() };
-        let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| {
-            // A password may stand in what could not be parsed.
-            let url = if url.contains('@') { "(not shown)" } else { url };
-            HttpServerError::Url { url: url.to_owned(), why: error.to_string() }
+        let given = url;
+        // A query may hold a key, and what cannot be parsed a password: neither is shown.
+        let url = match url.split_once('?') {
+            Some((endpoint, _)) => format!("{endpoint}?…"),
+            None => url.to_owned(),
+        };
+        let wrong = |why: &str| HttpServerError::Url { url: url.clone(), why: why.to_owned() };
+        let uri: Uri = given.parse().map_err(|error: http::uri::InvalidUri| {
+            let url = if url.contains('@') { "(not shown)".to_owned() } else { url.clone() };
+            HttpServerError::Url { url, why: error.to_string() }
         })?;
         let authority = uri.authority().ok_or_else(|| wrong("it has no host"))?;
         if authority.as_str().contains('@') {
@@ -48,10 +53,7 @@ impl Target {
             Some("http") => false,
             Some("https") if cfg!(feature = "tls") => true,
             Some(scheme) => {
-                return Err(HttpServerError::Scheme {
-                    url: url.to_owned(),
-                    scheme: scheme.to_owned(),
-                });
+                return Err(HttpServerError::Scheme { scheme: scheme.to_owned(), url });
             }
             None => return Err(wrong("it has no scheme")),
         };
@@ -63,7 +65,7 @@ impl Target {
         Ok(Self { url: url.into(), host, port, https, uri })
     }
 
-    /// As it was given.
+    /// As it was given, its query left out.
     pub(super) fn url(&self) -> &Arc<str> {
         &self.url
     }

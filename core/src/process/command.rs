@@ -158,6 +158,14 @@ impl Command {
         self
     }
 
+    /// The values set in its environment, each named `env NAME`.
+    #[cfg(feature = "admin")]
+    pub(crate) fn secrets(&self) -> Vec<(String, String)> {
+        let set = self.environment.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let text = |text: &OsString| text.to_string_lossy().into_owned();
+        set.map(|(name, value)| (format!("env {}", text(name)), text(value))).collect()
+    }
+
     /// Has the guard process end it when the host dies. The child's environment gets one variable
     /// more, `SCUPPER_COOKIE`.
     #[must_use]

@@ -91,7 +91,7 @@ impl Session {
         let (inbound, from_client) = mpsc::channel(settings.queue_limit.max(1));
         let now = Instant::now();
         let session = Self {
-            plan: Mutex::new(settings.cleanup.as_ref().map(|make| make(&id))),
+            plan: Mutex::default(),
             id,
             since: now,
             inbound,
@@ -243,10 +243,12 @@ impl Session {
         inner.alone_since = (readers == 0).then(Instant::now);
     }
 
-    /// A connection carries a message of this session.
+    /// A connection carries a message of this session. Both learn it under one lock, so that the end
+    /// of the session finds every connection that knows it.
     pub(super) fn carried_by(&self, connection: &Arc<Connection>) {
         let mut inner = self.lock();
         if inner.state.is_open() {
+            connection.carries(&self.id);
             inner.connections.retain(|_, known| known.strong_count() > 0);
             inner.connections.insert(connection.number(), Arc::downgrade(connection));
         }

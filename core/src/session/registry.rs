@@ -21,9 +21,19 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Cause, Removal, SessionId, Settings, Statistics, channel::EventId, ending::Ending,
-    error::SessionError, outbox::StreamRefused, record::Session, request, statistics::Counters,
-    stream::EventStream, supervised::Ticket, sweep::is_answer, transport::SessionTransport,
+    Cause, Removal, SessionId, Settings, Statistics,
+    channel::EventId,
+    ending::Ending,
+    error::SessionError,
+    loose::LooseStreams,
+    outbox::StreamRefused,
+    record::Session,
+    request::{self, Refusal},
+    statistics::Counters,
+    stream::EventStream,
+    supervised::Ticket,
+    sweep::is_answer,
+    transport::SessionTransport,
 };
 use crate::{
     census::{Census, DroppedWithoutClose, Kind},
@@ -38,7 +48,8 @@ const REMEMBERED_REMOVALS: usize = 64;
 pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) census: Census,
-    pub(super) counters: Counters,
+    pub(super) counters: Arc<Counters>,
+    pub(super) loose: LooseStreams,
     /// Told when there is something to look at before the next sweep.
     pub(super) alarm: Arc<Notify>,
     /// Ends what rmcp keeps of this server.
@@ -64,7 +75,8 @@ impl Shared {
         Self {
             settings,
             census: census.clone(),
-            counters: Counters::default(),
+            counters: Arc::default(),
+            loose: LooseStreams::default(),
             alarm: Arc::default(),
             token: CancellationToken::new(),
             scope: Arc::downgrade(scope),
@@ -159,6 +171,15 @@ impl Shared {
         lock(&self.sessions).values().cloned().collect()
     }
 
+    /// How many handlers run, those of requests without a session too.
+    pub(super) fn handlers(&self) -> usize {
+        self.counters.handlers.load(Relaxed)
+    }
+
+    pub(super) fn has_running_requests(&self) -> bool {
+        self.all().iter().any(|session| !session.outbox.running().0.is_empty())
+    }
+
     /// A session that is open.
     pub(super) fn open_session(&self, id: &str) -> Option<Arc<Session>> {
         let session = lock(&self.sessions).get(id).cloned();
@@ -192,8 +213,10 @@ impl Shared {
 
     fn refused(&self, error: SessionError) -> SessionError {
         if let Some(refusal) = error.refusal() {
+            if matches!(refusal, Refusal::Busy(_)) {
+                self.counters.refused.fetch_add(1, Relaxed);
+            }
             request::refuse(refusal);
-            self.counters.refused.fetch_add(1, Relaxed);
         }
         error
     }
@@ -206,12 +229,16 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// Sessions by state, and what became of those that were.
+    pub fn statistics(&self) -> Statistics {
+        self.shared.statistics()
+    }
+
     fn session(&self, id: &SessionId) -> Result<Arc<Session>, SessionError> {
         let session = self.shared.open_session(id).ok_or_else(|| {
             self.shared.refused(SessionError::Unknown { session: Arc::clone(id) })
         })?;
         if let Some(connection) = request::connection() {
-            connection.carries(id);
             session.carried_by(&connection);
         }
         Ok(session)
@@ -246,6 +273,12 @@ impl SessionManager for Registry {
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), Self::Error> {
         let (session, transport) =
             self.shared.insert().map_err(|error| self.shared.refused(error))?;
+        // Outside the lock of the registry, because it is the owner's code.
+        if let Some(make) = &self.shared.settings.cleanup {
+            let id = Arc::clone(&session.id);
+            let plan = make(&id).recorded_in(&self.shared.census, Kind::Session, id);
+            lock(&session.plan).replace(plan);
+        }
         Ok((Arc::clone(&session.id), transport))
     }
 

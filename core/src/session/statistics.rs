@@ -20,6 +20,8 @@ pub struct Statistics {
     pub closing: usize,
     /// Streams that a client reads.
     pub streams: usize,
+    /// Handlers that run, of requests with and without a session.
+    pub handlers: usize,
     /// Sessions ever begun.
     pub created: u64,
     /// Sessions that are gone, by cause.
@@ -45,12 +47,13 @@ impl fmt::Display for Statistics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} connecting, {} active, {} closing, {} streams; {} created, {} closed, {} refused, \
+            "{} connecting, {} active, {} closing, {} streams, {} handlers; {} created, {} closed, {} refused, \
              {} swept, {} stale, {} streams cut",
             self.connecting,
             self.active,
             self.closing,
             self.streams,
+            self.handlers,
             self.created,
             self.closed(),
             self.refused,
@@ -65,6 +68,7 @@ impl fmt::Display for Statistics {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) streams: AtomicUsize,
+    pub(super) handlers: AtomicUsize,
     pub(super) created: AtomicU64,
     removed: [AtomicU64; Cause::ALL.len()],
     pub(super) refused: AtomicU64,
@@ -88,6 +92,7 @@ impl Counters {
             .collect();
         Statistics {
             streams: self.streams.load(Relaxed),
+            handlers: self.handlers.load(Relaxed),
             created: self.created.load(Relaxed),
             refused: self.refused.load(Relaxed),
             swept: removed.iter().filter(|(cause, _)| cause.is_swept()).map(|(_, n)| n).sum(),

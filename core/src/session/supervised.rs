@@ -7,7 +7,7 @@
 
 use std::{
     borrow::Cow,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -29,7 +29,7 @@ use rmcp::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::record::Session;
+use super::{SessionId, record::Session, statistics::Counters};
 use crate::{
     census::{Census, Kind},
     scope::catch_panic,
@@ -53,6 +53,13 @@ impl Ticket {
     }
 }
 
+/// The session that a handler works for, by the extensions of its context; `None` for a request
+/// without one, and once the session is gone. Known in `initialize` too, where no header has it yet.
+pub fn session_of(extensions: &Extensions) -> Option<SessionId> {
+    let session = extensions.get::<Ticket>()?.session.upgrade()?;
+    Some(Arc::clone(&session.id))
+}
+
 /// A [`ServerHandler`] under supervision; made by [`Sessions::service`](super::Sessions::service).
 ///
 /// A handler that panics is answered with an internal error, and its session ends, because what it
@@ -64,11 +71,17 @@ pub struct Supervised<S> {
     handler: S,
     grace: Duration,
     census: Census,
+    counters: Arc<Counters>,
 }
 
 impl<S> Supervised<S> {
-    pub(super) fn new(handler: S, grace: Duration, census: &Census) -> Self {
-        Self { handler, grace, census: census.clone() }
+    pub(super) fn new(
+        handler: S,
+        grace: Duration,
+        census: &Census,
+        counters: &Arc<Counters>,
+    ) -> Self {
+        Self { handler, grace, census: census.clone(), counters: Arc::clone(counters) }
     }
 
     /// Runs a handler until it ends, or until its grace after the cancellation is over.
@@ -79,6 +92,7 @@ impl<S> Supervised<S> {
         ticket: Option<&Ticket>,
         handler: F,
     ) -> Option<F::Output> {
+        let _running = Running::new(&self.counters);
         let _row = self.census.enter(Kind::Task, name, "handler", std::panic::Location::caller());
         let closing = ticket.map(|ticket| ticket.closing.clone());
         let grace = self.grace;
@@ -132,6 +146,22 @@ impl<S> Supervised<S> {
         {
             panicked(name, &message, ticket);
         }
+    }
+}
+
+/// Counts a handler while it lives.
+struct Running<'a>(&'a Counters);
+
+impl<'a> Running<'a> {
+    fn new(counters: &'a Counters) -> Self {
+        counters.handlers.fetch_add(1, Relaxed);
+        Self(counters)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.handlers.fetch_sub(1, Relaxed);
     }
 }
 

@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    Settings, StderrTail, StdioError,
-    ladder::{EndCause, Ladder, Next, Pace, Teardown, after},
+    EndCause, Settings, StderrTail, StdioError, Teardown,
+    ladder::{Ladder, Next, Pace, after},
     lines::LineRing,
     outbox::Outbox,
 };

@@ -62,6 +62,19 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
                 tell(&CellEvent::Learned(learned))?;
             }
         }
+        SubjectOrder::Client(client) => match crate::subject::client::play(order, client, root) {
+            Ok(outcome) => {
+                if let Some(why) = outcome.not_applicable {
+                    return tell(&CellEvent::NotApplicable { why });
+                }
+                let started = outcome.played.failure.is_none();
+                tell(&CellEvent::Judged(Box::new(report(order, tier, outcome.played))))?;
+                if order.first_look && started {
+                    tell(&CellEvent::Learned(outcome.learned))?;
+                }
+            }
+            Err(error) => tell(&CellEvent::Broken { cause: error.to_string() })?,
+        },
         #[cfg(feature = "core")]
         SubjectOrder::Core { command, warm_up } => {
             let played = crate::subject::core::play(order, command, warm_up)?;

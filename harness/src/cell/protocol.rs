@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{CaseReport, Tier};
+use crate::lifecycle::client::{ConfigStyle, Script, Traits};
 use crate::lifecycle::step::{Era, Lifecycle};
 
 /// The one line that a runner writes to a cell.
@@ -46,6 +47,8 @@ pub struct CaseOrder {
 pub enum SubjectOrder {
     /// A stdio server, by how it is started.
     Server(Launch),
+    /// A client or host, which starts servers of ours.
+    Client(ClientOrder),
     /// Our core as the client of this server.
     Core {
         /// Program and arguments of the server it faces.
@@ -73,6 +76,21 @@ pub enum Role {
     Host,
     /// A Streamable HTTP server with sessions.
     Service,
+}
+
+/// A client to judge, and what it is given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientOrder {
+    /// Program and arguments, with their placeholders.
+    pub command: Vec<String>,
+    /// How it is told of its servers by a file.
+    pub style: ConfigStyle,
+    /// Its servers, and what is done to it.
+    pub script: Script,
+    /// Whether it ends when its own stdin does, where that is known.
+    pub ends_with_stdin: Option<bool>,
+    /// Path of this program, which is every server.
+    pub program: String,
 }
 
 /// How a server is started.
@@ -156,6 +174,11 @@ pub enum CellEvent {
     Learned(Learned),
     /// The case is judged.
     Judged(Box<CaseReport>),
+    /// The client did not come to the moment that the case is about.
+    NotApplicable {
+        /// How it came to that.
+        why: String,
+    },
     /// The cell itself went wrong.
     Broken {
         /// How.
@@ -163,7 +186,7 @@ pub enum CellEvent {
     },
 }
 
-/// What the first look learned of a server.
+/// What the first look learned of a server, or of a client.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Learned {
     /// serverInfo.
@@ -188,6 +211,9 @@ pub struct Learned {
     pub exit_ms: Option<u64>,
     /// Other figures.
     pub figures: BTreeMap<String, f64>,
+    /// Of a client.
+    #[serde(default)]
+    pub client: Option<Traits>,
 }
 
 /// A tool of a server.

@@ -11,8 +11,10 @@ use super::Refusal;
 use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
 use crate::lifecycle::battery::Call;
+use crate::lifecycle::client::ConfigStyle;
 use crate::lifecycle::scenario::nearest;
 use crate::lifecycle::step::EraChoice;
+use crate::plan::client::Client;
 use crate::plan::{CYCLES, Choices};
 
 /// The leak gate for the Model Context Protocol: sinks MCP connections on purpose and checks that
@@ -35,13 +37,23 @@ pub enum Command {
     /// Starts COMMAND again and again, ends its life at every moment that a host can end it, and
     /// looks whether processes, descriptors, threads, zombies or temporary files stay behind.
     Server(ServerArguments),
+    /// Judge a client or host
+    ///
+    /// Starts COMMAND again and again, plays the servers that it starts, well-behaved and not, ends
+    /// its life at every moment, and looks which servers stay behind. In COMMAND, `{server}` is a
+    /// server's command line as one shell word list, `{command}` and `{args}` are its parts, and
+    /// `{config}` is a file with `mcpServers`; the variables SCUPPER_SERVER, SCUPPER_COMMAND,
+    /// SCUPPER_ARGS and SCUPPER_CONFIG hold the same.
+    Client(ClientArguments),
     /// Judge scripted scenarios
     Run(RunArguments),
     /// Repeat one finding from its scenario file
     Replay(ReplayArguments),
     /// Be a misbehaving server, or its clean twin
     Fake(FakeArguments),
-    /// List lifecycles, fakes, probes or rules, one line each
+    /// Be a misbehaving client, or its clean twin
+    FakeClient(FakeClientArguments),
+    /// List lifecycles, fakes, fake clients, probes or rules, one line each
     List(ListArguments),
     /// Tell what this host can prove, tier by tier
     Doctor,
@@ -65,6 +77,20 @@ pub struct ServerArguments {
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
     /// The server's command line
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Arguments of `scupper client`.
+#[derive(Debug, Args)]
+pub struct ClientArguments {
+    /// Common options.
+    #[command(flatten)]
+    pub common: Common,
+    /// How the file that `{config}` names is spelled
+    #[arg(long, value_name = "STYLE", default_value = "claude", value_parser = config_style)]
+    pub config_style: ConfigStyle,
+    /// The client's command line
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }
@@ -108,6 +134,25 @@ pub struct FakeArguments {
     pub options: Vec<String>,
 }
 
+/// Arguments of `scupper fake-client`.
+#[derive(Debug, Args)]
+pub struct FakeClientArguments {
+    /// Name of the fake; see `scupper list fake-clients`
+    pub name: String,
+    /// Be its clean twin
+    #[arg(long)]
+    pub fixed: bool,
+    /// Start the servers of this file, `mcpServers` as JSON
+    #[arg(long, value_name = "FILE", conflicts_with = "server")]
+    pub config: Option<PathBuf>,
+    /// Options of the fake
+    #[arg(value_name = "KEY=VALUE")]
+    pub options: Vec<String>,
+    /// The server's command line
+    #[arg(last = true, value_name = "SERVER")]
+    pub server: Vec<String>,
+}
+
 /// Arguments of `scupper list`.
 #[derive(Debug, Args)]
 pub struct ListArguments {
@@ -125,6 +170,8 @@ pub enum Listed {
     Fakes,
     /// The hosts and services that scenarios can judge inside the cell
     Subjects,
+    /// The misbehaving clients
+    FakeClients,
     /// The kinds of things that are looked at
     Probes,
     /// The rules of the specification that findings rest on
@@ -208,6 +255,28 @@ impl ServerArguments {
             "which server? Give the COMMAND that starts it: scupper server -- npx -y PACKAGE; or a \
              file of servers: scupper server --config .mcp.json",
         ))
+    }
+}
+
+impl ClientArguments {
+    /// The client to judge, or why there is none.
+    pub fn client(&self) -> Result<Client, Refusal> {
+        if self.command.is_empty() {
+            return Err(Refusal::usage(
+                "which client? Give the COMMAND that starts it, and in it the place of its server: \
+                 scupper client -- python client.py {command} {args}",
+            ));
+        }
+        if self.command.iter().any(|word| word.contains("{url}")) {
+            return Err(super::client::no_url());
+        }
+        if self.common.keep.is_some() {
+            return Err(Refusal::usage(
+                "--keep: no scenario file can tell a case of a client yet; each finding names the \
+                 command that repeats it",
+            ));
+        }
+        Ok(Client { command: self.command.clone(), style: self.config_style })
     }
 }
 
@@ -309,6 +378,13 @@ fn era(text: &str) -> Result<EraChoice, String> {
         .copied()
         .find(|era| era.as_str() == text)
         .ok_or_else(|| "known: auto, 2025-11-25, 2026-07-28".to_owned())
+}
+
+fn config_style(text: &str) -> Result<ConfigStyle, String> {
+    let known =
+        || ConfigStyle::ALL.iter().map(|style| style.as_str()).collect::<Vec<_>>().join(", ");
+    let found = ConfigStyle::ALL.iter().copied().find(|style| style.as_str() == text);
+    found.ok_or_else(|| format!("known: {}", known()))
 }
 
 /// A duration such as `500ms`, `2s` or `1m`; at most an hour.

@@ -60,7 +60,7 @@ pub fn as_played(case: &Case, cycles: u32) -> Case {
 
 fn scenario_of(case: &Case) -> Result<Scenario, &'static str> {
     let SubjectOrder::Server(launch) = &case.order.subject else {
-        return Err("no scenario file can tell a case of the core with its peer");
+        return Err("no scenario file can tell a case of the core with its peer, or of a client");
     };
     let written = plan::shell_words(&launch.command) == case.order.subject_words;
     if !launch.environment.is_empty()

@@ -2,14 +2,18 @@
 //!
 //! - [`arguments`]: what may be given, and its meaning.
 //! - [`server`]: `scupper server`, of a command or of a file of servers.
+//! - [`client`]: `scupper client`.
 //! - [`config`]: what such a file says.
 //! - [`run`]: `scupper run` and `scupper replay`.
 //! - `files`: the scenario files of such a run.
 //! - [`session`]: what both share: runner, canary, reporters, exit code.
+//! - [`canary`]: the run's own proof.
 //! - [`keep`]: what `--keep` writes.
 //! - [`show`]: `scupper list` and `scupper doctor`.
 
 pub mod arguments;
+pub mod canary;
+pub mod client;
 pub mod config;
 mod files;
 pub mod keep;

@@ -1,17 +1,16 @@
 //! What judging subcommands share: the runner, the canary, the reporters, the exit code.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::arguments::{Color, Common};
+use super::canary::Canary;
 use super::{Refusal, keep};
 use crate::cell::protocol::Learned;
 use crate::gate::exit::{self, Mode, Strictness};
-use crate::ledger::snapshot::Kind;
-use crate::ledger::verdict::{CaseReport, Class, Culprit, Finding, Verdict};
+use crate::ledger::verdict::{CaseReport, Verdict};
 use crate::lifecycle::battery::FIRST_LOOK;
 use crate::plan::{self, Case, Choices};
 use crate::report::Secrets;
@@ -21,9 +20,6 @@ use crate::report::event::{
 use crate::report::human::{Human, HumanOptions};
 use crate::report::json::{self, Totals};
 use crate::runner::{News, Outcome, Runner};
-
-/// Kinds that the canary leaks, each a seeded leak that must be caught where the kind is judged.
-const CANARY_KINDS: &[Kind] = &[Kind::Process, Kind::Zombie, Kind::Fd, Kind::Thread, Kind::File];
 
 /// A run from its first to its last event.
 pub struct Session {
@@ -115,6 +111,11 @@ impl Session {
         Ok(session)
     }
 
+    /// Says whether the first look is one of the cases that the user asked for.
+    pub fn looks_first_by(&mut self, wanted: bool) {
+        self.wants_first_look = wanted;
+    }
+
     /// Notes what was asked for and cannot be judged.
     pub fn not_judged(&mut self, what: String, cause: String) {
         self.not_judged.push((what, cause));
@@ -180,6 +181,12 @@ impl Session {
                 }
                 self.cases.push((place, *report));
             }
+            Outcome::NotApplicable(why) => {
+                let id = case.order.id.clone();
+                self.info.cases = self.info.cases.saturating_sub(1);
+                self.on(Event::LeftOut { id: id.clone() });
+                self.on(Event::Note(format!("{id} left out: {why}")));
+            }
             Outcome::NotJudged(mut cause) => {
                 self.secrets.hide(&mut cause);
                 self.not_judged.push((case.order.id.clone(), cause));
@@ -205,7 +212,7 @@ impl Session {
         let mut learned = vec![None; cases.len()];
         self.runner.run_all(cases, |news| {
             if let News::Ended(place, Outcome::Judged(_, facts)) = news {
-                learned[place] = facts;
+                learned[place] = facts.map(|facts| *facts);
             }
         });
         learned
@@ -219,7 +226,7 @@ impl Session {
         runner.run_all(std::slice::from_ref(case), |news| {
             if let News::Ended(_, mut outcome) = news {
                 if let Outcome::Judged(_, facts) = &mut outcome {
-                    learned = facts.take();
+                    learned = facts.take().map(|facts| *facts);
                 }
                 // One that shows no server is what the run has to tell, asked for or not.
                 let counts = self.wants_first_look || learned.is_none();
@@ -242,12 +249,23 @@ impl Session {
         self.cases.retain(|(place, _)| *place != 0);
     }
 
-    /// Judges cases together with the canary.
+    /// Judges cases of servers together with their canary.
     pub fn judge(&mut self, first_place: usize, cases: Vec<Case>, choices: &Choices) {
+        self.judge_beside(&Canary::of_servers(choices), first_place, cases, choices);
+    }
+
+    /// Judges cases together with a canary.
+    pub fn judge_beside(
+        &mut self,
+        canary: &Canary,
+        first_place: usize,
+        cases: Vec<Case>,
+        choices: &Choices,
+    ) {
         // The canary rides among the cases, so that it proves the very conditions of this run. Of
         // several servers, it rides with the first.
         let mut all: Vec<Case> = match self.canary {
-            None => plan::canary(choices).into(),
+            None => canary.cases.to_vec(),
             Some(_) => Vec::new(),
         };
         let canaries = all.len();
@@ -266,7 +284,7 @@ impl Session {
             }
         });
         if canaries > 0 {
-            let report = canary_report(seeded, &choices.kinds);
+            let report = canary.report(seeded, &choices.kinds);
             self.canary = Some(report.clone());
             self.on(Event::CanaryEnded(report));
         }
@@ -359,48 +377,4 @@ fn write(path: &Path, text: &str) -> Result<(), Refusal> {
     std::fs::write(path, text).map_err(|error| {
         Refusal::ours(format!("cannot write the report to {}: {error}", path.display()))
     })
-}
-
-/// Whether a finding is the seeded leak of this kind, caught for the right reason. The one of
-/// processes is the helper that outlives its server; children that pile up are found by growth.
-fn seeded(kind: Kind, finding: &Finding) -> bool {
-    let due = if kind == Kind::Process { "close" } else { "repeat" };
-    finding.kind == kind
-        && finding.class == Class::Leak
-        && finding.culprit == Culprit::Server
-        && finding.birth_step.name == "call echo"
-        && finding.due_step.name.starts_with(due)
-}
-
-/// What became of the canary, judged on the kinds that this run judges.
-fn canary_report(outcomes: Vec<Option<Outcome>>, judged: &BTreeSet<Kind>) -> CanaryReport {
-    let mut report = CanaryReport {
-        caught: Vec::new(),
-        missed: Vec::new(),
-        false_alarms: Vec::new(),
-        failure: None,
-    };
-    let mut reports = Vec::new();
-    for outcome in outcomes {
-        match outcome {
-            Some(Outcome::Judged(case, _)) => reports.push(case),
-            Some(Outcome::NotJudged(cause)) => report.failure = Some(cause),
-            None => report.failure = Some("it was not run".to_owned()),
-        }
-    }
-    let [leaky, clean] = reports.as_slice() else { return report };
-    for kind in CANARY_KINDS.iter().filter(|kind| judged.contains(kind)) {
-        let caught = leaky.findings.iter().any(|finding| seeded(*kind, finding));
-        let list = if caught { &mut report.caught } else { &mut report.missed };
-        list.push(kind.as_str().to_owned());
-    }
-    report.false_alarms.extend(clean.findings.iter().map(|finding| finding.what.clone()));
-    for case in [leaky, clean] {
-        if let Some(failure) = &case.failure {
-            report.failure = Some(failure.message.clone());
-        } else if !case.unreadable.is_empty() {
-            report.failure = Some(format!("could not look: {}", case.unreadable.join("; ")));
-        }
-    }
-    report
 }

@@ -10,6 +10,7 @@ use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::Tier;
 use crate::lifecycle::embedded::{HOSTS, SERVICES};
 use crate::peer::fake::FAKES;
+use crate::peer::fake_client::FAKE_CLIENTS;
 use crate::plan;
 use crate::probe::host::host;
 
@@ -18,8 +19,14 @@ pub fn list(what: Listed) -> Ended {
     let mut rows: Vec<(String, String)> = Vec::new();
     match what {
         Listed::Lifecycles => {
-            for lifecycle in plan::whole_battery() {
+            let of_clients = plan::client::whole_battery();
+            for lifecycle in plan::whole_battery().into_iter().chain(of_clients) {
                 rows.push((lifecycle.id, lifecycle.why));
+            }
+        }
+        Listed::FakeClients => {
+            for fake in FAKE_CLIENTS {
+                rows.push((fake.name.to_owned(), fake.about.to_owned()));
             }
         }
         Listed::Fakes => {
@@ -135,7 +142,8 @@ mod tests {
 
     #[test]
     fn every_rule_that_a_lifecycle_rests_on_is_listed_in_one_line() {
-        for lifecycle in plan::whole_battery() {
+        let of_clients = plan::client::whole_battery();
+        for lifecycle in plan::whole_battery().into_iter().chain(of_clients) {
             let Some(id) = lifecycle.rule else { continue };
             assert!(rule(&id).is_some(), "{} rests on {id}, which no list has", lifecycle.id);
         }

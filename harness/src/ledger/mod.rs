@@ -6,9 +6,11 @@
 //! - [`trend`]: growth that does not saturate, over repeated steps.
 //! - [`rise`]: memory that does not level off, likewise.
 //! - [`blame`]: whose duty the end of a surviving process was.
+//! - [`abandoned`]: the same for what a judged client has left.
 //! - [`rules`]: texts of the specification's rules.
 //! - [`verdict`]: findings and verdicts.
 
+pub mod abandoned;
 pub mod blame;
 pub mod diff;
 pub mod rise;

@@ -4,8 +4,10 @@
 //! - [`scenario`]: a lifecycle in a file, with subject and expectation.
 //! - [`embedded`]: the names of hosts and services that are played inside the cell.
 //! - [`battery`]: the built-in lifecycles for any stdio server.
+//! - [`client`]: those for any client or host.
 
 pub mod battery;
+pub mod client;
 pub mod embedded;
 pub mod scenario;
 pub mod step;

@@ -7,14 +7,18 @@
 //! - `reference` (feature `core`): rmcp's own server.
 //! - [`http`]: Streamable HTTP as bytes, and the clients of a service.
 //! - [`fake`]: misbehaving servers and their clean twins.
+//! - [`fake_client`]: misbehaving clients and their clean twins.
+//! - [`report`]: what such a server tells the cell when a judged client has started it.
 
 pub mod client;
 pub mod control;
 pub mod fake;
+pub mod fake_client;
 pub mod http;
 mod lines;
 pub mod link;
 mod outbox;
 #[cfg(feature = "core")]
 pub mod reference;
+pub mod report;
 pub mod wire;

@@ -21,6 +21,11 @@ pub enum Event {
         /// Its id.
         id: String,
     },
+    /// A case turned out not to fit its client, and is no case any more; a note says why.
+    LeftOut {
+        /// Its id.
+        id: String,
+    },
     /// The first look at a server is over, and it is none of the cases that the user asked for.
     Looked(Box<CaseReport>),
     /// A case was judged.
@@ -39,7 +44,7 @@ pub enum Event {
 pub struct RunInfo {
     /// Version of this program.
     pub version: String,
-    /// What is judged: `server`, `run`, `replay`.
+    /// What is judged: `server`, `client`, `run`, `replay`.
     pub mode: String,
     /// The subject in words: a command line, or a list of scenario paths.
     pub subject: String,
@@ -83,7 +88,7 @@ pub struct ServerReport {
     pub exit_code: Option<u8>,
 }
 
-/// What a server said of itself.
+/// What a server, or a client that is judged, said of itself.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SubjectInfo {

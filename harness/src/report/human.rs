@@ -102,6 +102,12 @@ impl<W: Write> Human<W> {
                 }
             }
             Event::CaseStarted { id } => self.running.push(id.clone()),
+            Event::LeftOut { id } => {
+                self.running.retain(|running| running != id);
+                if let Some(info) = &mut self.info {
+                    info.cases = info.cases.saturating_sub(1);
+                }
+            }
             Event::ServerStarted(server) => {
                 self.of_servers = true;
                 self.line("")?;
@@ -132,7 +138,10 @@ impl<W: Write> Human<W> {
                 self.headline(&info)?;
             }
             Event::SubjectSeen(subject) => {
-                self.paragraph(&introduction(&redact::subject(subject)), "  ")?;
+                let subject = redact::subject(subject);
+                let is_client = self.info.as_ref().is_some_and(|info| info.mode == "client");
+                let said = if is_client { client(&subject) } else { introduction(&subject) };
+                self.paragraph(&said, "  ")?;
                 self.line("")?;
             }
             Event::CanaryEnded(canary) => self.canary(canary)?,
@@ -328,6 +337,23 @@ impl<W: Write> Human<W> {
             _ => Ok(()),
         }
     }
+}
+
+/// What a client said of itself, in a sentence.
+fn client(subject: &SubjectInfo) -> String {
+    let (name, version) = (sanitise(&subject.name, 60), sanitise(&subject.version, 30));
+    let eras = match subject.eras.as_slice() {
+        [] => "no known era".to_owned(),
+        eras => eras.join(" and "),
+    };
+    let ends = match subject.exit_ms {
+        Some(_) => "ends by itself",
+        None => "lives on until it is told to end",
+    };
+    let start = duration(subject.start_ms as f64);
+    format!(
+        "client \"{name}\", version {version}, speaks {eras}; first words after {start}; {ends}"
+    )
 }
 
 /// What the subject said of itself, in a sentence.

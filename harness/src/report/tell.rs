@@ -217,6 +217,12 @@ fn outlived(finding: &Finding) -> String {
             Some((signal, whom)) => format!("outlived SIG{signal} to the {whom}"),
             None => format!("outlived the signal meant for {it}"),
         },
+        // Of what a judged client has left.
+        ("client", "exits") => "outlived the client".to_owned(),
+        ("client", "is killed") => "outlived the client, which was killed".to_owned(),
+        ("client", "at rest") => "is still there while the client does nothing more".to_owned(),
+        ("client", _) => "came with the start of that server".to_owned(),
+        ("SIGTERM", "to client") => "outlived SIGTERM".to_owned(),
         // More may have been played than the step names.
         ("repeat", _) if finding.what.contains(',') => {
             "— left behind by the repetitions".to_owned()

@@ -14,6 +14,7 @@
 //! - [`learn`]: what the first look asks a server about itself.
 //! - [`connection`]: one client process and the server behind it.
 //! - [`roles`]: which process is the server and which are launchers.
+//! - [`client`]: a lifecycle played on any client or host, whose servers are ours.
 //! - `core` (feature `core`): a lifecycle played with our own core as the client.
 //! - `embedded` (feature `core`): hosts and services played inside the cell: our core's, and what
 //!   stands in for software with known leaks.
@@ -21,6 +22,7 @@
 //! - [`finding`]: what was seen, in the words of a finding or a failure.
 
 pub mod calls;
+pub mod client;
 pub mod connection;
 #[cfg(feature = "core")]
 pub mod core;

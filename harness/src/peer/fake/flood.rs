@@ -72,21 +72,36 @@ fn flood(out: &Output, chunk: Vec<u8>) -> io::Result<()> {
 /// one. The twin logs a line.
 pub(super) struct FloodsStderr {
     lines: u32,
+    at_start: bool,
 }
 
 impl FloodsStderr {
     pub(super) fn build(settings: &Settings) -> Result<Box<dyn Fault>, FakeError> {
         let lines = settings.parsed("lines", "a whole number")?;
-        Ok(Box::new(Self { lines: if settings.fixed() { 1 } else { lines } }))
+        let at_start = settings.one_of("at", &["start", "call"])? == 0;
+        Ok(Box::new(Self { lines: if settings.fixed() { 1 } else { lines }, at_start }))
+    }
+
+    fn flood(&self, when: &str) {
+        let mut stderr = io::stderr().lock();
+        for line in 1..=self.lines {
+            // A client may close stderr; that is no reason to stop serving.
+            let _ = stderr.write_all(format!("{when}, line {line}: {:.<64}\n", "").as_bytes());
+        }
     }
 }
 
 impl Fault for FloodsStderr {
+    fn on_start(&mut self, _out: &Output) -> io::Result<Flow> {
+        if self.at_start {
+            self.flood("start");
+        }
+        Ok(Continue(()))
+    }
+
     fn on_call(&mut self, nth: u64) -> io::Result<()> {
-        let mut stderr = io::stderr().lock();
-        for line in 1..=self.lines {
-            // A client may close stderr; that is no reason to stop serving.
-            let _ = stderr.write_all(format!("call {nth}, line {line}: {:.<64}\n", "").as_bytes());
+        if !self.at_start {
+            self.flood(&format!("call {nth}"));
         }
         Ok(())
     }

@@ -4,7 +4,8 @@
 //! Start with `registry`, the list of them. `server` is the good server below them all and
 //! says where a fault may interfere; `message` and `sleep` are its words and its slow tool.
 //! The faults: `ending`, `growth`, `lock`, `process`, `launcher`, `wire`, `flood`; `helper` is what
-//! they start, `options` how they are set. `http` is the plain server over Streamable HTTP.
+//! they start, `options` how they are set. `http` is the plain server over Streamable HTTP,
+//! [`watched`] a fake that a judged client starts.
 
 mod ending;
 mod flood;
@@ -21,6 +22,7 @@ mod server;
 mod sleep;
 #[cfg(test)]
 mod tests;
+pub mod watched;
 mod wire;
 
 use std::io;

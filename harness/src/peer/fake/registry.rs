@@ -161,7 +161,10 @@ pub const FAKES: &[FakeInfo] = &[
     FakeInfo::new("floods-stderr", "fills stderr before it answers an echo call", Twin::Own,
         FloodsStderr::build)
         // Well over the 64 KiB that a pipe holds.
-        .with(&[("lines", "2000", "lines at each call, of 80 bytes or so")]),
+        .with(&[
+            ("lines", "2000", "lines each time, of 80 bytes or so"),
+            ("at", "call", "before it reads anything (`start`), or before it answers a `call`"),
+        ]),
     FakeInfo::new("wrong-era", "serves one era of the protocol only", Twin::Plain,
         |s| Ok(Box::new(OneEra(ERAS[s.one_of("era", &ERAS.map(Era::revision))?]))))
         .with(&[("era", "2026-07-28", "the era it serves: 2026-07-28 or 2025-11-25")]),

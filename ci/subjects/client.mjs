@@ -1,0 +1,30 @@
+// A small client on the official TypeScript SDK: connects, lists, calls, closes.
+//
+//     client.mjs [--stay] COMMAND [ARGS]…
+//
+// With --stay it keeps its connection until its own stdin ends. The SDK is the one that ci/setup
+// installs for the Node servers.
+import { createRequire } from "node:module";
+import { once } from "node:events";
+
+const require = createRequire(new URL("../.installed/npm/package.json", import.meta.url));
+const { Client } = require("@modelcontextprotocol/sdk/client/index.js");
+const { StdioClientTransport } = require("@modelcontextprotocol/sdk/client/stdio.js");
+
+const words = process.argv.slice(2);
+const stay = words[0] === "--stay" && Boolean(words.shift());
+const [command, ...args] = words;
+
+const client = new Client({ name: "scupper-subject", version: "1.0.0" });
+const transport = new StdioClientTransport({ command, args });
+try {
+  await client.connect(transport);
+  await client.listTools();
+  await client.callTool({ name: "echo", arguments: { text: "hello" } });
+  if (stay) {
+    process.stdin.resume();
+    await once(process.stdin, "end");
+  }
+} finally {
+  await client.close();
+}

@@ -1,0 +1,28 @@
+"""A small client on the official Python SDK: connects, lists, calls, closes.
+
+    client.py [--stay] COMMAND [ARGS]…
+
+With --stay it keeps its connection until its own stdin ends.
+"""
+
+import sys
+
+import anyio
+from mcp import ClientSession, StdioServerParameters
+from mcp.client.stdio import stdio_client
+
+
+async def main(words: list[str]) -> None:
+    stay = words[:1] == ["--stay"]
+    command, *arguments = words[stay:]
+    server = StdioServerParameters(command=command, args=arguments)
+    async with stdio_client(server) as (read, write), ClientSession(read, write) as session:
+        await session.initialize()
+        await session.list_tools()
+        await session.call_tool("echo", {"text": "hello"})
+        if stay:
+            await anyio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
+
+
+if __name__ == "__main__":
+    anyio.run(main, sys.argv[1:])

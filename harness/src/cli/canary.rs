@@ -1,0 +1,99 @@
+//! The run's own proof: a leak of each kind that must be caught, and a clean twin that must not be
+//! blamed.
+
+use std::collections::BTreeSet;
+
+use crate::ledger::snapshot::Kind;
+use crate::ledger::verdict::{Class, Culprit, Finding};
+use crate::plan::{self, Case, Choices};
+use crate::report::event::CanaryReport;
+use crate::runner::Outcome;
+
+/// A canary, before it has flown.
+pub struct Canary {
+    /// The leaky one and its clean twin.
+    pub cases: [Case; 2],
+    kinds: &'static [Kind],
+    seeded: fn(Kind, &Finding) -> bool,
+}
+
+impl Canary {
+    /// A server that leaks each kind.
+    pub fn of_servers(choices: &Choices) -> Self {
+        Self {
+            cases: plan::canary(choices),
+            kinds: &[Kind::Process, Kind::Zombie, Kind::Fd, Kind::Thread, Kind::File],
+            seeded: in_a_server,
+        }
+    }
+
+    /// A client that does.
+    pub fn of_clients(choices: &Choices) -> Self {
+        Self {
+            cases: plan::client::canary(choices),
+            kinds: &[Kind::Process, Kind::Zombie, Kind::Fd],
+            seeded: in_a_client,
+        }
+    }
+
+    /// What became of it, judged on the kinds that this run judges.
+    pub fn report(&self, outcomes: Vec<Option<Outcome>>, judged: &BTreeSet<Kind>) -> CanaryReport {
+        let mut report = CanaryReport {
+            caught: Vec::new(),
+            missed: Vec::new(),
+            false_alarms: Vec::new(),
+            failure: None,
+        };
+        let mut reports = Vec::new();
+        for outcome in outcomes {
+            match outcome {
+                Some(Outcome::Judged(case, _)) => reports.push(case),
+                Some(Outcome::NotJudged(cause) | Outcome::NotApplicable(cause)) => {
+                    report.failure = Some(cause);
+                }
+                None => report.failure = Some("it was not run".to_owned()),
+            }
+        }
+        let [leaky, clean] = reports.as_slice() else { return report };
+        for kind in self.kinds.iter().filter(|kind| judged.contains(kind)) {
+            let caught = leaky.findings.iter().any(|finding| (self.seeded)(*kind, finding));
+            let list = if caught { &mut report.caught } else { &mut report.missed };
+            list.push(kind.as_str().to_owned());
+        }
+        report.false_alarms.extend(clean.findings.iter().map(|finding| finding.what.clone()));
+        for case in [leaky, clean] {
+            if let Some(failure) = &case.failure {
+                report.failure = Some(failure.message.clone());
+            } else if !case.unreadable.is_empty() {
+                report.failure = Some(format!("could not look: {}", case.unreadable.join("; ")));
+            }
+        }
+        report
+    }
+}
+
+/// Whether a finding is the seeded leak of this kind, caught for the right reason. The one of
+/// processes is the helper that outlives its server; children that pile up are found by growth.
+fn in_a_server(kind: Kind, finding: &Finding) -> bool {
+    let due = if kind == Kind::Process { "close" } else { "repeat" };
+    finding.kind == kind
+        && finding.class == Class::Leak
+        && finding.culprit == Culprit::Server
+        && finding.birth_step.name == "call echo"
+        && finding.due_step.name.starts_with(due)
+}
+
+/// The same of a client: the server that it gives up, the one that it never reaps, and the
+/// descriptor that it hands on.
+fn in_a_client(kind: Kind, finding: &Finding) -> bool {
+    let (birth, due) = match kind {
+        Kind::Fd => ("client starts server 2", "client starts server 2"),
+        Kind::Process => ("client starts server 2", "client at rest"),
+        _ => ("client starts server 1", "client at rest"),
+    };
+    finding.kind == kind
+        && finding.class == Class::Leak
+        && finding.culprit == Culprit::Client
+        && finding.birth_step.name == birth
+        && finding.due_step.name == due
+}

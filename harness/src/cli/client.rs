@@ -1,0 +1,91 @@
+//! `scupper client`: the first look, then the battery made from what it learned.
+
+use super::arguments::{ClientArguments, no_such_lifecycle};
+use super::canary::Canary;
+use super::session::Session;
+use super::{Ended, Refusal};
+use crate::cell::protocol::Learned;
+use crate::gate::exit::Mode;
+use crate::ledger::snapshot::Kind;
+use crate::lifecycle::client::FIRST_LOOK;
+use crate::plan::Choices;
+use crate::plan::client::{self, Client};
+use crate::report::event::{Event, RunInfo, SubjectInfo};
+
+/// What is judged in clients.
+const JUDGED: [Kind; 3] = [Kind::Process, Kind::Zombie, Kind::Fd];
+
+/// Judges a client or host.
+pub fn run(arguments: &ClientArguments) -> Ended {
+    let client = arguments.client()?;
+    let choices = arguments.common.choices(&[])?;
+    if !JUDGED.iter().any(|kind| choices.kinds.contains(kind)) {
+        // A run that can find nothing is not green.
+        return Err(Refusal::usage(
+            "--probe: of clients, processes, zombies and descriptors are judged; name one of them",
+        ));
+    }
+    let lifecycles = client::whole_battery();
+    let ids: Vec<&str> = lifecycles.iter().map(|lifecycle| lifecycle.id.as_str()).collect();
+    let unmatched = choices.unmatched(&ids);
+    if !unmatched.is_empty() {
+        return Err(no_such_lifecycle(&unmatched, &ids));
+    }
+    let info = RunInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        mode: "client".to_owned(),
+        subject: crate::plan::shell_words(&client.command),
+        cases: 0,
+        seed: arguments.common.seed,
+        repeat: client::command(None, &client, &choices),
+    };
+    let mut session = Session::begin(&arguments.common, Mode::Verdicts, info)?;
+    session.looks_first_by(choices.wants(FIRST_LOOK));
+    judge(&mut session, &client, &choices);
+    session.end()
+}
+
+fn judge(session: &mut Session, client: &Client, choices: &Choices) {
+    let Some(learned) = session.judge_first(&client::first_look(client, choices)) else {
+        // Without a server that it starts there is nothing to judge; the report says why.
+        return;
+    };
+    session.on(Event::SubjectSeen(introduce(&learned)));
+    if !choices.wants(FIRST_LOOK) {
+        session.forget_first();
+    }
+    let cases = client::battery(client, choices, &learned);
+    // What a client need not do is worth a word only to those who asked for it.
+    if !choices.only.is_empty() {
+        let traits = learned.client.clone().unwrap_or_default();
+        for id in client::left_out(client, choices, &traits) {
+            session.on(Event::Note(format!(
+                "{id} left out: in the first look the client did not come to that moment"
+            )));
+        }
+    }
+    session.on(Event::Planned(cases.len() + usize::from(choices.wants(FIRST_LOOK))));
+    session.judge_beside(&Canary::of_clients(choices), 1, cases, choices);
+}
+
+fn introduce(learned: &Learned) -> SubjectInfo {
+    let traits = learned.client.clone().unwrap_or_default();
+    SubjectInfo {
+        name: learned.name.clone(),
+        version: learned.version.clone(),
+        eras: learned.eras.iter().map(|era| era.revision().to_owned()).collect(),
+        tools: Vec::new(),
+        callable: Vec::new(),
+        launchers: Vec::new(),
+        start_ms: learned.start_ms,
+        exit_ms: learned.exit_ms.filter(|_| !traits.lives_on),
+    }
+}
+
+/// The refusal of a placeholder that stands for nothing yet.
+pub(super) fn no_url() -> Refusal {
+    Refusal::usage(
+        "{url}: clients over HTTP cannot be judged yet, only those that start a stdio server; tell \
+         yours of its server by {server}, by {command} and {args}, or by {config}",
+    )
+}

@@ -1,0 +1,106 @@
+//! Misbehaving clients, `scupper fake-client NAME`: real stdio clients, well-behaved but for one
+//! fault each, and with `--fixed` the twin that does the same work in the right way.
+//!
+//! Each starts its servers one after the other, introduces itself, lists the tools, calls one, and
+//! ends its servers: by the end of their stdin, SIGTERM and SIGKILL, with a wait after each. Those
+//! that stay do so after the call, until their own stdin ends or SIGTERM comes.
+//!
+//! - `registry`: the list of them, and how a fault is told.
+//! - `server`: a connection to one server, and its end.
+
+mod registry;
+mod server;
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+pub use self::registry::{FAKE_CLIENTS, FakeClientError, FakeClientInfo};
+use self::server::Server;
+use crate::lifecycle::scenario::FakeSpec;
+
+/// Largest file of servers, in bytes.
+const FILE_LIMIT: u64 = 1 << 20;
+/// How often a client that stays looks whether a signal has come.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The command lines of the servers of a file, in order.
+pub fn servers_of(file: &Path) -> io::Result<Vec<Vec<String>>> {
+    let mut text = String::new();
+    fs::File::open(file)?.take(FILE_LIMIT).read_to_string(&mut text)?;
+    let config: Value = serde_json::from_str(&text)?;
+    let servers = config.get("mcpServers").and_then(Value::as_object);
+    let servers = servers.ok_or_else(|| {
+        io::Error::other(format!("{} has no object `mcpServers`", file.display()))
+    })?;
+    let word = |value: &Value| value.as_str().map(str::to_owned);
+    Ok(servers
+        .values()
+        .map(|server| {
+            let arguments = server.get("args").and_then(Value::as_array);
+            let arguments = arguments.into_iter().flatten().filter_map(word);
+            server.get("command").and_then(word).into_iter().chain(arguments).collect()
+        })
+        .collect())
+}
+
+/// Is this client until it ends, and returns its exit code: 1 where a server did not do its part.
+pub fn run(spec: &FakeSpec, servers: &[Vec<String>]) -> Result<u8, FakeClientError> {
+    let all_habits = registry::build(spec)?;
+    let stays = all_habits.iter().any(|habits| habits.stays);
+    // Before any server is started: the moment at which it may come is any.
+    let told_to_end = Arc::new(AtomicBool::new(false));
+    if stays {
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+            signal_hook::flag::register(signal, Arc::clone(&told_to_end))?;
+        }
+    }
+    let mut connected: Vec<Server> = Vec::new();
+    let mut well = true;
+    for (number, command) in servers.iter().enumerate() {
+        let habits = all_habits[number.min(all_habits.len() - 1)].clone();
+        let mut server = Server::start(command, habits)?;
+        let served = server.work().is_ok();
+        well &= served;
+        if !served {
+            // One that does not do its part is not kept.
+            server.end();
+        }
+        connected.push(server);
+    }
+    let ends_first = all_habits.iter().any(|habits| habits.ends_first);
+    if ends_first {
+        connected.iter_mut().for_each(Server::end);
+    }
+    if stays {
+        until_told(&told_to_end);
+    }
+    if !ends_first {
+        connected.iter_mut().for_each(Server::end);
+    }
+    Ok(u8::from(!well))
+}
+
+/// Waits for the end of our stdin, or for a signal.
+fn until_told(told: &AtomicBool) {
+    let (ended, end) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        let mut rest = [0; 256];
+        while io::stdin().read(&mut rest).is_ok_and(|count| count > 0) {}
+        drop(ended);
+    });
+    while !told.load(Ordering::Relaxed)
+        && !matches!(end.recv_timeout(LOOK), Err(RecvTimeoutError::Disconnected))
+    {}
+}

@@ -1,0 +1,170 @@
+//! A connection to one server: its start, its work, its end.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::process::CommandExt,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::mpsc::{self, Receiver, SyncSender},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    io::FdFlags,
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid},
+};
+use serde_json::{Value, json};
+
+use super::registry::Habits;
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(1);
+/// How often a wait looks.
+const LOOK: Duration = Duration::from_millis(5);
+/// Most lines that wait to be looked at.
+const WAITING: usize = 64;
+/// Longest piece of a line that is read at once, in bytes.
+const PIECE: u64 = 1 << 20;
+/// The longest that a client waits which waits for ever.
+const LIFE: Duration = Duration::from_secs(600);
+/// Runs its arguments, and has something to do after them, so that it does not become them.
+const SHELL: &str = r#""$@"; exit $?"#;
+
+/// A server that was started.
+pub(super) struct Server {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<Vec<u8>>,
+    habits: Habits,
+    requests: u64,
+    ended: bool,
+}
+
+impl Server {
+    pub(super) fn start(words: &[String], habits: Habits) -> io::Result<Self> {
+        let Some((program, arguments)) = words.split_first() else {
+            return Err(io::Error::other("no server was named"));
+        };
+        let mut command = match habits.through_shell {
+            true => Command::new("sh"),
+            false => Command::new(program),
+        };
+        if habits.through_shell {
+            command.args(["-c", SHELL, "sh", program]);
+        }
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        if habits.by_group {
+            command.process_group(0);
+        }
+        let mut child = command.spawn()?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().expect("stdout was asked for as a pipe");
+        let (sender, lines) = mpsc::sync_channel(WAITING);
+        thread::spawn(move || read(stdout, &sender));
+        let server = Self { child, stdin, lines, habits, requests: 0, ended: false };
+        if let (true, Some(stdin)) = (server.habits.hands_stdin_on, &server.stdin) {
+            rustix::io::fcntl_setfd(stdin, FdFlags::empty())?;
+        }
+        Ok(server)
+    }
+
+    /// The whole of what a client wants of a server.
+    pub(super) fn work(&mut self) -> io::Result<()> {
+        self.request(
+            "initialize",
+            json!({
+                "protocolVersion": "2025-11-25",
+                "capabilities": {},
+                "clientInfo": { "name": "scupper-fake-client", "version": "1" },
+            }),
+        )?;
+        self.write(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))?;
+        self.request("tools/list", json!({}))?;
+        self.request("tools/call", json!({ "name": "echo", "arguments": { "text": "hello" } }))
+    }
+
+    fn request(&mut self, method: &str, params: Value) -> io::Result<()> {
+        self.requests += 1;
+        let id = self.requests;
+        self.write(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))?;
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).map_err(io::Error::other)?;
+            let message: Value = serde_json::from_slice(&line).unwrap_or_default();
+            if message.get("id").and_then(Value::as_u64) == Some(id) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn write(&mut self, message: &Value) -> io::Result<()> {
+        let stdin = self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        stdin.write_all(format!("{message}\n").as_bytes())
+    }
+
+    /// Ends it, as far as this client does; the second time it does nothing.
+    pub(super) fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        if !self.habits.ends_stdin {
+            // The fault: the server waits for the end of its stdin, and we for its exit.
+            self.dead_within(LIFE);
+        }
+        self.stdin = None;
+        let grace = self.habits.grace;
+        let mut dead = self.dead_within(grace);
+        if !self.habits.gives_up {
+            for signal in [Signal::TERM, Signal::KILL] {
+                if !dead {
+                    self.signal(signal);
+                    dead = self.dead_within(grace);
+                }
+            }
+        }
+        if self.habits.by_group {
+            // Its leader is not reaped yet, so the group is its own, and so is what is left in it.
+            self.signal(Signal::KILL);
+        }
+        if dead && self.habits.reaps {
+            // It is dead: this does not wait.
+            let _ = self.child.wait();
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        // Not reaped, so the number is still its own; one that is dead minds no signal.
+        let _ = match self.habits.by_group {
+            true => kill_process_group(pid, signal),
+            false => kill_process(pid, signal),
+        };
+    }
+
+    /// Waits until it is dead, and does not reap it.
+    fn dead_within(&self, bound: Duration) -> bool {
+        let deadline = Instant::now() + bound;
+        let look_only = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        loop {
+            match waitid(WaitId::Pid(Pid::from_child(&self.child)), look_only) {
+                Ok(None) if Instant::now() < deadline => thread::sleep(LOOK),
+                Ok(status) => return status.is_some(),
+                Err(_) => return true,
+            }
+        }
+    }
+}
+
+/// Reads to the end, so that the server never stops at a full pipe.
+fn read(stdout: ChildStdout, lines: &SyncSender<Vec<u8>>) {
+    let mut stdout = BufReader::new(stdout);
+    loop {
+        let mut line = Vec::new();
+        match Read::take(&mut stdout, PIECE).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            // Nobody waits for so many; what comes is read all the same.
+            Ok(_) => drop(lines.try_send(line)),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What a server that a client started tells the cell, over a channel of its own: one JSON object a
+//! line on a Unix socket. The cell answers two of them with a byte, the birth and the first message,
+//! and only then the server goes on: so the cell has looked at it, at what it was born with and at
+//! what it has started, before anything else happens.
+
+use serde::{Deserialize, Serialize};
+
+/// What a server tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Report {
+    /// It has started.
+    Born {
+        /// Which of the client's servers it is, from 0.
+        server: usize,
+        /// Descriptors that it has beyond its three streams, before it opened any.
+        inherited: Vec<i32>,
+    },
+    /// A message has come.
+    Heard {
+        /// Its method; none where it is an answer, or no message.
+        method: Option<String>,
+        /// The name and version that the client gives itself in it.
+        client: Option<(String, String)>,
+        /// It is a request of the era of 2026-07-28.
+        modern: bool,
+    },
+    /// Stdin has ended.
+    StdinEnded,
+    /// A signal has come.
+    Signalled {
+        /// Its name, such as `SIGTERM`.
+        name: String,
+    },
+    /// It exits of its own accord.
+    Leaving {
+        /// With this code.
+        code: u8,
+    },
+}
+
+/// The byte by which the cell lets a server go on.
+pub const GO: u8 = b'\n';

@@ -1,0 +1,246 @@
+//! Every misbehaving client is caught for the right reason, and its clean twin is not.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use harness::ledger::snapshot::Kind;
+use harness::ledger::verdict::{Class, Culprit, Finding, Verdict};
+use harness::peer::fake_client::FAKE_CLIENTS;
+use support::{Ended, Run, SCUPPER, at_once};
+
+/// Runs at once. They mostly wait.
+const AT_ONCE: usize = 4;
+/// All cases of a run at once, so that their waits fall together.
+const ALL_CASES: [&str; 2] = ["--jobs", "12"];
+/// For leaky fakes: what leaks on purpose need not be waited for as long as by default.
+const IMPATIENT: [&str; 2] = ["--leak-timeout", "3s"];
+/// For clean ones: as by default, but not scaled by load, for a client that stays is at rest for as
+/// long in every case.
+const PATIENT: [&str; 2] = ["--leak-timeout", "6s"];
+/// A client that is told of one server by its arguments.
+const BY_WORDS: &[&str] = &["--", "{command}", "{args}"];
+/// A client that is told of its servers by a file.
+const BY_FILE: &[&str] = &["--config", "{config}"];
+
+/// A fake client and what must come of it.
+struct Row {
+    fake: &'static str,
+    /// How it is told of its servers.
+    told: &'static [&'static str],
+    must: Option<Caught>,
+}
+
+/// What one lifecycle must say of a leak, and every other leak of the run with it.
+struct Caught {
+    by: &'static str,
+    kind: Kind,
+    birth: &'static str,
+    due: &'static str,
+    /// Beginning of the words in which the thing is named.
+    what: &'static str,
+    /// Part of the evidence or the blame.
+    saying: &'static str,
+}
+
+/// The contract. All of these are the client's doing.
+#[rustfmt::skip]
+const TABLE: &[Row] = &[
+    Row { fake: "plain", told: BY_WORDS, must: None },
+    Row { fake: "host", told: BY_FILE, must: None },
+    Row { fake: "gives-up", told: BY_WORDS, must: Some(Caught {
+        by: "client/ignores-eof", kind: Kind::Process, birth: "step 2, client starts server", due: "step 4, client exits",
+        what: "the server, pid ", saying: "what reached it: end of stdin" }) },
+    Row { fake: "never-reaps", told: BY_WORDS, must: Some(Caught {
+        by: "client/clean-close", kind: Kind::Zombie, birth: "step 2, client starts server", due: "step 4, client at rest",
+        what: "a dead server that the client has not reaped", saying: "(fake plain), child of pid " }) },
+    Row { fake: "kills-wrapper", told: BY_WORDS, must: Some(Caught {
+        by: "client/ignores-eof", kind: Kind::Process, birth: "step 2, client starts server", due: "step 4, client exits",
+        what: "the server, pid ", saying: "the process between them, pid " }) },
+    Row { fake: "forgets-stdin", told: BY_WORDS, must: Some(Caught {
+        by: "client/sigterm-idle", kind: Kind::Process, birth: "step 1, start client", due: "step 4, SIGTERM to client",
+        what: "the client, pid ", saying: "the stdin of one server is still open" }) },
+    Row { fake: "leaks-stdin", told: BY_FILE, must: Some(Caught {
+        by: "client/two-servers", kind: Kind::Fd, birth: "step 4, client starts server 2", due: "step 4, client starts server 2",
+        what: "a descriptor of the client's in server 2", saying: "is the write end of pipe:" }) },
+];
+
+/// The canary rides along with each run.
+const ELSEWHERE: &[&str] = &["canary"];
+
+/// Runs `scupper client` on a command of our own program.
+fn judge(options: &[&str], client: &[&str]) -> Ended {
+    let words = [&["client", "--json", "{home}/report.json"], options, &["--"], client].concat();
+    Run::start(&words, &[]).end()
+}
+
+#[test]
+fn every_fake_client_is_caught_for_the_right_reason_and_its_twin_is_clean() {
+    let runs: Vec<(&Row, bool)> = TABLE
+        .iter()
+        .flat_map(|row| [false, true].map(|fixed| (row, fixed)))
+        .filter(|(row, fixed)| row.must.is_some() || !fixed)
+        .collect();
+    let wrong: Vec<String> = at_once(AT_ONCE, &runs, |(row, fixed)| play(row, *fixed)).concat();
+    assert!(wrong.is_empty(), "{} deviations:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_fake_client_is_in_the_table() {
+    let rows: BTreeSet<&str> = TABLE.iter().map(|row| row.fake).chain(ELSEWHERE.to_vec()).collect();
+    let listed: BTreeSet<&str> = FAKE_CLIENTS.iter().map(|fake| fake.name).collect();
+    assert_eq!(listed, rows);
+}
+
+/// Runs a fake or its twin, and gives back what is not as it must be.
+fn play(row: &Row, fixed: bool) -> Vec<String> {
+    let twin: &[&str] = if fixed { &["--fixed"] } else { &[] };
+    let must = row.must.as_ref().filter(|_| !fixed);
+    let patience = if must.is_some() { IMPATIENT } else { PATIENT };
+    let options = [ALL_CASES, patience].concat();
+    let client = [&[SCUPPER, "fake-client", row.fake], twin, row.told].concat();
+    let ended = judge(&options, &client);
+    let report = ended.report();
+    let mut wrong = Vec::new();
+    let code = i32::from(must.is_some());
+    if ended.code != code {
+        wrong.push(format!("exit code {} instead of {code}\n{}", ended.code, ended.stdout));
+    }
+    for case in &report.cases {
+        let leaks: Vec<&Finding> =
+            case.findings.iter().filter(|finding| finding.class == Class::Leak).collect();
+        // What a server leaves that exits well is nobody's but its own.
+        let advisories = case.findings.len() - leaks.len();
+        let by_helper = case.id.starts_with("client/helper-");
+        if must.is_none() && (!leaks.is_empty() || (advisories > 0 && !by_helper)) {
+            wrong.push(format!("{}: {:#?}", case.id, case.findings));
+        }
+        if let Some(must) = must {
+            let alike = |finding: &&&Finding| {
+                (finding.kind, finding.culprit) == (must.kind, Culprit::Client)
+            };
+            if leaks.iter().filter(alike).count() != leaks.len() {
+                wrong.push(format!("{} says besides: {:#?}", case.id, case.findings));
+            }
+        }
+        if case.verdict != if leaks.is_empty() { Verdict::Clean } else { Verdict::Leak } {
+            wrong.push(format!("{} is {}: {:?}", case.id, case.verdict, case.failure));
+        }
+    }
+    if let Some(must) = must {
+        let case = report.cases.iter().find(|case| case.lifecycle == must.by);
+        match case.map(|case| case.findings.as_slice()) {
+            Some([finding]) => {
+                let mut said = finding.evidence.iter().chain([&finding.blame]);
+                let as_it_must = finding.birth_step.to_string() == must.birth
+                    && finding.due_step.to_string() == must.due
+                    && finding.what.starts_with(must.what)
+                    && said.any(|line| line.contains(must.saying));
+                if !as_it_must {
+                    wrong.push(format!("{} says: {finding:#?}", must.by));
+                }
+            }
+            other => wrong.push(format!("{} has not one finding: {other:#?}", must.by)),
+        }
+    }
+    let (processes, files) = ended.left();
+    if !processes.is_empty() || !files.is_empty() {
+        wrong.push(format!("left {processes:?} and {files:?}"));
+    }
+    wrong.iter().map(|wrong| format!("{}{}: {wrong}", row.fake, twin.concat())).collect()
+}
+
+#[test]
+fn a_client_is_told_of_its_server_in_every_way() {
+    let by_server = format!("exec {SCUPPER} fake-client plain -- {{server}}");
+    let by_variables =
+        format!("exec {SCUPPER} fake-client plain -- $SCUPPER_COMMAND $SCUPPER_ARGS");
+    let by_variable = format!("exec {SCUPPER} fake-client plain --config $SCUPPER_CONFIG");
+    let ways: [&[&str]; 5] = [
+        &["sh", "-c", &by_server],
+        &["sh", "-c", &by_variables],
+        &["sh", "-c", &by_variable],
+        // What a client's environment holds need not reach its servers.
+        &["env", "-i", SCUPPER, "fake-client", "plain", "--", "{command}", "{args}"],
+        &[SCUPPER, "fake-client", "plain", "--config={config}"],
+    ];
+    for (way, ended) in ways
+        .iter()
+        .zip(at_once(AT_ONCE, &ways, |way| judge(&["--only", "clean-close,sigkill-busy"], way)))
+    {
+        assert_eq!(ended.code, 0, "{way:?}\n{}{}", ended.stdout, ended.stderr);
+        assert_eq!(ended.report().cases.len(), 2, "{way:?}\n{}", ended.stdout);
+    }
+}
+
+#[test]
+fn a_client_that_starts_no_server_is_not_judged() {
+    let ended = judge(&[], &["true"]);
+    assert_eq!(ended.code, 3, "{}", ended.stdout);
+    let report = ended.report();
+    let failure = report.cases[0].failure.as_ref().expect("it is told");
+    assert!(failure.not_started && failure.message.contains("{config}"), "{failure:?}");
+}
+
+#[test]
+fn a_moment_that_a_client_never_comes_to_is_left_out_and_is_no_leak() {
+    // It speaks once, and never with both servers.
+    let client = [SCUPPER, "fake-client", "gives-up", "--", "{command}", "{args}"];
+    let hidden = format!(
+        "exec {} # {{config}}",
+        client[..3].join(" ") + " -- $SCUPPER_COMMAND $SCUPPER_ARGS"
+    );
+    let ended = judge(&["--only", "two-servers,clean-close"], &["sh", "-c", &hidden]);
+    assert_eq!(ended.code, 0, "{}", ended.stdout);
+    let report = ended.report();
+    assert_eq!(report.cases.len(), 1, "{}", ended.stdout);
+    let left_out = "client/two-servers left out: the client did not start both servers";
+    assert!(report.notes.iter().any(|note| note == left_out), "{:?}", report.notes);
+}
+
+#[test]
+fn what_a_client_leaves_of_its_own_is_its_own() {
+    let script = format!("sleep 1000 & exec {SCUPPER} fake-client plain -- \"$@\"");
+    let client = ["sh", "-c", &script, "sh", "{command}", "{args}"];
+    let ended = judge(&["--only", "clean-close", "--leak-timeout", "1s"], &client);
+    assert_eq!(ended.code, 1, "{}", ended.stdout);
+    let report = ended.report();
+    let [finding] = report.cases[0].findings.as_slice() else { panic!("{:#?}", report.cases) };
+    assert_eq!((finding.kind, finding.culprit), (Kind::Process, Culprit::Client));
+    assert!(finding.what.contains("of the client's own"), "{finding:#?}");
+    assert!(finding.what.contains("(sleep 1000)"), "{finding:#?}");
+}
+
+#[test]
+fn a_launcher_that_leaves_the_client_is_to_blame_for_it() {
+    let script = format!("{SCUPPER} fake-client host -- \"$@\"; true");
+    let client = ["sh", "-c", &script, "sh", "{command}", "{args}"];
+    let options = ["--only", "sigterm-idle,sigkill-idle", "--leak-timeout", "2s"];
+    let ended = judge(&options, &client);
+    let report = ended.report();
+    let found = |id: &str| {
+        let case = report.cases.iter().find(|case| case.id == id).expect("it was played");
+        let [finding] = case.findings.as_slice() else { panic!("{:#?}", case.findings) };
+        assert_eq!(finding.culprit, Culprit::Launcher, "{finding:#?}");
+        assert!(finding.what.starts_with("the client behind its launcher"), "{finding:#?}");
+        finding.class
+    };
+    assert_eq!(found("client/sigterm-idle"), Class::Leak);
+    // By SIGKILL it could do nothing more.
+    assert_eq!(found("client/sigkill-idle"), Class::Advisory);
+}
+
+#[test]
+fn what_cannot_be_judged_yet_is_refused_with_a_word() {
+    for (words, said) in [
+        (&["client", "--", "client", "{url}"][..], "over HTTP cannot be judged yet"),
+        (&["client"], "{command} {args}"),
+        (&["client", "--keep", "{home}/kept", "--", "client"], "no scenario file"),
+        (&["client", "--probe", "thread", "--", "client"], "zombies and descriptors are judged"),
+        (&["client", "--only", "client/churn", "--", "client"], "no lifecycle is called"),
+    ] {
+        let ended = Run::start(words, &[]).end();
+        assert_eq!(ended.code, 2, "{words:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(said), "{words:?}: {}", ended.stderr);
+    }
+}
