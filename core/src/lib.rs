@@ -43,7 +43,7 @@
 //!
 //! [`StdioServer::connect`](stdio::StdioServer::connect) makes one thing of both, with a bounded
 //! handshake. `HttpServer` of [`http`] has the same shape for servers at a URL. A host of many servers
-//! is a [`host::Host`].
+//! is a [`host::Host`]; a doctest of [`host`] puts one in place of `TokioChildProcess`s in a map.
 //!
 //! # In place of `LocalSessionManager`
 //!
