@@ -95,7 +95,8 @@ fn run(path: &str) -> Vec<CaseReport> {
     let installed = root.join("ci/.installed/redis");
     let known = std::env::var("PATH").unwrap_or_default();
     let programs = format!("{}:{known}", installed.display());
-    let words = ["run", scenarios.to_str().expect("a path in UTF-8")];
+    let scenarios = scenarios.to_str().expect("a path in UTF-8");
+    let words = ["run", scenarios, "--json", "{home}/report.json"];
     let ended = Run::start(&words, &[("PATH", &programs)]).end();
     assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
     assert_eq!(ended.left(), (vec![], vec![]), "left behind by the run itself");

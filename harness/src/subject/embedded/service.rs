@@ -235,7 +235,7 @@ impl Play<'_> {
             }
             let result = self.step(step);
             self.stage.time(&at, began);
-            self.stage.look(&at, &step.connection);
+            self.stage.look_around(&at, &step.connection);
             self.due(step, &at);
             match (result, step.fails) {
                 (Err(message), false) => return Err((at, message)),
