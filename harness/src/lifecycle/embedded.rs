@@ -59,6 +59,8 @@ type Options = &'static [(&'static str, &'static str, &'static str)];
 const HOST_OPTIONS: Options = &[
     ("connect-timeout", "10s", "how long a server may take until it is ready"),
     ("step-timeout", "500ms", "how long each rung of a shutdown waits"),
+    ("scoped", "no", "`yes`: it is used in a scope, whose end its shutdown is"),
+    ("restart", "no", "`yes`: servers that die are started again, after a pause"),
 ];
 
 const SERVICE_OPTIONS: Options = &[

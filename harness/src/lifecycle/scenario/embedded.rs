@@ -285,6 +285,7 @@ impl Checker {
 fn words_of(key: &str) -> &'static [&'static str] {
     match key {
         "cursors" => &["memory", "sqlite", "redis"],
+        "scoped" | "restart" => &["no", "yes"],
         "failing-step" => &["none", "devtools", "cursors"],
         _ => &[],
     }

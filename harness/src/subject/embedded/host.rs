@@ -19,6 +19,8 @@ use crate::subject::steps::raw_signal;
 
 /// Longest time for a step that names none.
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take to open its stream of events, if it does at all.
+const STREAM: Duration = Duration::from_secs(2);
 
 pub(super) fn play(
     order: &CaseOrder,
@@ -157,13 +159,13 @@ impl Play<'_> {
                 Action::Concurrently { branches } => {
                     let result = self.at_once(branches, &at);
                     self.stage.time(&at, began);
-                    self.stage.look(&at, MAIN);
+                    self.stage.look_around(&at, MAIN);
                     result
                 }
                 _ => {
                     let result = self.step(step);
                     self.stage.time(&at, began);
-                    self.stage.look(&at, &step.connection);
+                    self.stage.look_around(&at, &step.connection);
                     result
                 }
             };
@@ -270,8 +272,23 @@ impl Play<'_> {
             }
             _ => {
                 let doing = self.begin(step)?;
-                self.stage.drive_within(step.within.unwrap_or(STEP_TIMEOUT), doing)
+                let within = step.within.unwrap_or(STEP_TIMEOUT);
+                self.stage.drive_within(within, doing)?;
+                self.wait_for_stream(step);
+                Ok(())
             }
+        }
+    }
+
+    /// A client opens its stream of events once both are ready, and nobody waits for it: what is born
+    /// then belongs to this step and to no later one.
+    fn wait_for_stream(&mut self, step: &Step) {
+        let Action::Add { transport: Transport::Http, .. } = step.action else { return };
+        let Some(server) = self.servers.get(&step.connection) else { return };
+        let books = server.books(&step.connection);
+        let deadline = Instant::now() + STREAM;
+        while !books.has_a_stream() && Instant::now() < deadline {
+            self.stage.drive(async { tokio::time::sleep(Duration::from_millis(1)).await });
         }
     }
 

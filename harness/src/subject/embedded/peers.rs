@@ -89,6 +89,15 @@ pub(super) struct ServerBooks {
     address: String,
 }
 
+impl ServerBooks {
+    /// Some session has its stream open.
+    pub(super) fn has_a_stream(&self) -> bool {
+        let census = census(&self.address).unwrap_or_default();
+        let sessions = census["sessions"].as_array().cloned().unwrap_or_default();
+        sessions.iter().any(|session| session["streams"].as_u64().is_some_and(|count| count > 0))
+    }
+}
+
 impl Books for ServerBooks {
     fn kept(&self) -> Vec<(Identity, Facts)> {
         // One that was killed keeps nothing any more.

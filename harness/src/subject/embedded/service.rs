@@ -18,7 +18,7 @@ use crate::ledger::snapshot::{Facts, Identity};
 use crate::ledger::verdict::{Culprit, StepRef};
 use crate::lifecycle::embedded::OURS;
 use crate::lifecycle::scenario::keeper;
-use crate::lifecycle::step::{Action, CURSOR, Era, HandshakePoint, MAIN, Step};
+use crate::lifecycle::step::{Action, CURSOR, Era, HandshakePoint, Step};
 use crate::peer::http::control::{Act, Order, Told};
 use crate::probe::store;
 use crate::settle::load_per_core;
@@ -56,6 +56,7 @@ pub(super) fn play(
         options,
         clients,
         redis: None,
+        reads_redis: false,
         reader: None,
         services: BTreeMap::new(),
         up: BTreeSet::new(),
@@ -82,14 +83,15 @@ struct Play<'a> {
     options: &'a BTreeMap<String, String>,
     clients: Clients,
     redis: Option<Redis>,
+    reads_redis: bool,
     reader: Option<Rc<RefCell<StoreReader>>>,
     services: BTreeMap<String, Box<dyn Service>>,
     /// Those that were not shut down yet.
     up: BTreeSet<String>,
     /// Services that this host lacks something for.
     left_out: BTreeSet<String>,
-    /// The last cursor that a list gave, by client.
-    cursors: BTreeMap<String, String>,
+    /// The cursors that the last list gave, by client.
+    cursors: BTreeMap<String, Vec<String>>,
     next_id: u64,
 }
 
@@ -233,7 +235,7 @@ impl Play<'_> {
             }
             let result = self.step(step);
             self.stage.time(&at, began);
-            self.stage.look(&at, &step.connection);
+            self.stage.look_around(&at, &step.connection);
             self.due(step, &at);
             match (result, step.fails) {
                 (Err(message), false) => return Err((at, message)),
@@ -312,9 +314,11 @@ impl Play<'_> {
                 self.stage.played.notes.push(note.to_owned());
                 return Ok(());
             }
-            ("redis", Some(address)) => {
-                let books = StoreBooks::Redis(address.clone(), format!("redis of {name}"));
+            // There is one Redis for all services, and it is read once.
+            ("redis", Some(address)) if !self.reads_redis => {
+                let books = StoreBooks::Redis(address.clone(), "redis".to_owned());
                 self.stage.books.push(Box::new(books));
+                self.reads_redis = true;
             }
             ("sqlite", _) => {
                 let store = format!("sqlite of {name}");
@@ -365,6 +369,7 @@ impl Play<'_> {
     /// A list, page after page. The last cursor is remembered.
     fn list_all(&mut self, name: &str, method: &str, pages: u32) -> Result<(), String> {
         let mut cursor = None;
+        self.cursors.insert(name.to_owned(), Vec::new());
         for _ in 0..pages {
             let params = match &cursor {
                 Some(cursor) => json!({ "cursor": cursor }),
@@ -374,18 +379,25 @@ impl Play<'_> {
             let next = answer.pointer("/result/nextCursor").and_then(Value::as_str);
             let Some(next) = next else { return Ok(()) };
             cursor = Some(next.to_owned());
-            self.cursors.insert(name.to_owned(), next.to_owned());
-            self.cursors.insert(MAIN.to_owned(), next.to_owned());
+            self.cursors.entry(name.to_owned()).or_default().push(next.to_owned());
         }
         Ok(())
     }
 
+    /// `{cursor}` is the last one of this client's last list, `{cursor 2}` its second.
     fn with_cursor(&self, name: &str, mut params: Value) -> Value {
-        let last = self.cursors.get(name).or(self.cursors.get(MAIN));
-        if let (Some(last), Some(value)) = (last, params.get_mut("cursor"))
-            && value == CURSOR
-        {
-            *value = last.as_str().into();
+        let known = self.cursors.get(name).map(Vec::as_slice).unwrap_or_default();
+        let Some(value) = params.get_mut("cursor") else { return params };
+        let wanted = value.as_str().unwrap_or_default();
+        let number = wanted.strip_prefix("{cursor ").and_then(|rest| rest.strip_suffix('}'));
+        let number = number.and_then(|digits| digits.parse::<usize>().ok());
+        let found = match number {
+            Some(number) => known.get(number.wrapping_sub(1)),
+            None if wanted == CURSOR => known.last(),
+            None => None,
+        };
+        if let Some(found) = found {
+            *value = found.as_str().into();
         }
         params
     }

@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const RELEASE: Duration = Duration::from_secs(2);
 /// The same where an end of the same sort has left something before.
 const AGAIN: Duration = Duration::from_millis(500);
+/// How long a step may have things born and die before the next one comes.
+const QUIET: Duration = Duration::from_millis(300);
 /// First and longest pause between two looks at what is due.
 const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
 
@@ -236,6 +238,22 @@ impl<'a> Stage<'a> {
         let change = self.ledger.record(at, snapshot);
         for identity in change.born {
             self.origins.insert(identity, connection.to_owned());
+        }
+    }
+
+    /// Looks after a step until nothing is born or dies any more, so that what a step sets off is not
+    /// taken for the next step's.
+    pub(super) fn look_around(&mut self, at: &StepRef, connection: &str) {
+        let deadline = Instant::now() + QUIET;
+        let mut before = Vec::new();
+        loop {
+            self.look(at, connection);
+            let now: Vec<Identity> = self.ledger.last().things.keys().cloned().collect();
+            if now == before || Instant::now() >= deadline {
+                return;
+            }
+            before = now;
+            self.drive(async { tokio::time::sleep(PAUSES[0]).await });
         }
     }
 

@@ -1,12 +1,13 @@
 //! The core's host.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rmcp::model::{CallToolRequestParams, ClientRequest, PingRequest};
 use scupper_core::census::Census;
-use scupper_core::host::{Host as CoreHost, HostError, OnDuplicate, ServerSpec};
+use scupper_core::host::{Host as CoreHost, HostError, OnDuplicate, Restart, ServerSpec};
 use scupper_core::http::{HttpClient, HttpServer, HttpSettings};
 use scupper_core::process::Command;
 use scupper_core::stdio::StdioServer;
@@ -22,6 +23,8 @@ const SHUTDOWN: Duration = Duration::from_secs(15);
 
 pub(super) struct OurHost {
     host: CoreHost,
+    /// What ends the scope that the host is used in, if it is.
+    scope: Mutex<Option<Acting>>,
     /// HTTP servers stand beside the host's own until it takes them.
     web: Arc<Web>,
     name: String,
@@ -33,9 +36,17 @@ type Web = tokio::sync::Mutex<BTreeMap<String, HttpClient<()>>>;
 
 impl OurHost {
     pub(super) fn new(settings: &Settings) -> Self {
-        let core = scupper_core::host::Settings { census: Census::new(), ..Default::default() };
+        let restart = (settings.text("restart") == "yes")
+            .then(|| Restart { first_pause: Duration::from_millis(50), ..Default::default() });
+        let core =
+            scupper_core::host::Settings { census: Census::new(), restart, ..Default::default() };
+        let (host, scope) = match settings.text("scoped") {
+            "yes" => scoped(core),
+            _ => (CoreHost::new(core), None),
+        };
         Self {
-            host: CoreHost::new(core),
+            host,
+            scope: Mutex::new(scope),
             web: Arc::default(),
             name: settings.name.clone(),
             connect: settings.duration("connect-timeout"),
@@ -62,6 +73,38 @@ impl OurHost {
             Reach::Http(_) => Err("not a server of the host".to_owned()),
         }
     }
+}
+
+/// A host in a scope of its own, and what has the scope return. Dropped, the scope is cancelled.
+fn scoped(settings: scupper_core::host::Settings) -> (CoreHost, Option<Acting>) {
+    let (leave, left) = tokio::sync::oneshot::channel::<()>();
+    let lent = Arc::new(Mutex::new(None));
+    let lending = Arc::clone(&lent);
+    let mut scope = Box::pin(CoreHost::scope(settings.clone(), move |host| async move {
+        *lock(&lending) = Some(host);
+        // Whoever is gone has left.
+        let _ = left.await;
+    }));
+    // The work of the scope begins with its first poll, and lends the host.
+    let begun = scope.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    let host = lock(&lent).take();
+    match (begun, host) {
+        (Poll::Pending, Some(host)) => {
+            let leaving: Acting = Box::pin(async move {
+                // The scope waits for it.
+                let _ = leave.send(());
+                let ((), shutdown) = scope.await;
+                if shutdown.left.is_empty() { Ok(()) } else { Err(shutdown.to_string()) }
+            });
+            (host, Some(leaving))
+        }
+        // A scope that has not begun has nothing to end.
+        _ => (CoreHost::new(settings), None),
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An error with all that caused it.
@@ -150,9 +193,13 @@ impl Host for OurHost {
     fn shutdown(&self) -> Acting {
         let host = self.host.clone();
         let web = Arc::clone(&self.web);
+        let scope = lock(&self.scope).take();
         Box::pin(async move {
             for client in std::mem::take(&mut *web.lock().await).into_values() {
                 drop(client.close().await);
+            }
+            if let Some(scope) = scope {
+                return scope.await;
             }
             let shutdown = host.shutdown(SHUTDOWN).await;
             if shutdown.left.is_empty() { Ok(()) } else { Err(shutdown.to_string()) }

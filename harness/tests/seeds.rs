@@ -1,0 +1,104 @@
+//! The five field reports: what leaks there is caught, for the right reason, and the core lives the
+//! same lifecycles clean.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use harness::ledger::snapshot::Kind::{self, Cursor, Entry, Fd, Process, Session, Task, Zombie};
+use harness::ledger::verdict::{CaseReport, Culprit, Verdict};
+use support::Run;
+
+/// The whole folder in one run, as the documentation says it.
+#[test]
+fn five_reports_are_caught_and_the_core_is_clean_in_their_lifecycles() {
+    let cases = run("scenarios/seeds");
+    let verdict = |verdict| cases.iter().filter(|case| case.verdict == verdict).count();
+    assert_eq!((cases.len(), verdict(Verdict::Leak), verdict(Verdict::Clean)), (10, 5, 5));
+    for case in &cases {
+        assert!(case.met, "{}: {:#?}", case.id, case.unmet);
+        let leaks = !case.id.ends_with("-core");
+        assert_eq!(case.verdict == Verdict::Leak, leaks, "{}", case.id);
+        if !leaks {
+            assert!(case.failure.is_none() && case.unreadable.is_empty(), "{}", case.id);
+        }
+    }
+    for (id, culprit, kinds) in CAUGHT {
+        let case = cases.iter().find(|case| case.id == *id).expect(id);
+        let found: BTreeSet<Kind> = case.findings.iter().map(|finding| finding.kind).collect();
+        assert_eq!(found, kinds.iter().copied().collect(), "{id}");
+        for finding in &case.findings {
+            assert_eq!(finding.culprit, *culprit, "{id}: {finding:#?}");
+        }
+    }
+    for (id, kind, birth, due, count) in COUNTED {
+        let case = cases.iter().find(|case| case.id == *id).expect(id);
+        let found = case.findings.iter().find(|finding| {
+            (finding.kind, &*finding.birth_step.name, &*finding.due_step.name)
+                == (*kind, *birth, *due)
+        });
+        let count_found = found.map(|finding| finding.count);
+        assert_eq!(count_found, Some(*count), "{id}: {kind} born at {birth}, due at {due}");
+    }
+}
+
+/// Which kinds leak, and whose fault it is.
+const CAUGHT: &[(&str, Culprit, &[Kind])] = &[
+    ("seeds/1-chat-client", Culprit::Client, &[Process, Zombie, Fd, Task, Session, Entry]),
+    ("seeds/2-sse-ping", Culprit::Server, &[Fd, Task, Session]),
+    ("seeds/3-cursors", Culprit::Server, &[Session, Cursor]),
+    ("seeds/4-cross-task", Culprit::Client, &[Process, Zombie, Fd, Task, Entry]),
+    ("seeds/5-multiplexer", Culprit::Client, &[Process, Zombie, Fd, Entry]),
+];
+
+/// What is counted in the reports themselves.
+const COUNTED: &[(&str, Kind, &str, &str, usize)] = &[
+    // Three pipes of each of five servers that failed, and the five that died.
+    ("seeds/5-multiplexer", Fd, "add exits-before-initialize", "add exits-before-initialize", 15),
+    ("seeds/5-multiplexer", Fd, "add never-answers", "add never-answers", 15),
+    ("seeds/5-multiplexer", Fd, "add plain", "wait-for gone", 15),
+    ("seeds/5-multiplexer", Zombie, "add plain", "wait-for gone", 5),
+    // Five cursors of session one, and three of each other.
+    ("seeds/3-cursors", Cursor, "list-all tools/list", "delete", 5),
+    ("seeds/3-cursors", Cursor, "list-all tools/list", "wait-for gone", 3),
+    ("seeds/3-cursors", Session, "handshake", "delete", 1),
+    ("seeds/1-chat-client", Session, "add plain over http", "shutdown", 1),
+    ("seeds/1-chat-client", Process, "add plain", "remove", 1),
+    ("seeds/4-cross-task", Task, "add plain", "remove", 1),
+    ("seeds/2-sse-ping", Task, "start", "shutdown", 2),
+];
+
+/// With Redis, the cursors of all three stores are found; without, the case says that they were not.
+#[test]
+fn cursors_are_read_from_every_store_there_is() {
+    let [case] = &run("scenarios/seeds/3-cursors.toml")[..] else { panic!("one case") };
+    let stores: BTreeSet<String> = case
+        .findings
+        .iter()
+        .filter(|finding| finding.kind == Cursor)
+        .flat_map(|finding| &finding.evidence)
+        .filter_map(|line| Some(line.split_once(" in ")?.1.split(' ').next()?.to_owned()))
+        .collect();
+    let without_redis = case.notes.iter().any(|note| note.contains("redis-server"));
+    let known: &[&str] = match without_redis {
+        true => &["memory", "sqlite"],
+        false => &["memory", "redis", "sqlite"],
+    };
+    assert_eq!(stores, known.iter().map(|&store| store.to_owned()).collect());
+}
+
+/// Runs scenarios of this repository, and gives back what was judged.
+fn run(path: &str) -> Vec<CaseReport> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let scenarios = root.join(path);
+    let installed = root.join("ci/.installed/redis");
+    let known = std::env::var("PATH").unwrap_or_default();
+    let programs = format!("{}:{known}", installed.display());
+    let scenarios = scenarios.to_str().expect("a path in UTF-8");
+    let words = ["run", scenarios, "--json", "{home}/report.json"];
+    let ended = Run::start(&words, &[("PATH", &programs)]).end();
+    assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.left(), (vec![], vec![]), "left behind by the run itself");
+    ended.report().cases
+}
