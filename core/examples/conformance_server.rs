@@ -17,6 +17,10 @@ use rmcp::{
         StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
     },
 };
+use scupper_core::{
+    census::Census,
+    session::{ListenerSettings, Server, Sessions, Settings},
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
@@ -29,16 +33,24 @@ const PACE: Duration = Duration::from_millis(50);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
-    println!("http://{}/mcp", listener.local_addr()?);
-    let service = StreamableHttpService::new(
-        || Ok(Fixtures),
-        Arc::new(LocalSessionManager::default()),
-        StreamableHttpServerConfig::default()
-            .with_allowed_origins(["http://localhost:*", "http://127.0.0.1:*"]),
-    );
-    let app = axum::Router::new().nest_service("/mcp", service);
-    axum::serve(listener, app).with_graceful_shutdown(stdin_ended()).await?;
+    let socket = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+    println!("http://{}/mcp", socket.local_addr()?);
+    let config = StreamableHttpServerConfig::default()
+        .with_allowed_origins(["http://localhost:*", "http://127.0.0.1:*"]);
+    if std::env::args().any(|argument| argument == "--local") {
+        let sessions = Arc::new(LocalSessionManager::default());
+        let service = StreamableHttpService::new(|| Ok(Fixtures), sessions, config);
+        let app = axum::Router::new().nest_service("/mcp", service);
+        axum::serve(socket, app).with_graceful_shutdown(stdin_ended()).await?;
+        return Ok(());
+    }
+    let census = Census::new();
+    let sessions = Sessions::start(Settings::default(), &census)?;
+    let mcp = sessions.service(|| Ok(Fixtures), config);
+    let app = axum::Router::new().nest_service("/mcp", mcp);
+    let server = Server::serve(socket, app, sessions, ListenerSettings::default(), &census)?;
+    stdin_ended().await;
+    eprintln!("{}\n{census}", server.close().await);
     Ok(())
 }
 

@@ -49,6 +49,8 @@ mod kernel;
 mod metrics;
 mod secrets;
 mod serve;
+#[cfg(feature = "http-server")]
+mod sessions;
 mod settings;
 mod show;
 mod token;
@@ -64,9 +66,9 @@ use std::{
 
 use tokio::net::TcpListener;
 
-#[cfg(feature = "http-server")]
-pub use figures::figures_of_sessions;
 pub use figures::{Figure, FigureKind, MoreFigures, Sample};
+#[cfg(feature = "http-server")]
+pub use sessions::{figures_of_server, figures_of_sessions};
 pub use settings::Settings;
 pub use token::{Token, TokenError};
 
@@ -193,18 +195,15 @@ impl Admin {
         let address = listener.local_addr().map_err(bind)?;
         let close_wait = settings.close_wait;
         let shared = Arc::new(Shared::new(host.guest(), settings, token.clone()));
+        let state = format!("listening on {address}");
         let acceptor = Acceptor {
             listener,
             scope: Arc::downgrade(&scope),
             token: scope.token().clone(),
             shared: Arc::clone(&shared),
             opened_at,
-            row: census.enter(
-                Kind::Socket,
-                "admin API",
-                format!("listening on {address}"),
-                opened_at,
-            ),
+            row: census.enter(Kind::Socket, "admin API", state.as_str(), opened_at),
+            state,
         };
         scope
             .spawn("admin acceptor", acceptor.accept())

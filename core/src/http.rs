@@ -57,6 +57,8 @@ mod tls;
 use std::{borrow::Cow, fmt, panic::Location, pin::pin, sync::Arc, task::Poll};
 
 use http::HeaderMap;
+#[cfg(feature = "admin")]
+use http::HeaderValue;
 use rmcp::{
     RoleClient,
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
@@ -140,6 +142,13 @@ impl HttpServer {
     /// The endpoint, its query left out, because that may hold a key.
     pub fn url(&self) -> &str {
         self.target.url()
+    }
+
+    /// The values of its headers, each named `header NAME`.
+    #[cfg(feature = "admin")]
+    pub(crate) fn secrets(&self) -> Vec<(String, String)> {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        self.headers.iter().map(|(name, value)| (format!("header {name}"), text(value))).collect()
     }
 
     /// Its waits and limits.

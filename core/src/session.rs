@@ -96,6 +96,7 @@ mod ending;
 mod error;
 mod layer;
 mod listener;
+mod loose;
 mod outbox;
 mod record;
 mod registry;
@@ -176,6 +177,7 @@ impl Sessions {
     /// [layer](SessionLayer) around it, and a request with an `Origin` that `config` does not list
     /// refused. `Host` must be loopback unless `config` lists others (`with_allowed_hosts`,
     /// `with_allowed_origins`). `make` is called for each session, and for each request without one.
+    /// The cancellation token of `config` is replaced by one that [`close`](Self::close) cancels.
     pub fn service<S: ServerHandler>(
         &self,
         make: impl Fn() -> Result<S, std::io::Error> + Send + Sync + 'static,
@@ -237,11 +239,18 @@ impl Sessions {
         let removals = join_all(removing).await.into_iter().flatten().collect();
         // Ends the requests without a session.
         self.shared.token.cancel();
+        let deadline = Instant::now() + self.shared.settings.close_wait;
+        let streams_cut = self.shared.loose.end(deadline).await;
         let deadline = Instant::now() + self.shared.settings.handler_grace + TASK_WAIT;
         self.wait_while(deadline, |shared| shared.handlers() > 0).await;
         self.scope.close(TASK_WAIT).await;
         self.closed = true;
-        SessionsClosed { removals, handlers_left: self.shared.handlers(), took: began.elapsed() }
+        SessionsClosed {
+            removals,
+            streams_cut,
+            handlers_left: self.shared.handlers(),
+            took: began.elapsed(),
+        }
     }
 
     async fn wait_while(&self, deadline: Instant, holds: impl Fn(&Shared) -> bool) {

@@ -2,14 +2,23 @@
 
 #[path = "support/asking.rs"]
 mod asking;
+#[path = "support/demo.rs"]
+mod demo;
+#[path = "support/raw.rs"]
+mod raw;
 mod support;
 
+use std::sync::Arc;
+
 use asking::*;
-use scupper_core::host::{Host, ServerState};
+use scupper_core::{
+    admin::{Admin, Figure, MoreFigures, Settings, figures_of_server},
+    host::{Host, ServerState},
+};
 use serde_json::{Value, json};
 use support::{assert_empty, hosted, within};
 
-async fn end(admin: scupper_core::admin::Admin, host: &Host) {
+async fn end(admin: Admin, host: &Host) {
     let closed = within(admin.close()).await;
     assert!(closed.is_complete(), "{closed}");
     within(host.shutdown(hosted::ENOUGH)).await;
@@ -232,7 +241,8 @@ fn assert_well_formed(text: &str) {
             let (sample, value) = line.rsplit_once(' ').expect("a sample");
             assert!(value.parse::<f64>().is_ok(), "{line}");
             assert!(samples.insert(sample), "{sample} stands twice");
-            let suffix = sample.split('{').next().unwrap().strip_prefix(family).expect(line);
+            let suffix =
+                sample.split('{').next().and_then(|name| name.strip_prefix(family)).expect(line);
             match kind {
                 "gauge" => assert_eq!(suffix, ""),
                 "counter" => assert_eq!(suffix, "_total"),
@@ -330,4 +340,110 @@ async fn a_host_that_is_shut_down_takes_its_admin_along() {
     let closed = within(admin.close()).await;
     assert!(closed.is_complete(), "{closed}");
     assert_eq!(host.census().dropped_without_close(), 0);
+}
+
+#[tokio::test]
+async fn secrets_are_told_to_nobody() {
+    let host = hosted::host();
+    let admin = start(&host);
+    let at = admin.address();
+    let secret = "sk-live-3141592653";
+    let with_secret = |name: &str, script: &str| {
+        let mut entry = shell(name, script);
+        entry["env"] = json!({ "API_KEY": secret });
+        entry
+    };
+    let hide = |answer: Answer| {
+        assert!(!answer.body.contains(secret) && !answer.head.contains(secret), "{answer:?}");
+        answer
+    };
+    let failed = post(at, &with_secret("a", "echo \"$API_KEY is no key\" >&2; exit 1")).await;
+    assert!(hide(failed).trouble().contains("[env API_KEY] is no key"));
+
+    let dying = hosted::HOSTED.replace("the tool made it die", "'\"$API_KEY\"' is no key");
+    assert_eq!(hide(post(at, &with_secret("b", &dying)).await).status, 201);
+    within(host.call_tool("b", hosted::tool("die"))).await.unwrap_err();
+    hosted::until(&host, "b", |state| matches!(state, ServerState::Dead { .. })).await;
+    let why = host.server("b").unwrap().state.to_string();
+    assert!(why.contains(secret), "the server says it itself: {why}");
+    for path in ["/mcp/servers", "/mcp/census", "/metrics"] {
+        hide(get(at, path).await);
+    }
+    let listed = get(at, "/mcp/servers").await.body;
+    assert!(listed.contains("[env API_KEY]"), "{listed}");
+    let health = hide(get(at, "/mcp/health").await);
+    assert!(health.body.contains("[env API_KEY]"), "{health:?}");
+
+    assert_eq!(post(at, &with_secret("c", hosted::HOSTED)).await.status, 201);
+    hide(post(at, &with_secret("c", hosted::HOSTED)).await);
+    hide(remove(at, "c").await);
+    end(admin, &host).await;
+}
+
+#[tokio::test]
+async fn figures_of_the_program_stand_beside_those_of_the_host() {
+    let host = hosted::host();
+    let own = || {
+        vec![
+            Figure::counter("own_things", "Things").of(7),
+            Figure::gauge("own_rooms", "Rooms").by("colour", [("red", 1), ("blue", 2)]),
+            Figure::gauge("no name", "Spoils the rest").of(1),
+            Figure::gauge("scupper_servers", "There already").of(99),
+        ]
+    };
+    let figures: Vec<MoreFigures> = vec![Arc::new(own)];
+    let admin = Admin::start(&host, Settings { figures, ..settings() }).expect("started");
+    let at = admin.address();
+    let text = get(at, "/metrics").await.body;
+    assert_well_formed(&text);
+    assert_eq!(metric(&text, "own_things_total"), 7.0);
+    assert_eq!(metric(&text, "own_rooms{colour=\"blue\"}"), 2.0);
+    assert_eq!(metric(&text, "scupper_servers{state=\"ready\"}"), 0.0);
+    let figures = get(at, "/mcp/census").await.json()["figures"].take();
+    assert_eq!(figures["own_rooms"], json!({ "red": 1, "blue": 2 }));
+    assert_eq!(figures["scupper_servers"]["ready"], 0);
+    end(admin, &host).await;
+}
+
+#[tokio::test]
+async fn http_sessions_are_counted_by_state_and_by_what_ended_them() {
+    let host = hosted::host();
+    let server = demo::serve(host.census(), &demo::Demo::default(), demo::brisk()).await;
+    let figures = vec![figures_of_server(&server)];
+    let admin = Admin::start(&host, Settings { figures, ..settings() }).expect("started");
+    let at = admin.address();
+    let mut client = raw::Raw::connect(server.address()).await;
+    let session = client.handshake().await;
+    let text = get(at, "/metrics").await.body;
+    assert_well_formed(&text);
+    for (sample, value) in [
+        ("scupper_sessions{state=\"connecting\"}", 0.0),
+        ("scupper_sessions{state=\"active\"}", 1.0),
+        ("scupper_sessions_created_total", 1.0),
+        ("scupper_listener_connections", 1.0),
+        ("scupper_alive{kind=\"session\"}", 1.0),
+    ] {
+        assert_eq!(metric(&text, sample), value, "{sample} in\n{text}");
+    }
+    let listed = get(at, "/mcp/census").await.json();
+    assert!(listed["rows"].as_array().unwrap().iter().any(|row| row["kind"] == "session"));
+
+    assert_eq!(client.delete(&session).await.status, 202);
+    let text = get(at, "/metrics").await.body;
+    for (sample, value) in [
+        ("scupper_sessions{state=\"active\"}", 0.0),
+        ("scupper_sessions_removed_total{cause=\"deleted by its client\"}", 1.0),
+        ("scupper_sessions_removed_total{cause=\"idle\"}", 0.0),
+        ("scupper_sessions_swept_total", 0.0),
+        ("scupper_sessions_stale_total", 0.0),
+        ("scupper_sessions_refused_total", 0.0),
+        ("scupper_sessions_cut_total", 0.0),
+        ("scupper_listener_cut_total{why=\"idle\"}", 0.0),
+    ] {
+        assert_eq!(metric(&text, sample), value, "{sample} in\n{text}");
+    }
+    let figures = get(at, "/mcp/census").await.json()["figures"].take();
+    assert_eq!(figures["scupper_sessions_removed"]["deleted by its client"], 1);
+    assert!(within(server.close()).await.is_complete());
+    end(admin, &host).await;
 }

@@ -339,6 +339,33 @@ fn session_over_the_limit_is_refused_with_advice() {
 }
 
 #[test]
+fn session_takes_no_more_requests_than_its_limit_and_none_twice() {
+    alone("session_takes_no_more_requests_than_its_limit_and_none_twice", |census| async move {
+        let demo = Demo::default();
+        let settings = Settings { stream_limit: 2, ..brisk() };
+        let server = serve(&census, &demo, settings).await;
+        let mut client = Raw::connect(server.address()).await;
+        let session = client.handshake().await;
+        client.begin(&session, &call(1, "wait")).await;
+        let mut beside = Raw::connect(server.address()).await;
+        let twice = beside.post(Some(&session), &call(1, "echo")).await;
+        assert_eq!(twice.status, 400, "{}", twice.body);
+        let mut second = Raw::connect(server.address()).await;
+        second.begin(&session, &call(2, "wait")).await;
+        let third = beside.post(Some(&session), &call(3, "echo")).await;
+        assert_eq!(third.status, 503);
+        assert!(third.body.contains("raise `stream_limit`"), "{}", third.body);
+        let cancel =
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#;
+        assert_eq!(beside.post(Some(&session), cancel).await.status, 202);
+        assert!(within(second.event()).await.is_err(), "a cancelled request is not answered");
+        assert!(beside.post(Some(&session), &call(4, "echo")).await.body.contains("echo"));
+        demo.release.notify_waiters();
+        let _ = server.close().await;
+    });
+}
+
+#[test]
 fn foreign_origin_and_host_are_refused() {
     alone("foreign_origin_and_host_are_refused", |census| async move {
         let server = serve(&census, &Demo::default(), brisk()).await;
@@ -394,4 +421,40 @@ fn drop_without_close_ends_everything_and_is_recorded() {
         assert_eq!(dropped, [Kind::Socket, Kind::Session]);
         within(client.gone()).await;
     });
+}
+
+#[test]
+fn close_that_is_dropped_midway_ends_everything_too() {
+    alone("close_that_is_dropped_midway_ends_everything_too", |census| async move {
+        let demo = Demo::default();
+        for polls in 0..12 {
+            let server = serve(&census, &demo, brisk()).await;
+            let mut client = Raw::connect(server.address()).await;
+            let session = client.handshake().await;
+            client.begin(&session, &call(1, "stubborn")).await;
+            let closed = support::cancelled_after(polls, server.close()).await;
+            assert!(closed.is_err() || polls > 2, "closed within {polls} polls");
+            within(client.gone()).await;
+        }
+    });
+}
+
+#[test]
+fn runtime_that_goes_first_takes_everything_along() {
+    let census = Census::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (server, clients) = runtime.block_on(async {
+        let server = serve(&census, &Demo::default(), brisk()).await;
+        let mut listens = Raw::connect(server.address()).await;
+        let session = listens.handshake().await;
+        listens.listen(&session).await;
+        let mut calls = Raw::connect(server.address()).await;
+        calls.begin(&session, &call(1, "wait")).await;
+        (server, (listens, calls))
+    });
+    drop(clients);
+    drop(runtime);
+    drop(server);
+    support::assert_empty(&census);
+    assert_eq!(census.dropped_without_close(), 2);
 }

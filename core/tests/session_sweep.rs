@@ -141,3 +141,48 @@ async fn sweeper_ends_with_its_sessions() {
     support::settle("sweeper gone", || (tasks() == before, tasks())).await;
     assert_empty(&census);
 }
+
+/// Every request is dropped at each of its polls in turn, as when its connection breaks there.
+#[tokio::test(start_paused = true)]
+async fn request_dropped_at_any_poll_leaves_nothing() {
+    let census = Census::new();
+    let sessions = Sessions::start(Settings::default(), &census).unwrap();
+    let mut app = app(&sessions, &Demo::default());
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let (mut polls, mut finished) = (0, 0);
+    while finished < 3 {
+        finished = 0;
+        let session = initialize(&mut app).await;
+        for (id, body) in [(None, INITIALIZE), (Some(&*session), &*call(7, "echo"))] {
+            let mut gone = app.clone();
+            finished += usize::from(
+                support::cancelled_after(polls, post(&mut gone, id, body)).await.is_ok(),
+            );
+        }
+        let mut gone = app.clone();
+        let delete = Request::delete("/mcp")
+            .header("host", "localhost")
+            .header("mcp-session-id", &session)
+            .body(Body::empty())
+            .expect("a request");
+        finished += usize::from(support::cancelled_after(polls, gone.call(delete)).await.is_ok());
+        polls += 1;
+        assert!(polls < 100, "a request that never ends");
+    }
+    assert!(polls > 2, "nothing was dropped midway");
+    // What was dropped in its handshake goes by itself, and so does what was never used.
+    let gone = || {
+        let statistics = sessions.statistics();
+        (statistics.closed() == statistics.created, statistics)
+    };
+    let deadline = Instant::now() + Settings::default().handshake_limit * 2;
+    while !gone().0 && Instant::now() < deadline {
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(gone().0, "{:?}", gone());
+    support::settle("no tasks", || (tasks() == before, tasks())).await;
+    assert!(sessions.close().await.is_complete());
+    drop(app);
+    assert_empty(&census);
+}

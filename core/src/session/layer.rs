@@ -20,13 +20,11 @@ use tower::{Layer, Service};
 
 use super::{
     connection::Connection,
+    loose::LooseStream,
     registry::Shared,
     request::{self, Refusal},
 };
-use crate::{
-    census::{Kind, Row},
-    scope::catch_panic,
-};
+use crate::scope::catch_panic;
 
 const SESSION_ID: &str = "mcp-session-id";
 /// How many seconds a client that was refused should wait: a sweep may have passed by then.
@@ -77,9 +75,7 @@ where
         let mut service = std::mem::replace(&mut self.service, next);
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            if let Some(refusal) = shared.refuses(&request) {
-                return Ok(refusal);
-            }
+            let gone = shared.deletes_nothing(&request);
             let connection = request.extensions().get::<Arc<Connection>>().cloned();
             let notes_for = connection.clone();
             let answering = async move {
@@ -93,15 +89,19 @@ where
                 Some(refusal) => refused(refusal),
                 None => answer?,
             };
+            let answer = match gone {
+                Some(refusal) if answer.status() == StatusCode::ACCEPTED => refused(refusal),
+                _ => answer,
+            };
             shared.note_session(answer.headers(), connection.as_ref());
-            Ok(shared.with_row(answer, outcome.opened_stream))
+            Ok(shared.with_row(answer, outcome.opened_stream, connection))
         })
     }
 }
 
 impl Shared {
     /// rmcp answers a DELETE with 202 whether or not there is such a session.
-    fn refuses<B>(&self, request: &Request<B>) -> Option<Response<AnswerBody>> {
+    fn deletes_nothing<B>(&self, request: &Request<B>) -> Option<Refusal> {
         if request.method() != Method::DELETE {
             return None;
         }
@@ -109,9 +109,9 @@ impl Shared {
         if self.open_session(id).is_some() {
             return None;
         }
-        Some(refused(Refusal::Unknown(format!(
+        Some(Refusal::Unknown(format!(
             "there is no session {id}: it was deleted or swept, or never was"
-        ))))
+        )))
     }
 
     /// A session that was born in this answer is known to its connection.
@@ -125,7 +125,12 @@ impl Shared {
     }
 
     /// Streams of a session have their rows; those of a request without one get theirs here.
-    fn with_row(&self, answer: Response<AnswerBody>, has_row: bool) -> Response<AnswerBody> {
+    fn with_row(
+        self: &Arc<Self>,
+        answer: Response<AnswerBody>,
+        has_row: bool,
+        connection: Option<Arc<Connection>>,
+    ) -> Response<AnswerBody> {
         let is_stream = answer
             .headers()
             .get(CONTENT_TYPE)
@@ -133,9 +138,8 @@ impl Shared {
         if has_row || !is_stream || answer.headers().contains_key(SESSION_ID) {
             return answer;
         }
-        let here = std::panic::Location::caller();
-        let row = self.census.enter(Kind::Stream, "request without session", "open", here);
-        answer.map(|body| WithRow { body, _row: row }.boxed())
+        let place = LooseStream::new(self, connection);
+        answer.map(|body| Placed { body, _place: place }.boxed())
     }
 }
 
@@ -169,13 +173,13 @@ fn plain(status: StatusCode, words: String) -> Response<AnswerBody> {
     answer
 }
 
-/// A body with a row in the census.
-struct WithRow {
+/// The body of a stream without a session.
+struct Placed {
     body: AnswerBody,
-    _row: Row,
+    _place: LooseStream,
 }
 
-impl Body for WithRow {
+impl Body for Placed {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -1,6 +1,7 @@
 //! The sweeper: one task that looks at all sessions now and then, and at lost ones at once.
 
 use std::{
+    ops::ControlFlow,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -11,7 +12,7 @@ use rmcp::{
 };
 use tokio::{
     sync::Notify,
-    time::{Instant, MissedTickBehavior, interval_at},
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,10 @@ use crate::scope::TaskError;
 
 /// Begins the id of every question, so that its answer is known.
 const QUESTION: &str = "scupper-are-you-there-";
+
+/// How many sessions are ended or asked in one go, and how long others are served before the next.
+const AT_ONCE: usize = 16;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Sweeps until the token is cancelled.
 pub(super) async fn sweep(
@@ -45,17 +50,24 @@ pub(super) async fn sweep(
             let lost = shared.open_session(&id).and_then(|session| session.lost());
             shared.remove(&id, lost.unwrap_or(Cause::Service));
         }
-        if due {
-            look(&shared, &mut question);
+        if due && look(&shared, &mut question, &token).await.is_break() {
+            return Ok(());
         }
     }
 }
 
-fn look(shared: &Arc<Shared>, question: &mut u64) {
+/// Looks at all sessions. Many that went silent together do not all end at once, because requests of
+/// others would wait behind their ends.
+async fn look(
+    shared: &Arc<Shared>,
+    question: &mut u64,
+    token: &CancellationToken,
+) -> ControlFlow<()> {
     let now = Instant::now();
+    let mut touched = 0;
     for session in shared.all() {
         match session.judge(&shared.settings, now) {
-            Finding::InUse => {}
+            Finding::InUse => continue,
             Finding::Over(cause) => {
                 shared.remove(&session.id, cause);
             }
@@ -65,7 +77,16 @@ fn look(shared: &Arc<Shared>, question: &mut u64) {
                 session.outbox.push(ask(*question));
             }
         }
+        touched += 1;
+        if touched % AT_ONCE == 0 {
+            tokio::select! {
+                biased;
+                () = token.cancelled() => return ControlFlow::Break(()),
+                () = sleep(PAUSE) => {}
+            }
+        }
     }
+    ControlFlow::Continue(())
 }
 
 fn ask(number: u64) -> ServerJsonRpcMessage {

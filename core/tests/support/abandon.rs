@@ -46,6 +46,8 @@ const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialize
 const ECHO: &str =
     r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{}}}"#;
 const FLOOD: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"flood","arguments":{},"_meta":{"progressToken":7}}}"#;
+/// Between two calls, and two sessions, of one client process: not a wait for anything.
+const PACE: Duration = Duration::from_millis(10);
 /// How long after everything should be gone it may still be there before this gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -375,7 +377,11 @@ pub(crate) fn client(arguments: &[String]) {
         return be_healthy(address);
     }
     let count: usize = count.parse().expect("a number");
-    let kept: Vec<TcpStream> = (0..count).filter_map(|_| abandon(way, address)).collect();
+    let mut kept = Vec::new();
+    for _ in 0..count {
+        kept.extend(abandon(way, address));
+        std::thread::sleep(PACE);
+    }
     println!("> abandoned");
     std::io::stdin().read_line(&mut line).expect("the end");
     drop(kept);
@@ -423,8 +429,7 @@ fn be_healthy(address: SocketAddr) {
         let answer = read_answer(&mut stream);
         taken.push(began.elapsed());
         failures += u64::from(!answer.contains("done"));
-        // The pace of a client, not a wait for anything.
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(PACE);
     }
     let figures = Healthy::of(taken, failures);
     println!(

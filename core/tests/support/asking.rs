@@ -1,4 +1,9 @@
 //! A client of the admin API on a bare socket, one request per connection.
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test binary uses a part of it, so an expectation would fail in some"
+)]
 
 use std::net::SocketAddr;
 
@@ -12,7 +17,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{hosted::HOSTED, within};
+use crate::support::{hosted::HOSTED, within};
 
 pub(crate) const TOKEN: &str = "0123456789abcdef";
 
