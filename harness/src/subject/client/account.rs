@@ -21,14 +21,20 @@ impl Play<'_> {
             .collect();
         let call = requests.iter().find(|method| method.as_str() == "tools/call");
         let busy_with = call.or(requests.last()).map(|method| (*method).clone());
+        let has_asked = busy_with.is_some();
         let traits: &mut Traits = self.learned.client.get_or_insert_default();
         traits.busy_with = busy_with;
-        if let (Some(client), false) = (&self.client, traits.lives_on) {
-            let (code, signal) = client.exit.unwrap_or_default();
-            if self.order.first_look && (code, signal) != (Some(0), None) {
-                let exited = exit_words(code, signal);
-                self.played.notes.push(format!("after a whole good life the client {exited}"));
-            }
+        let ended_by_itself = !traits.lives_on && !self.servers.is_empty();
+        let exit = self.client.as_ref().and_then(|client| client.exit).unwrap_or_default();
+        if self.order.first_look && ended_by_itself && exit != (Some(0), None) {
+            let exited = exit_words(exit.0, exit.1);
+            self.played.notes.push(match has_asked {
+                true => format!("after a whole good life the client {exited}"),
+                false => format!(
+                    "the client {exited} and asked its server for nothing after the handshake; \
+                     does it say why on its stderr?"
+                ),
+            });
         }
     }
 
@@ -90,6 +96,9 @@ impl Play<'_> {
             server.unanswered.as_ref().is_some_and(|one| one.instead == Instead::Die)
         });
         let why = match script.attack {
+            None if script.rounds.is_some() && !self.rounds_judged => {
+                Some("the client did not start a server in each round")
+            }
             Some(attack) if self.moment.is_none() => Some(match attack.moment {
                 Moment::Starting => "the client said nothing to its server",
                 Moment::Busy => "the client made no such request",

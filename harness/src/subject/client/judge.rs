@@ -315,7 +315,7 @@ impl Play<'_> {
     }
 
     /// A command line in words; of our own program, without its long path.
-    fn words(&self, id: ProcessId) -> String {
+    pub(super) fn words(&self, id: ProcessId) -> String {
         let server = self.servers.iter().find(|server| server.id == Some(id));
         if let Some(server) = server {
             return format!("fake {}", server.fake);

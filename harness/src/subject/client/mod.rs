@@ -14,6 +14,7 @@
 //! - [`channel`]: what its servers tell; `news` takes it in.
 //! - [`servers`]: what befell each of them.
 //! - `birth`: what a server was born with; `judge`: what is left, and whose fault that is.
+//! - `rounds`: the same work again and again, and what grows.
 //! - `account`: what is told beside that.
 
 mod account;
@@ -22,6 +23,7 @@ pub mod channel;
 mod ending;
 mod judge;
 mod news;
+mod rounds;
 pub mod servers;
 pub mod started;
 
@@ -68,7 +70,10 @@ pub fn play(order: &CaseOrder, client: &ClientOrder, root: Root) -> io::Result<O
     if let Some(parent) = rustix::process::getppid() {
         ours.insert(parent.as_raw_nonzero().get());
     }
-    let kinds = BTreeSet::from([Kind::Process, Kind::Zombie, Kind::Fd]);
+    let mut kinds = BTreeSet::from([Kind::Process, Kind::Zombie, Kind::Fd]);
+    if client.script.rounds.is_some() {
+        kinds.insert(Kind::Thread);
+    }
     let mut play = Play {
         order,
         script: client,
@@ -80,6 +85,7 @@ pub fn play(order: &CaseOrder, client: &ClientOrder, root: Root) -> io::Result<O
         servers: Vec::new(),
         blamed: BTreeSet::new(),
         steps: 0,
+        rounds_judged: false,
         step_began: Instant::now(),
         begun: Instant::now(),
         last_news: Instant::now(),
@@ -108,6 +114,7 @@ struct Play<'a> {
     /// Processes that a finding is about already.
     blamed: BTreeSet<ProcessId>,
     steps: usize,
+    rounds_judged: bool,
     step_began: Instant,
     begun: Instant,
     /// When a server told something, or something was done to the client.
@@ -144,10 +151,16 @@ impl Play<'_> {
             Err(message) => return self.fail(start, message),
         }
         self.look(&start);
-        let over = self.until_something_is_to_be_done();
+        let over = match self.script.script.rounds {
+            Some(rounds) => self.play_rounds(rounds),
+            None => {
+                self.begin_work();
+                self.until_something_is_to_be_done()
+            }
+        };
         match (over, self.script.script.attack) {
             (Over::Moment, Some(attack)) => self.attack(attack),
-            (Over::AtRest, None) => {
+            (Over::AtRest, None) if self.script.script.rounds.is_none() => {
                 self.learned.client.get_or_insert_default().lives_on = true;
                 let rest = self.step("client at rest");
                 self.look(&rest);

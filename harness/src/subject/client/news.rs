@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::server::millis;
 use super::Play;
 use super::channel::{Told, What};
+use super::rounds::played;
 use super::servers::Server;
 use crate::cell::contain;
 use crate::ledger::snapshot::{FdKind, Identity};
@@ -69,6 +70,9 @@ impl Play<'_> {
         if !waits {
             return;
         }
+        if self.script.script.rounds.is_some() {
+            return self.channel.go(start);
+        }
         let name = server.methods.first().map_or("no message", String::as_str);
         let name = format!("client sends {name}");
         let step = self.step(&name);
@@ -87,7 +91,10 @@ impl Play<'_> {
             0 | 1 => "client starts server".to_owned(),
             _ => format!("client starts server {}", number + 1),
         };
-        let step = self.step(&name);
+        let step = match self.script.script.rounds {
+            Some(rounds) => self.round_begins(rounds),
+            None => self.step(&name),
+        };
         self.look(&step);
         let id = contain::identify(pid);
         let things = &self.ledger.last().things;
@@ -114,6 +121,11 @@ impl Play<'_> {
             gone: None,
         });
         self.judge_birth(&step, id, number, inherited);
+        if let Some(rounds) = self.script.script.rounds
+            && self.servers.len() == played(rounds) as usize
+        {
+            self.judge_rounds(rounds);
+        }
     }
 
     /// The client says who it is, and which era it speaks.
