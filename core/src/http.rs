@@ -125,6 +125,17 @@ impl HttpServer {
         Ok(self)
     }
 
+    /// The values of its headers and its query, with what they are.
+    #[cfg(feature = "admin")]
+    pub(crate) fn secrets(&self) -> Vec<(String, String)> {
+        let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (format!("header {name}"), value)
+        };
+        let query = self.target.uri().query().map(|query| ("query".to_owned(), query.to_owned()));
+        self.headers.iter().map(header).chain(query).collect()
+    }
+
     /// Changes waits and limits.
     #[must_use]
     pub fn with_settings(mut self, settings: HttpSettings) -> Self {

@@ -4,7 +4,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use rmcp::{
-    model::{ProtocolVersion, SubscriptionFilter},
+    model::{ProtocolVersion, ServerPeerInfo, SubscriptionFilter},
     service::{ClientCacheConfig, Subscription},
 };
 use tokio::time::Instant;
@@ -45,9 +45,14 @@ pub(super) async fn keep(
             None => registry.counts.restarted(),
         }
     }
+    let mut roots = registry.roots.subscribe();
     loop {
         let which = tokio::select! {
             which = changes.next() => which,
+            Ok(()) = roots.changed() => {
+                tell_roots(live, settings.call_wait).await;
+                continue;
+            }
             never = announcements.pass_on(live, changes) => match never {},
         };
         let catalog = Catalog::fetch(&live.peer, which, &server.catalog(), settings).await;
@@ -55,6 +60,17 @@ pub(super) async fn keep(
             registry.tell(&server.name, What::CatalogChanged);
         }
         tokio::time::sleep(FETCH_PAUSE).await;
+    }
+}
+
+/// Older servers are told that there are other roots; newer ones ask whenever they want to know.
+async fn tell_roots(live: &Live, wait: Duration) {
+    let is_older = |info: Arc<ServerPeerInfo>| info.protocol_version.has_initialize();
+    if live.peer.peer_info().is_some_and(is_older) {
+        let told = tokio::time::timeout(wait, live.peer.notify_roots_list_changed()).await;
+        if !matches!(told, Ok(Ok(()))) {
+            tracing::debug!(?told, "the server could not be told of other roots");
+        }
     }
 }
 
