@@ -1,4 +1,54 @@
 //! Named MCP servers that are added, called, removed and shut down.
+//!
+//! In place of `().serve(TokioChildProcess::new(command)?)` and a map of the results:
+//!
+//! ```no_run
+//! use rmcp::model::CallToolRequestParams;
+//! use scupper_core::{host::{Host, OnDuplicate, ServerSpec, Settings}, process::Command};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let (answer, shutdown) = Host::scope(Settings::default(), |host| async move {
+//!     let command = Command::new("npx").args(["-y", "@modelcontextprotocol/server-everything"]);
+//!     host.add("all", ServerSpec::stdio(command), OnDuplicate::Refuse).await?;
+//!     for (server, tool) in host.tools() {
+//!         println!("{server}: {}", tool.name);
+//!     }
+//!     host.call_tool("all", CallToolRequestParams::new("get-env")).await
+//! })
+//! .await;
+//! println!("{:?}\n{shutdown}", answer?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A host that lives longer is made by [`Host::new`] and ended by [`Host::shutdown`]; servers of a file
+//! come from [`config`].
+//!
+//! **A life is one task.** Each server is opened, served and torn down in one task of a scope of its
+//! own. [`Host::add`] waits for its readiness and gets its errors. The task is the only one who takes
+//! the server out of the host, so removal, replacement, shutdown, failure, death, abort and the end of
+//! the runtime all leave by the same door, and whoever waits for an end hears the same.
+//!
+//! | at the same time | what happens |
+//! |---|---|
+//! | remove, remove | both wait for one end; who comes after it finds no such server |
+//! | remove or shutdown, while it connects | the connecting ends, [`Host::add`] fails with [`HostError::Ended`] |
+//! | remove, while the host shuts down | it waits for the end that the shutdown began |
+//! | shutdown, shutdown | both wait for one end and tell the same; the earlier deadline counts |
+//! | add, while the host shuts down | [`HostError::Closed`] |
+//! | add by replacing, several times | one after the other; the last one stays |
+//! | dropping the future of `add` | the server is removed again, by its task |
+//! | dropping the future of `remove` or `shutdown` | the ends go on; the next shutdown takes over |
+//! | a call, while its server is removed or dies | it fails at once, and says which |
+//!
+//! **A server that dies** is noticed by its pidfd or its pipes. Its calls fail, its lists go, its group
+//! is swept, and what it died of is its state; [`Restart`] may start it again, [`Host::health`] removes
+//! it. A stdio connection on which a send has failed is closed. An HTTP server that does not answer
+//! fails single calls and may come back.
+//!
+//! **Nothing is kept.** Tasks hold the registry and not the host, rmcp holds the service and not the
+//! peer's owner, callers hold a connection for one call only: with the last of them everything that
+//! was cached of a server (lists, messages, headers with tokens, handlers) goes.
 
 mod call;
 mod catalog;

@@ -36,6 +36,9 @@
 //! # }
 //! ```
 //!
+//! Those who have several servers, by name, take a [`host`] in place of the above: a doctest there
+//! replaces `TokioChildProcess` in ten lines.
+//!
 //! Linux only (pidfds, /proc), from 5.4 on. Works with and without `--cfg tokio_unstable`. Traces
 //! with `tracing`: silent unless a subscriber listens.
 

@@ -25,11 +25,11 @@ fn the_server_of_these_tests_serves_and_ends() {
 
 fn echo(text: &str) -> CallToolRequestParams {
     let arguments = serde_json::json!({ "text": text });
-    tool("echo").with_arguments(arguments.as_object().unwrap().clone())
+    tool("echo").with_arguments(arguments.as_object().expect("an object").clone())
 }
 
 async fn add_http(host: &Host, name: &str, url: &str, era: Era) {
-    add(host, name, ServerSpec::http(url).unwrap().with_era(era)).await;
+    add(host, name, ServerSpec::http(url).expect("a URL").with_era(era)).await;
 }
 
 fn session_end(end: &Option<ConnectionEnd>) -> &SessionEnd {

@@ -33,6 +33,8 @@ pub(super) async fn keep(
     ready_since: &mut Option<Instant>,
 ) -> Infallible {
     let settings = &registry.settings;
+    // Before anything is awaited, so that no change is missed.
+    let mut roots = registry.roots.subscribe();
     // A cached answer of a server that is gone would hide that it is, and the lists are kept here.
     live.peer.set_response_cache_config(ClientCacheConfig::disabled()).await;
     let mut announcements = Announcements::open(live, settings.catalog_wait).await;
@@ -45,7 +47,6 @@ pub(super) async fn keep(
             None => registry.counts.restarted(),
         }
     }
-    let mut roots = registry.roots.subscribe();
     loop {
         let which = tokio::select! {
             which = changes.next() => which,

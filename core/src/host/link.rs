@@ -240,11 +240,11 @@ fn died_of_the_probe(error: &ConnectError) -> bool {
     let ConnectError::Handshake { source, ended } = error else {
         return false;
     };
-    let at_the_probe = match &**source {
-        ClientInitializeError::ConnectionClosed(doing) => doing == "discover response",
-        ClientInitializeError::TransportError { context, .. } => context == "send discover request",
-        _ => false,
-    };
+    // One that was gone before the question could be sent did not die of it.
+    let at_the_probe = matches!(
+        &**source,
+        ClientInitializeError::ConnectionClosed(doing) if doing == "discover response"
+    );
     let by_itself = matches!(
         ended.teardown.cause,
         EndCause::ServerExited | EndCause::StdoutEnded | EndCause::BrokenPipe

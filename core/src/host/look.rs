@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 
 use super::{
     Catalog, EndReason, Host, HostError, HostEvent, ServerEnd, ServerState, Statistics,
-    server::{LAST_BREATH, Server},
+    server::Server,
 };
 use crate::{process::ProcessId, stdio::StderrTail};
 
@@ -52,7 +52,7 @@ impl Host {
             let exited = server.handle().is_some_and(|handle| !handle.is_alive());
             if let (true, Ok(live)) = (exited, server.live()) {
                 // Its task is about to see the same.
-                tokio::time::timeout(LAST_BREATH, live.ended.cancelled()).await.ok();
+                tokio::time::timeout(self.settings().force_wait, live.ended.cancelled()).await.ok();
             }
             if matches!(server.state(), ServerState::Dead { .. }) {
                 server.ask(EndReason::Unhealthy, registry);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rmcp::model::{ClientCapabilities, ClientConfig, Implementation};
+use rmcp::model::{ClientCapabilities, ClientConfig, Implementation, RootsCapabilities};
 
 use crate::{census::Census, guard::GuardHandle};
 
@@ -66,9 +66,12 @@ impl Default for Settings {
     }
 }
 
-#[expect(deprecated, reason = "roots are deprecated by SEP-2577; older servers ask for them")]
 fn with_roots() -> ClientCapabilities {
-    ClientCapabilities::builder().enable_roots().enable_roots_list_changed().build()
+    let mut roots = RootsCapabilities::default();
+    roots.list_changed = Some(true);
+    let mut capabilities = ClientCapabilities::default();
+    capabilities.roots = Some(roots);
+    capabilities
 }
 
 /// When and how often a server that died is started again.
