@@ -58,6 +58,8 @@ impl fmt::Display for Kind {
 /// One thing that is alive, as it was at the moment of asking.
 #[derive(Clone, Debug)]
 pub struct Entry {
+    /// Its own in this census, never given out again.
+    pub number: u64,
     /// What it is.
     pub kind: Kind,
     /// Its name: the server's name, the task's name.
@@ -146,8 +148,9 @@ impl Census {
         let inner = self.lock();
         inner
             .rows
-            .values()
-            .map(|stored| Entry {
+            .iter()
+            .map(|(number, stored)| Entry {
+                number: *number,
                 kind: stored.kind,
                 name: Arc::clone(&stored.name),
                 state: Arc::clone(&stored.state),

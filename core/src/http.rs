@@ -125,17 +125,6 @@ impl HttpServer {
         Ok(self)
     }
 
-    /// The values of its headers and its query, with what they are.
-    #[cfg(feature = "admin")]
-    pub(crate) fn secrets(&self) -> Vec<(String, String)> {
-        let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (format!("header {name}"), value)
-        };
-        let query = self.target.uri().query().map(|query| ("query".to_owned(), query.to_owned()));
-        self.headers.iter().map(header).chain(query).collect()
-    }
-
     /// Changes waits and limits.
     #[must_use]
     pub fn with_settings(mut self, settings: HttpSettings) -> Self {
@@ -151,6 +140,23 @@ impl HttpServer {
     /// The endpoint, its query left out, because that may hold a key.
     pub fn url(&self) -> &str {
         self.target.url()
+    }
+
+    /// The values of its headers, each named `header NAME`, credentials also without their scheme;
+    /// and its query.
+    #[cfg(feature = "admin")]
+    pub(crate) fn secrets(&self) -> Vec<(String, String)> {
+        let mut secrets = Vec::new();
+        for (name, value) in &self.headers {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            if let Some((_, credentials)) = value.split_once(' ') {
+                secrets.push((format!("header {name}"), credentials.to_owned()));
+            }
+            secrets.push((format!("header {name}"), value));
+        }
+        secrets
+            .extend(self.target.uri().query().map(|query| ("query".to_owned(), query.to_owned())));
+        secrets
     }
 
     /// Its waits and limits.

@@ -69,6 +69,7 @@ const EDGES: &[Edge] = &[
     ("subject", "lifecycle::embedded", "data: names and options of hosts and services"),
     ("subject", "lifecycle::scenario", "data: whose step it is, and durations as files have them"),
     ("subject", "cell::HTTP_CLIENTS", "the name of a hidden mode"),
+    ("subject", "cell::STORE", "the name of a hidden mode"),
 
     ("peer", "cell::CLIENT", "the name of a hidden mode"),
     ("peer", "cell::PEER", "the name of a hidden mode"),
@@ -127,6 +128,7 @@ const WRITERS: &[(&str, &str)] = &[
     ("cell/judge.rs", "protocol: lines to the runner"),
     ("peer/client.rs", "protocol: lines to the cell"),
     ("peer/outbox.rs", "protocol: lines to the cell"),
+    ("probe/store.rs", "protocol: lines to the cell"),
     ("peer/http/clients.rs", "protocol: lines to the cell"),
     ("peer/reference.rs", "a server: its streams are its work"),
     ("peer/fake/", "a fake is a server: its streams are its work"),

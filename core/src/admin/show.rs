@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+#[cfg(feature = "http-client")]
+use crate::http::HttpTeardown;
 use crate::{
     census::Census,
     host::{ConnectionEnd, ServerEnd, ServerState, ServerView},
@@ -80,7 +82,7 @@ fn stdio(teardown: &Teardown) -> Value {
 }
 
 #[cfg(feature = "http-client")]
-fn http(teardown: &crate::http::HttpTeardown) -> Value {
+fn http(teardown: &HttpTeardown) -> Value {
     json!({
         "kind": "http",
         "cause": teardown.cause.to_string(),

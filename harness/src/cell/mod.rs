@@ -32,6 +32,8 @@ pub const CELL: &str = "__cell";
 pub const CLIENT: &str = "__client";
 /// Hidden first argument: be the HTTP clients of a service.
 pub const HTTP_CLIENTS: &str = "__http-clients";
+/// Hidden first argument: read stores of cursors.
+pub const STORE: &str = "__store";
 /// Hidden first argument: be a server that a judged client starts.
 pub const PEER: &str = "__peer";
 /// Hidden first argument: hold whatever was inherited until killed.
@@ -50,6 +52,8 @@ pub fn hidden_mode(arguments: &[String]) -> Option<std::io::Result<u8>> {
         CELL => Some(judge::run()),
         CLIENT => Some(crate::peer::client::run()),
         HTTP_CLIENTS => Some(crate::peer::http::clients::run()),
+        #[cfg(feature = "core")]
+        STORE => Some(crate::probe::store::serve()),
         PEER => Some(crate::peer::fake::watched::run(rest)),
         HOLD => loop {
             std::thread::park();

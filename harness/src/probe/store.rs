@@ -17,11 +17,24 @@ const ANSWER_LIMIT: u64 = 16 << 20;
 /// Most rows of one store.
 const ROWS: usize = 10_000;
 
+/// What a reader of SQLite files is told, and what it answers: the rows, or why there are none.
+pub type Rows = Result<Vec<String>, String>;
+
+/// Reads files of SQLite for another process, path after path, until stdin ends. A process that has
+/// such a file open cannot look itself: descriptors and locks of one file are one thing to SQLite.
+pub fn serve() -> io::Result<u8> {
+    for path in io::stdin().lock().lines() {
+        let mut line = serde_json::to_vec(&sqlite(Path::new(&path?)))?;
+        line.push(b'\n');
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&line)?;
+        stdout.flush()?;
+    }
+    Ok(0)
+}
+
 /// Every row of every table that has cursors: by its rowid, for the schema is the subject's own.
-///
-/// # Errors
-/// The file is there and cannot be read.
-pub fn sqlite(path: &Path, store: &str) -> Result<Vec<(Identity, Facts)>, String> {
+fn sqlite(path: &Path) -> Rows {
     if !path.exists() {
         return Ok(Vec::new());
     }
@@ -31,7 +44,7 @@ pub fn sqlite(path: &Path, store: &str) -> Result<Vec<(Identity, Facts)>, String
     database.busy_timeout(ASKED).map_err(words)?;
     let mut found = Vec::new();
     for table in tables(&database).map_err(words)? {
-        found.extend(rows(&database, &table, store).map_err(words)?);
+        found.extend(rows(&database, &table).map_err(words)?);
     }
     Ok(found)
 }
@@ -43,19 +56,10 @@ fn tables(database: &Connection) -> rusqlite::Result<Vec<String>> {
     names.query_map([], |row| row.get(0))?.collect()
 }
 
-fn rows(
-    database: &Connection,
-    table: &str,
-    store: &str,
-) -> rusqlite::Result<Vec<(Identity, Facts)>> {
+fn rows(database: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
     let quoted = table.replace('"', "\"\"");
     let mut ids = database.prepare(&format!("SELECT rowid FROM \"{quoted}\" LIMIT {ROWS}"))?;
-    let thing = |row: &rusqlite::Row<'_>| {
-        let id: i64 = row.get(0)?;
-        let identity = Identity::Cursor { store: store.to_owned(), id: format!("{table} {id}") };
-        Ok((identity, Facts::Kept { words: "a row of SQLite".to_owned(), opened_at: None }))
-    };
-    ids.query_map([], thing)?.collect()
+    ids.query_map([], |row| Ok(format!("{table} {}", row.get::<_, i64>(0)?)))?.collect()
 }
 
 /// Every key, with how long it has to live.

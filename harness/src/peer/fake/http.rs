@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::{Value, json};
 
 use super::message::{INVALID_PARAMS, Incoming, METHOD_NOT_FOUND, Request};
@@ -41,9 +42,14 @@ fn listen(port: u16) -> io::Result<u8> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     writeln!(io::stdout(), "http://{}/mcp", listener.local_addr()?)?;
     let sessions = Sessions::default();
-    for socket in listener.incoming() {
+    // A thread that waits in accept(2) holds a number for a descriptor that there is not yet, and a
+    // look at this process would never be whole.
+    listener.set_nonblocking(true)?;
+    loop {
+        poll(&mut [PollFd::new(&listener, PollFlags::IN)], None)?;
         // A connection that was gone before it was taken is none.
-        let Ok(socket) = socket else { continue };
+        let Ok((socket, _)) = listener.accept() else { continue };
+        socket.set_nonblocking(false)?;
         let mut kept = lock(&sessions);
         if kept.connections >= CONNECTIONS {
             continue;
@@ -56,7 +62,6 @@ fn listen(port: u16) -> io::Result<u8> {
             lock(&sessions).connections -= 1;
         });
     }
-    Ok(0)
 }
 
 /// One connection, request after request.

@@ -186,7 +186,7 @@ impl Play<'_> {
     fn due(&mut self, step: &Step, at: &StepRef, failed: bool) {
         let whose = match &step.action {
             // A server that could not be added is none.
-            Action::Add { .. } if failed => Whose::Connection(&step.connection),
+            Action::Add { .. } if failed => Whose::Step(&step.connection),
             Action::Remove | Action::WaitFor { .. } => Whose::Connection(&step.connection),
             Action::Drop | Action::Shutdown => Whose::Keeper(&step.connection),
             _ => return,
@@ -341,7 +341,7 @@ impl Play<'_> {
         settings.options.extend(options.clone());
         let guard = self.stage.runtime.enter();
         let host = match self.name {
-            OURS => ours::host(settings),
+            OURS => Some(ours::host(&settings)),
             name => leaky::host(name, settings),
         };
         drop(guard);

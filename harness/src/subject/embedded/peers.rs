@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -12,10 +12,11 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 
 use super::seam::Books;
-use crate::cell::HTTP_CLIENTS;
+use crate::cell::{HTTP_CLIENTS, STORE};
 use crate::ledger::snapshot::{Facts, Identity};
 use crate::peer::http::control::{Order, Told};
 use crate::peer::http::message::Head;
+use crate::probe::store::Rows;
 
 /// How long a peer may take to be up.
 const START: Duration = Duration::from_secs(10);
@@ -150,6 +151,37 @@ impl Clients {
             Some(error) => Err(error),
             None => Ok(told),
         }
+    }
+}
+
+/// The process that reads files of SQLite.
+pub(super) struct StoreReader {
+    pub(super) peer: Peer,
+    paths: ChildStdin,
+    rows: BufReader<ChildStdout>,
+}
+
+impl StoreReader {
+    pub(super) fn start(program: &str) -> io::Result<Self> {
+        let mut child = Command::new(program)
+            .arg(STORE)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let (paths, rows) = (child.stdin.take(), child.stdout.take());
+        let peer = Peer(child);
+        let none = || io::Error::other("no pipe to the reader of stores");
+        let rows = BufReader::new(rows.ok_or_else(none)?);
+        Ok(Self { peer, paths: paths.ok_or_else(none)?, rows })
+    }
+
+    /// The rows of a file now.
+    pub(super) fn read(&mut self, path: &Path) -> Rows {
+        let words = |error: io::Error| format!("the reader of stores is gone: {error}");
+        writeln!(self.paths, "{}", path.display()).map_err(words)?;
+        let mut line = String::new();
+        self.rows.read_line(&mut line).map_err(words)?;
+        serde_json::from_str(&line).map_err(|error| error.to_string())?
     }
 }
 

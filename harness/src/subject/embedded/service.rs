@@ -1,13 +1,15 @@
 //! The steps of a service and its clients.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::peers::{Clients, Redis};
+use super::peers::{Clients, Redis, StoreReader};
 use super::seam::{Books, Service, Settings};
 use super::stage::{Blamed, Due, Sorts, Stage, Whose};
 use super::{leaky, ours};
@@ -54,12 +56,14 @@ pub(super) fn play(
         options,
         clients,
         redis: None,
+        reader: None,
         services: BTreeMap::new(),
+        up: BTreeSet::new(),
         left_out: BTreeSet::new(),
         cursors: BTreeMap::new(),
         next_id: 0,
     };
-    play.start_redis()?;
+    play.start_stores(program)?;
     if name == OURS {
         play.warm_up();
     }
@@ -78,7 +82,10 @@ struct Play<'a> {
     options: &'a BTreeMap<String, String>,
     clients: Clients,
     redis: Option<Redis>,
+    reader: Option<Rc<RefCell<StoreReader>>>,
     services: BTreeMap<String, Box<dyn Service>>,
+    /// Those that were not shut down yet.
+    up: BTreeSet<String>,
     /// Services that this host lacks something for.
     left_out: BTreeSet<String>,
     /// The last cursor that a list gave, by client.
@@ -88,14 +95,22 @@ struct Play<'a> {
 
 /// What a second connection to a store sees.
 enum StoreBooks {
-    Sqlite(PathBuf, String),
+    Sqlite(Rc<RefCell<StoreReader>>, PathBuf, String),
     Redis(String, String),
 }
 
 impl Books for StoreBooks {
     fn kept(&self) -> Vec<(Identity, Facts)> {
         let seen = match self {
-            StoreBooks::Sqlite(path, store) => store::sqlite(path, store),
+            StoreBooks::Sqlite(reader, path, store) => {
+                let thing = |id: String| {
+                    let words = "a row of SQLite".to_owned();
+                    let identity = Identity::Cursor { store: store.clone(), id };
+                    (identity, Facts::Kept { words, opened_at: None })
+                };
+                let rows = reader.borrow_mut().read(path);
+                rows.map(|rows| rows.into_iter().map(thing).collect())
+            }
             StoreBooks::Redis(address, store) => store::redis(address, store),
         };
         seen.unwrap_or_else(|error| {
@@ -109,17 +124,23 @@ impl Books for StoreBooks {
 }
 
 impl Play<'_> {
-    fn start_redis(&mut self) -> io::Result<()> {
-        let wanted = |options: &BTreeMap<String, String>| {
-            options.get("cursors").is_some_and(|store| store == "redis")
-        };
+    /// What the stores need that the lifecycle names: a Redis, a reader of SQLite.
+    fn start_stores(&mut self, program: &str) -> io::Result<()> {
         let steps = &self.stage.order.lifecycle.steps;
-        let by_step = steps.iter().any(|step| match &step.action {
-            Action::Start { options } => wanted(options),
-            _ => false,
+        let started = steps.iter().filter_map(|step| match &step.action {
+            Action::Start { options } => Some(options),
+            _ => None,
         });
-        if by_step || wanted(self.options) {
+        let all = started.chain([self.options]);
+        let stores: BTreeSet<&str> =
+            all.filter_map(|options| options.get("cursors").map(String::as_str)).collect();
+        if stores.contains("redis") {
             self.redis = Redis::start(&std::env::temp_dir())?;
+        }
+        if stores.contains("sqlite") {
+            let reader = StoreReader::start(program)?;
+            self.stage.not_judged(reader.peer.pid());
+            self.reader = Some(Rc::new(RefCell::new(reader)));
         }
         if let Some(redis) = &self.redis {
             self.stage.not_judged(redis.peer.pid());
@@ -147,6 +168,7 @@ impl Play<'_> {
             .and_then(|_| self.tell(&client, Act::Drop));
         let shutdown = self.service(WARM)?.shutdown();
         let shut = self.stage.drive_within(STEP_TIMEOUT, shutdown);
+        self.up.remove(WARM);
         let service = self.services.remove(WARM);
         let guard = self.stage.runtime.enter();
         drop(service);
@@ -161,7 +183,7 @@ impl Play<'_> {
             self.stage.failed(&at, message);
         }
         let end = StepRef { place: "end".into(), name: "end of the lifecycle".into(), cycle: None };
-        let names: Vec<String> = self.services.keys().cloned().collect();
+        let names: Vec<String> = self.up.iter().cloned().collect();
         for name in names {
             if let Err(message) = self.shut_down(&name) {
                 self.stage.played.notes.push(format!("the shutdown at the end: {message}"));
@@ -296,7 +318,9 @@ impl Play<'_> {
             }
             ("sqlite", _) => {
                 let store = format!("sqlite of {name}");
-                let books = StoreBooks::Sqlite(settings.sqlite.clone(), store);
+                let reader = self.reader.as_ref().ok_or("no reader of stores was started")?;
+                let path = settings.sqlite.clone();
+                let books = StoreBooks::Sqlite(Rc::clone(reader), path, store);
                 self.stage.books.push(Box::new(books));
             }
             _ => {}
@@ -308,11 +332,13 @@ impl Play<'_> {
         let service = self.stage.drive_within(STEP_TIMEOUT, starting)?;
         self.stage.books.push(service.books());
         self.services.insert(name.to_owned(), service);
+        self.up.insert(name.to_owned());
         Ok(())
     }
 
     fn shut_down(&mut self, name: &str) -> Result<(), String> {
         let shutdown = self.service(name)?.shutdown();
+        self.up.remove(name);
         self.stage.drive_within(STEP_TIMEOUT, shutdown)
     }
 

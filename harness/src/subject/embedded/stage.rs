@@ -50,6 +50,8 @@ pub(super) struct Due<'d> {
 /// Whose things.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Whose<'d> {
+    /// Born in this very step, whose connection it is.
+    Step(&'d str),
     /// Born in steps of this connection.
     Connection(&'d str),
     /// Born in steps of this host or service, or of its connections.
@@ -302,6 +304,7 @@ impl<'a> Stage<'a> {
             let born = self.origins.get(identity).map_or("", String::as_str);
             let whose = match due.whose {
                 Whose::All => true,
+                Whose::Step(_) => self.ledger.birth(identity) == Some(due.at),
                 Whose::Keeper(name) => !born.is_empty() && (born == name || keeper(born) == name),
                 Whose::Connection(name) => born == name,
             };
@@ -413,7 +416,7 @@ impl<'d> Whose<'d> {
     /// To whom things belong that are born while they are waited for.
     fn connection(self) -> &'d str {
         match self {
-            Whose::Connection(name) | Whose::Keeper(name) => name,
+            Whose::Step(name) | Whose::Connection(name) | Whose::Keeper(name) => name,
             Whose::All => "",
         }
     }
