@@ -66,6 +66,7 @@ impl Default for Settings {
     }
 }
 
+/// Deprecated by SEP-2577; older servers ask for them.
 fn with_roots() -> ClientCapabilities {
     let mut roots = RootsCapabilities::default();
     roots.list_changed = Some(true);
