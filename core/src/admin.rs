@@ -8,7 +8,7 @@
 //! | request | what it does |
 //! |---|---|
 //! | `GET /mcp/servers` | lists the servers and what each is doing |
-//! | `POST /mcp/servers` | adds one and waits until it is ready: an entry of an `mcpServers` file with a `name`, and `on_duplicate`: `refuse` (default; answers 409) or `replace` |
+//! | `POST /mcp/servers` | adds one and waits until it is ready: an entry of an `mcpServers` file (`command` or `url`) with a `name`, and `on_duplicate`: `refuse` (default; answers 409) or `replace` |
 //! | `DELETE /mcp/servers/{name}` | removes one and tells how it ended: rungs, what was swept, whether by force; 404 for an unknown name |
 //! | `GET /mcp/health` | looks at all processes, drops the dead servers and names them |
 //! | `GET /mcp/census` | everything alive, with where it was opened, and all figures |

@@ -57,8 +57,6 @@ mod tls;
 use std::{borrow::Cow, fmt, panic::Location, pin::pin, sync::Arc, task::Poll};
 
 use http::HeaderMap;
-#[cfg(feature = "admin")]
-use http::HeaderValue;
 use rmcp::{
     RoleClient,
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
@@ -144,11 +142,21 @@ impl HttpServer {
         self.target.url()
     }
 
-    /// The values of its headers, each named `header NAME`.
+    /// The values of its headers, each named `header NAME`, credentials also without their scheme;
+    /// and its query.
     #[cfg(feature = "admin")]
     pub(crate) fn secrets(&self) -> Vec<(String, String)> {
-        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        self.headers.iter().map(|(name, value)| (format!("header {name}"), text(value))).collect()
+        let mut secrets = Vec::new();
+        for (name, value) in &self.headers {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            if let Some((_, credentials)) = value.split_once(' ') {
+                secrets.push((format!("header {name}"), credentials.to_owned()));
+            }
+            secrets.push((format!("header {name}"), value));
+        }
+        secrets
+            .extend(self.target.uri().query().map(|query| ("query".to_owned(), query.to_owned())));
+        secrets
     }
 
     /// Its waits and limits.

@@ -447,3 +447,38 @@ async fn http_sessions_are_counted_by_state_and_by_what_ended_them() {
     assert!(within(server.close()).await.is_complete());
     end(admin, &host).await;
 }
+
+#[tokio::test]
+async fn servers_at_a_url_are_added_and_removed_and_their_headers_hidden() {
+    let host = hosted::host();
+    let server = demo::serve(host.census(), &demo::Demo::default(), demo::brisk()).await;
+    let admin = start(&host);
+    let at = admin.address();
+    let secret = "sk-live-3141592653";
+    let headers = json!({ "X-Key": secret });
+    let entry = |url: String| json!({ "name": "far", "url": url, "headers": headers });
+
+    let added = post(at, &entry(format!("http://{}/mcp", server.address()))).await;
+    assert_eq!(added.status, 201, "{added:?}");
+    assert_eq!(added.json()["server"]["process"], Value::Null);
+    let census = get(at, "/mcp/census").await;
+    assert!(!census.body.contains(secret));
+    assert_eq!(census.json()["figures"]["scupper_connections"]["active"], 1);
+    let removed = remove(at, "far").await.json();
+    let connection = &removed["removed"]["connection"];
+    // Spoken to in the newer protocol, which has no sessions.
+    assert_eq!(connection["kind"], "http");
+    assert_eq!(connection["session"], "no session to end");
+    assert_eq!(connection["complete"], true, "{removed}");
+
+    let nobody =
+        post(at, &entry(format!("http://{}/nothing?key={secret}", server.address()))).await;
+    assert_eq!(nobody.status, 502, "{nobody:?}");
+    assert!(!nobody.body.contains(secret), "{nobody:?}");
+    nobody.trouble();
+    let no_url = post(at, &entry(format!("no://url?key={secret}"))).await;
+    assert_eq!(no_url.status, 422);
+    assert!(!no_url.body.contains(secret), "{no_url:?}");
+    assert!(within(server.close()).await.is_complete());
+    end(admin, &host).await;
+}

@@ -87,6 +87,8 @@ fn http(teardown: &HttpTeardown) -> Value {
         "kind": "http",
         "cause": teardown.cause.to_string(),
         "session": teardown.session.to_string(),
+        "sockets": teardown.sockets,
+        "streams": teardown.streams,
         "problems": teardown.problems,
     })
 }
