@@ -88,17 +88,61 @@ fn cursors_are_read_from_every_store_there_is() {
     assert_eq!(stores, known.iter().map(|&store| store.to_owned()).collect());
 }
 
-/// Runs scenarios of this repository, and gives back what was judged.
+/// The switch works both ways: a stand-in is not clean, and the core has none of what it leaks.
+#[test]
+fn a_pair_exchanged_is_red_both_ways() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/seeds");
+    let text = |name: &str| std::fs::read_to_string(root.join(name)).expect(name);
+    let folder = tempfile::tempdir().expect("a directory");
+    let (leaky, ours) = ("host = \"cross-task\"", "host = \"core\"");
+    let exchanged = [
+        ("leaky.toml", text("4-cross-task-core.toml").replace(ours, leaky)),
+        ("ours.toml", text("4-cross-task.toml").replace(leaky, ours)),
+    ];
+    for (name, text) in &exchanged {
+        std::fs::write(folder.path().join(name), text).expect("a scenario");
+    }
+    let (code, cases) = judge(&[folder.path()]);
+    assert_eq!(code, 1);
+    let case = |id: &str| cases.iter().find(|case| case.id == id).expect(id);
+    assert_eq!((case("leaky").verdict, case("leaky").met), (Verdict::Leak, false));
+    assert_eq!((case("ours").verdict, case("ours").met), (Verdict::Clean, false));
+    assert!(case("ours").findings.is_empty());
+}
+
+/// Every lifecycle that fits on the core: everything it opens is gone when it should be.
+#[test]
+fn the_core_leaves_nothing_in_any_lifecycle() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let folders = ["host", "http", "session", "cursor", "task"].map(|folder| root.join(folder));
+    let folders: Vec<&Path> = folders.iter().map(AsRef::as_ref).collect();
+    let (code, cases) = judge(&folders);
+    let unmet: Vec<_> = cases.iter().filter(|case| !case.met).collect();
+    assert!(unmet.is_empty() && code == 0, "{unmet:#?}");
+    for case in &cases {
+        assert_eq!(case.verdict, Verdict::Clean, "{}", case.id);
+        assert!(case.failure.is_none() && case.unreadable.is_empty(), "{}", case.id);
+    }
+    assert!(cases.len() >= 30, "{} lifecycles", cases.len());
+}
+
+/// Runs scenarios of this repository that are as expected.
 fn run(path: &str) -> Vec<CaseReport> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let scenarios = root.join(path);
-    let installed = root.join("ci/.installed/redis");
+    let (code, cases) = judge(&[&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)]);
+    let unmet: Vec<_> = cases.iter().map(|case| (&case.id, &case.unmet)).collect();
+    assert_eq!(code, 0, "{unmet:#?}");
+    cases
+}
+
+/// Runs scenarios, and gives back the exit code and what was judged.
+fn judge(paths: &[&Path]) -> (i32, Vec<CaseReport>) {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/.installed/redis");
     let known = std::env::var("PATH").unwrap_or_default();
     let programs = format!("{}:{known}", installed.display());
-    let scenarios = scenarios.to_str().expect("a path in UTF-8");
-    let words = ["run", scenarios, "--json", "{home}/report.json"];
+    let paths = paths.iter().map(|path| path.to_str().expect("a path in UTF-8"));
+    let words: Vec<&str> =
+        ["run", "--json", "{home}/report.json"].into_iter().chain(paths).collect();
     let ended = Run::start(&words, &[("PATH", &programs)]).end();
-    assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
     assert_eq!(ended.left(), (vec![], vec![]), "left behind by the run itself");
-    ended.report().cases
+    (ended.code, ended.report().cases)
 }

@@ -132,7 +132,9 @@ impl Play<'_> {
         }
         if !self.stage.finish_beside(STEP_TIMEOUT) {
             self.stage.failed(&end, "what went on beside the steps did not end".to_owned());
-            self.stage.drop_beside();
+            for name in self.hosts.keys() {
+                self.stage.drop_beside(name);
+            }
         }
         self.stage.judge(&Due { at: &end, whose: Whose::All, sorts: Sorts::All, patience: None });
     }
@@ -253,6 +255,7 @@ impl Play<'_> {
             }
             Action::Drop => {
                 let host = self.hosts.remove(name).ok_or(format!("host {name} is not up"))?;
+                self.stage.drop_beside(name);
                 let guard = self.stage.runtime.enter();
                 drop(host);
                 drop(guard);
@@ -264,10 +267,11 @@ impl Play<'_> {
             Action::WaitFor { .. } => Ok(()),
             Action::Add { wait: false, .. } | Action::Call { wait: false, .. } => {
                 let doing = self.begin(step)?;
-                self.stage.begin_beside(Box::pin(async move {
+                let waiting = Box::pin(async move {
                     // Whatever ends it, it has to end; that is what is asked.
                     let _ = doing.await;
-                }));
+                });
+                self.stage.begin_beside(keeper(name), waiting);
                 Ok(())
             }
             _ => {

@@ -34,8 +34,11 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(5
 /// Looks at the bound until one of them is stable.
 const FIRM_LOOKS: usize = 5;
 
-/// Something that goes on beside the steps.
-type Beside = Pin<Box<dyn Future<Output = ()>>>;
+/// Something that goes on beside the steps, and for which host or service.
+struct Beside {
+    keeper: String,
+    doing: Pin<Box<dyn Future<Output = ()>>>,
+}
 
 /// What is due.
 pub(super) struct Due<'d> {
@@ -160,7 +163,7 @@ impl<'a> Stage<'a> {
         self.runtime.block_on(async {
             let mut main = pin!(main);
             std::future::poll_fn(|cx| {
-                beside.retain_mut(|one| one.as_mut().poll(cx).is_pending());
+                beside.retain_mut(|one| one.doing.as_mut().poll(cx).is_pending());
                 main.as_mut().poll(cx)
             })
             .await
@@ -181,8 +184,8 @@ impl<'a> Stage<'a> {
     }
 
     /// Has something go on while later steps are played.
-    pub(super) fn begin_beside(&mut self, one: Beside) {
-        self.beside.push(one);
+    pub(super) fn begin_beside(&mut self, keeper: &str, doing: Pin<Box<dyn Future<Output = ()>>>) {
+        self.beside.push(Beside { keeper: keeper.to_owned(), doing });
         // It has to be on its way before the next step.
         self.drive(tokio::task::yield_now());
     }
@@ -192,17 +195,17 @@ impl<'a> Stage<'a> {
         let beside = &mut self.beside;
         self.runtime.block_on(async {
             let all = std::future::poll_fn(|cx| {
-                beside.retain_mut(|one| one.as_mut().poll(cx).is_pending());
+                beside.retain_mut(|one| one.doing.as_mut().poll(cx).is_pending());
                 if beside.is_empty() { Poll::Ready(()) } else { Poll::Pending }
             });
             tokio::time::timeout(within, all).await.is_ok()
         })
     }
 
-    /// Lets go of what goes on beside the steps.
-    pub(super) fn drop_beside(&mut self) {
+    /// Lets go of what goes on beside the steps for a host or a service: whoever waited is gone too.
+    pub(super) fn drop_beside(&mut self, keeper: &str) {
         let guard = self.runtime.enter();
-        self.beside.clear();
+        self.beside.retain(|one| one.keeper != keeper);
         drop(guard);
     }
 

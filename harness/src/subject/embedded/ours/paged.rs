@@ -73,7 +73,8 @@ impl ServerHandler for Paged {
             }
             // More than the sockets between here and a client that does not read can hold.
             "flood" => "x".repeat(usize::try_from(number("kib")).unwrap_or(0) << 10),
-            "panic" => panic!("the tool panics, as it was asked to"),
+            // Without the hook that would print it: nobody is to look for a mistake here.
+            "panic" => std::panic::resume_unwind(Box::new("the tool panics, as it was asked to")),
             other => return Err(ErrorData::invalid_params(format!("no tool {other}"), None)),
         };
         Ok(CallToolResult::success(vec![ContentBlock::text(text)]).into())
