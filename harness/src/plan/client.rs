@@ -7,9 +7,9 @@ use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
 
 /// The subcommand that is a fake client.
 pub const FAKE_CLIENT: &str = "fake-client";
-/// How long what the canary leaks on purpose is waited for. Its twin needs no patience either: its
-/// ladder is a short one.
-const CANARY_PATIENCE_MS: u64 = 1_500;
+/// How long what the canary leaks on purpose is waited for: longer than its own waits, so that it is
+/// at rest only when it has done its work.
+const CANARY_PATIENCE_MS: u64 = 2_000;
 
 /// A client to judge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +111,11 @@ pub fn canary(choices: &Choices) -> [Case; 2] {
         let client = Client { command: words, style: ConfigStyle::Claude, rounds_by: None };
         let mut case = client_case(&client, client::canary(), choices);
         case.order.repeat = String::new();
-        case.order.patience = Patience::fixed(CANARY_PATIENCE_MS);
+        // What leaks on purpose is not waited for; only the twin needs patience, whatever the user's.
+        case.order.patience = match fixed {
+            true => Patience::calibrated(0),
+            false => Patience::fixed(CANARY_PATIENCE_MS),
+        };
         case
     })
 }
