@@ -213,15 +213,18 @@ impl Play<'_> {
             connection.was_gone = connection.link.heard.exited.is_some() || !lives;
         }
         connection.link.send(&Command::Close { stream: Stream::Stdin });
-        let due = Due { step: at.clone(), ending: Ending::StdinClosed, at: Instant::now() };
-        // No rule asks of a server that it ends on SIGINT while its stdin is open; one that has not
-        // is due from now on.
-        let interrupted =
-            connection.due.as_ref().is_some_and(|due| due.ending == Ending::Signalled(INTERRUPT));
-        if interrupted && connection.link.heard.exited.is_none() {
-            connection.due = Some(due);
-        } else {
-            connection.due.get_or_insert(due);
+        let mut due = Due { step: at.clone(), ending: Ending::StdinClosed, at: Instant::now() };
+        match &connection.due {
+            // No rule asks of a server that it ends on SIGINT while its stdin is open, so everything
+            // is due from now on; whether it has ended already is a race that no finding hangs on.
+            Some(earlier) if earlier.ending == Ending::Signalled(INTERRUPT) => {
+                if connection.link.heard.exited.is_some() {
+                    due.at = earlier.at;
+                }
+                connection.due = Some(due);
+            }
+            Some(_) => {}
+            None => connection.due = Some(due),
         }
     }
 
