@@ -2,12 +2,12 @@
 //! after every step: descriptors, children, threads, tasks, and what is kept in books: sessions,
 //! cursors, entries.
 //!
-//! - [`seam`]: what a host and a service are to the engine; our core is one, and so is each stand-in.
-//! - [`stage`]: the runtime, the looks, and what should be gone by now.
-//! - [`host`], [`service`]: the steps of either.
-//! - [`peers`]: the other sides, processes that were there before the first look.
-//! - [`leaky`]: stand-ins for software as five field reports found it.
-//! - [`ours`]: the core.
+//! - `seam`: what a host and a service are to the engine; our core is one, and so is each stand-in.
+//! - `stage`: the runtime, the looks, and what should be gone by now.
+//! - `host`, `service`: the steps of either.
+//! - `peers`: the other sides, processes that were there before the first look.
+//! - `leaky`: stand-ins for software as five field reports found it.
+//! - `ours`: the core.
 
 mod host;
 mod leaky;
