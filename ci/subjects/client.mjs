@@ -1,9 +1,9 @@
 // A small client on the official TypeScript SDK: connects, lists, calls, closes.
 //
-//     client.mjs [--stay] COMMAND [ARGS]…
+//     client.mjs [--stay | --rounds N] COMMAND [ARGS]…
 //
-// With --stay it keeps its connection until its own stdin ends. The SDK is the one that ci/setup
-// installs for the Node servers.
+// With --stay it keeps its connection until its own stdin ends; with --rounds it does all of it N
+// times. The SDK is the one that ci/setup installs for the Node servers.
 import { createRequire } from "node:module";
 import { once } from "node:events";
 
@@ -13,18 +13,21 @@ const { StdioClientTransport } = require("@modelcontextprotocol/sdk/client/stdio
 
 const words = process.argv.slice(2);
 const stay = words[0] === "--stay" && Boolean(words.shift());
+const rounds = words[0] === "--rounds" ? Number(words.splice(0, 2)[1]) : 1;
 const [command, ...args] = words;
 
-const client = new Client({ name: "scupper-subject", version: "1.0.0" });
-const transport = new StdioClientTransport({ command, args });
-try {
-  await client.connect(transport);
-  await client.listTools();
-  await client.callTool({ name: "echo", arguments: { text: "hello" } });
-  if (stay) {
-    process.stdin.resume();
-    await once(process.stdin, "end");
+for (let round = 0; round < rounds; round++) {
+  const client = new Client({ name: "scupper-subject", version: "1.0.0" });
+  const transport = new StdioClientTransport({ command, args });
+  try {
+    await client.connect(transport);
+    await client.listTools();
+    await client.callTool({ name: "echo", arguments: { text: "hello" } });
+    if (stay) {
+      process.stdin.resume();
+      await once(process.stdin, "end");
+    }
+  } finally {
+    await client.close();
   }
-} finally {
-  await client.close();
 }

@@ -1,8 +1,8 @@
 """A small client on the official Python SDK: connects, lists, calls, closes.
 
-    client.py [--stay] COMMAND [ARGS]…
+    client.py [--stay | --rounds N] COMMAND [ARGS]…
 
-With --stay it keeps its connection until its own stdin ends.
+With --stay it keeps its connection until its own stdin ends; with --rounds it does all of it N times.
 """
 
 import sys
@@ -14,7 +14,13 @@ from mcp.client.stdio import stdio_client
 
 async def main(words: list[str]) -> None:
     stay = words[:1] == ["--stay"]
-    command, *arguments = words[stay:]
+    rounds = int(words[1]) if words[:1] == ["--rounds"] else 1
+    command, *arguments = words[stay + 2 * (words[:1] == ["--rounds"]) :]
+    for _ in range(rounds):
+        await work(command, arguments, stay)
+
+
+async def work(command: str, arguments: list[str], stay: bool) -> None:
     server = StdioServerParameters(command=command, args=arguments)
     async with stdio_client(server) as (read, write), ClientSession(read, write) as session:
         await session.initialize()

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     }
     let number = |place: usize| arguments.get(place).and_then(|word| word.parse().ok());
     let sessions = number(0).unwrap_or(1000);
-    let idle_limit = Duration::from_secs(number(1).unwrap_or(15) as u64);
+    let idle_limit = Duration::from_secs(number(1).unwrap_or(20) as u64);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let figures = runtime.block_on(abandon::judge(sessions, idle_limit, |arguments| {
         let mut command = Command::new(std::env::current_exe().expect("our own path"));

@@ -10,12 +10,11 @@
 //! everything down in order and prints how each server ended; the second one forces.
 
 use std::{
-    collections::BTreeMap,
     error::Error,
     fs::{self, OpenOptions},
     io::Write,
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     pin::pin,
     process::ExitCode,
     time::Duration,
@@ -24,10 +23,11 @@ use std::{
 use futures::future::join_all;
 use scupper_core::{
     admin::{self, Admin, Token},
-    host::{self, Host, OnDuplicate, ServerSpec},
-    process::Command,
+    host::{
+        self, Host, OnDuplicate,
+        config::{self, Configured},
+    },
 };
-use serde::Deserialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const TOKEN_VARIABLE: &str = "SCUPPER_ADMIN_TOKEN";
@@ -48,7 +48,8 @@ async fn main() -> ExitCode {
 /// Runs until it is told to end; `false` if something is left then.
 pub(crate) async fn run(arguments: impl Iterator<Item = String>) -> Result<bool, Box<dyn Error>> {
     let options = Options::of(arguments)?;
-    let servers = servers_of(&options.config)?;
+    let servers = config::read(&options.config)
+        .map_err(|error| format!("{}: {}", options.config.display(), with_sources(error)))?;
     let mut signals = Signals::listen()?;
     let host = Host::new(host::Settings::default());
     let token = match std::env::var(TOKEN_VARIABLE) {
@@ -71,7 +72,8 @@ pub(crate) async fn run(arguments: impl Iterator<Item = String>) -> Result<bool,
     }
 
     let all_added = async {
-        join_all(servers.into_iter().map(|(name, spec)| add(&host, name, spec))).await;
+        let wanted = servers.into_iter().filter(|server| !server.is_disabled);
+        join_all(wanted.map(|server| add(&host, server))).await;
         std::future::pending().await
     };
     tokio::select! {
@@ -92,11 +94,23 @@ pub(crate) async fn run(arguments: impl Iterator<Item = String>) -> Result<bool,
     Ok(closed.is_complete() && shutdown.left.is_empty())
 }
 
-async fn add(host: &Host, name: String, spec: ServerSpec) {
-    match host.add(name.as_str(), spec, OnDuplicate::Refuse).await {
+async fn add(host: &Host, server: Configured) {
+    let name = server.name;
+    match host.add(name.as_str(), server.spec, OnDuplicate::Refuse).await {
         Ok(_) => println!("server `{name}` is ready"),
-        Err(error) => println!("server `{name}` is not there: {error}"),
+        Err(error) => println!("server `{name}` is not there: {}", with_sources(error)),
     }
+}
+
+/// An error and what caused it, in one line.
+fn with_sources(error: impl Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
 }
 
 struct Options {
@@ -172,35 +186,4 @@ impl Drop for TokenFile {
     fn drop(&mut self) {
         fs::remove_file(&self.0).ok();
     }
-}
-
-/// An mcpServers file, as far as it matters here.
-#[derive(Deserialize)]
-struct Config {
-    #[serde(rename = "mcpServers")]
-    servers: BTreeMap<String, Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    command: String,
-    #[serde(default)]
-    args: Vec<String>,
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-    cwd: Option<PathBuf>,
-}
-
-fn servers_of(path: &Path) -> Result<Vec<(String, ServerSpec)>, Box<dyn Error>> {
-    let text = fs::read(path).map_err(|error| format!("reading {}: {error}", path.display()))?;
-    let config: Config = serde_json::from_slice(&text)
-        .map_err(|error| format!("{} is no mcpServers file: {error}", path.display()))?;
-    let spec = |entry: Entry| {
-        let command = Command::new(entry.command).args(entry.args).envs(entry.env);
-        ServerSpec::stdio(match entry.cwd {
-            Some(directory) => command.current_dir(directory),
-            None => command,
-        })
-    };
-    Ok(config.servers.into_iter().map(|(name, entry)| (name, spec(entry))).collect())
 }

@@ -8,7 +8,7 @@
 //! | request | what it does |
 //! |---|---|
 //! | `GET /mcp/servers` | lists the servers and what each is doing |
-//! | `POST /mcp/servers` | adds one and waits until it is ready: an entry of an `mcpServers` file with a `name`, and `on_duplicate`: `refuse` (default; answers 409) or `replace` |
+//! | `POST /mcp/servers` | adds one and waits until it is ready: an entry of an `mcpServers` file (`command` or `url`) with a `name`, and `on_duplicate`: `refuse` (default; answers 409) or `replace` |
 //! | `DELETE /mcp/servers/{name}` | removes one and tells how it ended: rungs, what was swept, whether by force; 404 for an unknown name |
 //! | `GET /mcp/health` | looks at all processes, drops the dead servers and names them |
 //! | `GET /mcp/census` | everything alive, with where it was opened, and all figures |
@@ -49,6 +49,8 @@ mod kernel;
 mod metrics;
 mod secrets;
 mod serve;
+#[cfg(feature = "http-server")]
+mod sessions;
 mod settings;
 mod show;
 mod token;
@@ -64,9 +66,9 @@ use std::{
 
 use tokio::net::TcpListener;
 
-#[cfg(feature = "http-server")]
-pub use figures::figures_of_sessions;
 pub use figures::{Figure, FigureKind, MoreFigures, Sample};
+#[cfg(feature = "http-server")]
+pub use sessions::{figures_of_server, figures_of_sessions};
 pub use settings::Settings;
 pub use token::{Token, TokenError};
 
@@ -193,18 +195,15 @@ impl Admin {
         let address = listener.local_addr().map_err(bind)?;
         let close_wait = settings.close_wait;
         let shared = Arc::new(Shared::new(host.guest(), settings, token.clone()));
+        let state = format!("listening on {address}");
         let acceptor = Acceptor {
             listener,
             scope: Arc::downgrade(&scope),
             token: scope.token().clone(),
             shared: Arc::clone(&shared),
             opened_at,
-            row: census.enter(
-                Kind::Socket,
-                "admin API",
-                format!("listening on {address}"),
-                opened_at,
-            ),
+            row: census.enter(Kind::Socket, "admin API", state.as_str(), opened_at),
+            state,
         };
         scope
             .spawn("admin acceptor", acceptor.accept())

@@ -1,15 +1,68 @@
 //! Named MCP servers that are added, called, removed and shut down.
+//!
+//! In place of `().serve(TokioChildProcess::new(command)?)` and a map of the results:
+//!
+//! ```no_run
+//! use rmcp::model::CallToolRequestParams;
+//! use scupper_core::{host::{Host, OnDuplicate, ServerSpec, Settings}, process::Command};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let (answer, shutdown) = Host::scope(Settings::default(), |host| async move {
+//!     let command = Command::new("npx").args(["-y", "@modelcontextprotocol/server-everything"]);
+//!     host.add("all", ServerSpec::stdio(command), OnDuplicate::Refuse).await?;
+//!     for (server, tool) in host.tools() {
+//!         println!("{server}: {}", tool.name);
+//!     }
+//!     host.call_tool("all", CallToolRequestParams::new("get-env")).await
+//! })
+//! .await;
+//! println!("{:?}\n{shutdown}", answer?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A host that lives longer is made by [`Host::new`] and ended by [`Host::shutdown`]; servers of a file
+//! come from [`config`].
+//!
+//! **A life is one task.** Each server is opened, served and torn down in one task of a scope of its
+//! own. [`Host::add`] waits for its readiness and gets its errors. The task is the only one who takes
+//! the server out of the host, so removal, replacement, shutdown, failure, death, abort and the end of
+//! the runtime all leave by the same door, and whoever waits for an end hears the same.
+//!
+//! | at the same time | what happens |
+//! |---|---|
+//! | remove, remove | both wait for one end; who comes after it finds no such server |
+//! | remove or shutdown, while it connects | the connecting ends, [`Host::add`] fails with [`HostError::Ended`] |
+//! | remove, while the host shuts down | it waits for the end that the shutdown began |
+//! | shutdown, shutdown | both wait for one end and tell the same; the earlier deadline counts |
+//! | add, while the host shuts down | [`HostError::Closed`] |
+//! | add by replacing, several times | one after the other; the last one stays |
+//! | dropping the future of `add` | the server is removed again, by its task |
+//! | dropping the future of `remove` or `shutdown` | the ends go on; the next shutdown takes over |
+//! | a call, while its server is removed or dies | it fails at once, and says which |
+//!
+//! **A server that dies** is noticed by its pidfd or its pipes. Its calls fail, its lists go, its group
+//! is swept, and what it died of is its state; [`Restart`] may start it again, [`Host::health`] removes
+//! it. A stdio connection on which a send has failed is closed. An HTTP server that does not answer
+//! fails single calls and may come back.
+//!
+//! **Nothing is kept.** Tasks hold the registry and not the host, rmcp holds the service and not the
+//! peer's owner, callers hold a connection for one call only: with the last of them everything that
+//! was cached of a server (lists, messages, headers with tokens, handlers) goes.
 
 mod call;
 mod catalog;
+pub mod config;
 mod error;
 mod event;
 mod input;
 mod keeper;
 mod life;
 mod link;
+mod look;
 mod outcome;
 mod registry;
+mod scoped;
 mod server;
 mod service;
 mod settings;
@@ -18,27 +71,25 @@ mod statistics;
 
 use std::{
     fmt,
-    panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind},
-    pin::pin,
+    panic::Location,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Poll,
     time::Duration,
 };
 
-use rmcp::model::{Prompt, Resource, ResourceTemplate, Tool};
-use tokio::{sync::broadcast, time::Instant};
+use tokio::time::Instant;
 #[cfg(feature = "admin")]
 use tokio_util::sync::CancellationToken;
 
 pub use catalog::Catalog;
 pub use error::HostError;
 pub use event::{HostEvent, ServerState, What};
+pub use look::{Health, ServerView};
 pub use outcome::{ConnectionEnd, EndReason, ServerEnd, Shutdown};
 pub use settings::{OnDuplicate, Restart, Settings};
 pub use spec::{Era, ServerSpec};
 pub use statistics::{Statistics, TeardownTimes};
 
-use crate::{census::Census, process::ProcessId, scope::ScopeError, stdio::StderrTail};
+use crate::{census::Census, scope::ScopeError};
 use registry::Registry;
 use server::{Entry, LAST_BREATH, Membership, Server};
 
@@ -76,63 +127,10 @@ pub struct Added {
     pub replaced: Option<Arc<ServerEnd>>,
 }
 
-/// What [`Host::health`] found.
-#[derive(Clone, Debug)]
-pub struct Health {
-    /// The servers that stay.
-    pub servers: Vec<ServerView>,
-    /// The dead ones, which are gone now.
-    pub dropped: Vec<Arc<ServerEnd>>,
-}
-
-/// A server at the moment of asking.
-#[derive(Clone, Debug)]
-pub struct ServerView {
-    /// Its name.
-    pub name: Arc<str>,
-    /// What it is doing.
-    pub state: ServerState,
-    /// Its process, if it has one now.
-    pub process: Option<ProcessId>,
-    /// The line of the program that added it.
-    pub opened_at: &'static Location<'static>,
-    /// What it offers.
-    pub catalog: Arc<Catalog>,
-}
-
 impl Host {
     /// A host without servers.
     pub fn new(settings: Settings) -> Self {
         Self { owner: Arc::new(Owner { registry: Registry::new(settings), is_guest: false }) }
-    }
-
-    /// Runs `work` with a host and then closes it: when `work` returns, also with an error, by a
-    /// [`shutdown`](Self::shutdown) with [`Settings::shutdown_wait`]; so too when it panics, and the
-    /// panic goes on then. When the future of the scope is dropped, everything is killed on the spot.
-    /// Clones of the host that outlive the scope are closed.
-    pub async fn scope<T, F>(settings: Settings, work: impl FnOnce(Host) -> F) -> (T, Arc<Shutdown>)
-    where
-        F: Future<Output = T>,
-    {
-        let host = Host::new(settings);
-        let mut unclosed = Unclosed { registry: &host.owner.registry, is_closed: false };
-        let result = {
-            let mut work = pin!(async { work(host.clone()).await });
-            std::future::poll_fn(|cx| {
-                match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
-                    Ok(Poll::Pending) => Poll::Pending,
-                    Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-                    Err(panic) => Poll::Ready(Err(panic)),
-                }
-            })
-            .await
-        };
-        let shutdown = host.shutdown(host.settings().shutdown_wait).await;
-        unclosed.is_closed = true;
-        match result {
-            Ok(value) => (value, shutdown),
-            Err(panic) => resume_unwind(panic),
-        }
     }
 
     /// The same host, for what shall not keep it: dropping it ends nothing, and once the last other
@@ -291,105 +289,6 @@ impl Host {
     pub fn is_closed(&self) -> bool {
         self.owner.registry.is_closed()
     }
-
-    /// Looks at all servers and removes the dead ones: those that died and will not be started again.
-    pub async fn health(&self) -> Health {
-        let registry = &self.owner.registry;
-        let mut dead = Vec::new();
-        for entry in registry.all() {
-            let server = &entry.server;
-            let exited = server.handle().is_some_and(|handle| !handle.is_alive());
-            if let (true, Ok(live)) = (exited, server.live()) {
-                // Its task is about to see the same.
-                tokio::time::timeout(LAST_BREATH, live.ended.cancelled()).await.ok();
-            }
-            if matches!(server.state(), ServerState::Dead { .. }) {
-                server.ask(EndReason::Unhealthy, registry);
-                dead.push(entry);
-            }
-        }
-        let mut dropped = Vec::new();
-        for entry in &dead {
-            dropped.push(self.end(entry, EndReason::Unhealthy).await);
-        }
-        Health { servers: self.servers(), dropped }
-    }
-
-    /// All servers, by name.
-    pub fn servers(&self) -> Vec<ServerView> {
-        self.owner.registry.all().iter().map(|entry| view(&entry.server)).collect()
-    }
-
-    /// One server.
-    ///
-    /// # Errors
-    /// [`HostError::NoSuchServer`], [`HostError::Closed`].
-    pub fn server(&self, name: &str) -> Result<ServerView, HostError> {
-        Ok(view(&*self.owner.registry.server(name, "look at a server")?))
-    }
-
-    /// The latest lines that a stdio server wrote to stderr; none for one that has no process now.
-    ///
-    /// # Errors
-    /// [`HostError::NoSuchServer`], [`HostError::Closed`].
-    pub fn stderr_tail(&self, name: &str) -> Result<StderrTail, HostError> {
-        let server = self.owner.registry.server(name, "look at a server")?;
-        Ok(server.handle().map(|handle| handle.stderr_tail()).unwrap_or_default())
-    }
-
-    /// Every tool with the server that has it, by the servers' names.
-    pub fn tools(&self) -> Vec<(Arc<str>, Tool)> {
-        self.listed(|catalog| &catalog.tools)
-    }
-
-    /// Every resource with the server that has it.
-    pub fn resources(&self) -> Vec<(Arc<str>, Resource)> {
-        self.listed(|catalog| &catalog.resources)
-    }
-
-    /// Every template of resources with the server that has it.
-    pub fn resource_templates(&self) -> Vec<(Arc<str>, ResourceTemplate)> {
-        self.listed(|catalog| &catalog.resource_templates)
-    }
-
-    /// Every prompt with the server that has it.
-    pub fn prompts(&self) -> Vec<(Arc<str>, Prompt)> {
-        self.listed(|catalog| &catalog.prompts)
-    }
-
-    /// The servers that have a tool of this name.
-    pub fn servers_with_tool(&self, tool: &str) -> Vec<Arc<str>> {
-        let has = |view: &ServerView| view.catalog.tools.iter().any(|known| known.name == tool);
-        self.servers().into_iter().filter(has).map(|view| view.name).collect()
-    }
-
-    fn listed<T: Clone>(&self, list: impl Fn(&Catalog) -> &Vec<T>) -> Vec<(Arc<str>, T)> {
-        let mut all = Vec::new();
-        for ServerView { name, catalog, .. } in self.servers() {
-            all.extend(list(&catalog).iter().map(|item| (Arc::clone(&name), item.clone())));
-        }
-        all
-    }
-
-    /// What the host has counted, and how many servers are in which state.
-    pub fn statistics(&self) -> Statistics {
-        let mut statistics = self.owner.registry.counts.read();
-        for entry in self.owner.registry.all() {
-            *match entry.server.state() {
-                ServerState::Connecting => &mut statistics.connecting,
-                ServerState::Ready => &mut statistics.ready,
-                ServerState::Restarting { .. } => &mut statistics.restarting,
-                ServerState::Dead { .. } => &mut statistics.dead,
-                ServerState::Closing => &mut statistics.closing,
-            } += 1;
-        }
-        statistics
-    }
-
-    /// What happens from now on. A listener that does not keep up misses the older events.
-    pub fn events(&self) -> broadcast::Receiver<HostEvent> {
-        self.owner.registry.listen()
-    }
 }
 
 impl fmt::Debug for Host {
@@ -410,30 +309,6 @@ impl Drop for Unwanted<'_> {
         if !self.is_wanted {
             self.server.ask(EndReason::AddCancelled, self.registry);
         }
-    }
-}
-
-/// Held by a scope; dropped early, it kills everything.
-struct Unclosed<'a> {
-    registry: &'a Registry,
-    is_closed: bool,
-}
-
-impl Drop for Unclosed<'_> {
-    fn drop(&mut self) {
-        if !self.is_closed {
-            self.registry.kill_all();
-        }
-    }
-}
-
-fn view(server: &Server) -> ServerView {
-    ServerView {
-        name: Arc::clone(&server.name),
-        state: server.state(),
-        process: server.handle().and_then(|handle| handle.process()),
-        opened_at: server.opened_at,
-        catalog: server.catalog(),
     }
 }
 

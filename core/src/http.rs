@@ -142,6 +142,23 @@ impl HttpServer {
         self.target.url()
     }
 
+    /// The values of its headers, each named `header NAME`, credentials also without their scheme;
+    /// and its query.
+    #[cfg(feature = "admin")]
+    pub(crate) fn secrets(&self) -> Vec<(String, String)> {
+        let mut secrets = Vec::new();
+        for (name, value) in &self.headers {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            if let Some((_, credentials)) = value.split_once(' ') {
+                secrets.push((format!("header {name}"), credentials.to_owned()));
+            }
+            secrets.push((format!("header {name}"), value));
+        }
+        secrets
+            .extend(self.target.uri().query().map(|query| ("query".to_owned(), query.to_owned())));
+        secrets
+    }
+
     /// Its waits and limits.
     pub fn settings(&self) -> &HttpSettings {
         &self.settings

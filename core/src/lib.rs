@@ -18,6 +18,11 @@
 //! 11. [`session`]: the server side of Streamable HTTP, where every session ends on one path
 //! 12. `admin` (a feature): an HTTP API to look at a host and change it
 //!
+//! # In place of `TokioChildProcess`
+//!
+//! rmcp's child process signals one pid, leaves what the server started, and its drop needs a runtime
+//! that lives on. The transport goes to rmcp as before; the handle closes, and tells how it went:
+//!
 //! ```no_run
 //! use rmcp::ServiceExt;
 //! use scupper_core::{census::Census, process::Command, stdio::StdioServer};
@@ -25,16 +30,68 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let census = Census::new();
 //! let server = StdioServer::new(Command::new("my-server").arg("--stdio"));
-//! let (transport, handle) = server.spawn(&census)?;
+//! let (transport, handle) = server.spawn(&census)?; // was: TokioChildProcess::new(command)?
 //! let client = ().serve(transport).await?;
 //! println!("{:?}", client.list_all_tools().await?);
-//! let teardown = handle.close().await;
+//! let teardown = handle.close().await; // was: client.cancel().await?
 //! client.waiting().await?;
 //! println!("{teardown}");
 //! assert!(census.is_empty(), "{census}");
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`StdioServer::connect`](stdio::StdioServer::connect) makes one thing of both, with a bounded
+//! handshake. `HttpServer` of [`http`] has the same shape for servers at a URL. A host of many servers
+//! is a [`host::Host`]; a doctest of [`host`] puts one in place of `TokioChildProcess`s in a map.
+//!
+//! # In place of `LocalSessionManager`
+//!
+//! rmcp's sessions have no limit in number, and a client that does not read keeps its socket. With
+//! ours under the same service, in the same axum app (feature `http-server`):
+//!
+//! ```
+//! use rmcp::{ServerHandler, transport::StreamableHttpServerConfig};
+//! use scupper_core::{census::Census, session::{ListenerSettings, Server, Sessions, Settings}};
+//!
+//! # #[derive(Clone)] struct Demo;
+//! # impl ServerHandler for Demo {}
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let census = Census::new();
+//! let sessions = Sessions::start(Settings::default(), &census)?;
+//! let mcp = sessions.service(|| Ok(Demo), StreamableHttpServerConfig::default());
+//! let app = axum::Router::new().nest_service("/mcp", mcp);
+//! let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let server = Server::serve(socket, app, sessions, ListenerSettings::default(), &census)?;
+//! println!("{}", server.close().await); // was: axum::serve(socket, app).await?
+//! assert!(census.is_empty(), "{census}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What ends what
+//!
+//! | the host | its servers over stdio | its sessions at HTTP servers |
+//! |---|---|---|
+//! | closes | by the ladder: end of stdin, SIGTERM, SIGKILL to the group, sweep | DELETE, bounded |
+//! | drops, panics, is cancelled, loses its runtime | SIGKILL to the group, blocking for a second at most | sockets closed; the session lives until the server's idle limit |
+//! | is killed itself | end of stdin; with a [`guard`] SIGKILL after a grace | as above |
+//!
+//! A helper that left its server's group (`setsid(2)`) is out of reach of signals to the group; with
+//! [`Settings::sweep_cookie`](stdio::Settings::sweep_cookie) a close finds it all the same.
+//!
+//! # Features
+//!
+//! | feature | default | brings |
+//! |---|---|---|
+//! | `http-client` | yes | servers at a URL |
+//! | `http-server` | yes | sessions of a server of one's own, and its listener |
+//! | `tls` | no | `https` for `http-client`, by rustls |
+//! | `sqlite`, `redis` | no | stores for cursors |
+//! | `admin` | no | the HTTP API to look at a host and change it, and its metrics |
+//!
+//! Examples to run: `host`, `gateway`, `scupper_host` (with the admin API), `guarded_host`.
 //!
 //! Linux only (pidfds, /proc), from 5.4 on. Works with and without `--cfg tokio_unstable`. Traces
 //! with `tracing`: silent unless a subscriber listens.

@@ -96,6 +96,7 @@ mod ending;
 mod error;
 mod layer;
 mod listener;
+mod loose;
 mod outbox;
 mod record;
 mod registry;
@@ -238,11 +239,18 @@ impl Sessions {
         let removals = join_all(removing).await.into_iter().flatten().collect();
         // Ends the requests without a session.
         self.shared.token.cancel();
+        let deadline = Instant::now() + self.shared.settings.close_wait;
+        let streams_cut = self.shared.loose.end(deadline).await;
         let deadline = Instant::now() + self.shared.settings.handler_grace + TASK_WAIT;
         self.wait_while(deadline, |shared| shared.handlers() > 0).await;
         self.scope.close(TASK_WAIT).await;
         self.closed = true;
-        SessionsClosed { removals, handlers_left: self.shared.handlers(), took: began.elapsed() }
+        SessionsClosed {
+            removals,
+            streams_cut,
+            handlers_left: self.shared.handlers(),
+            took: began.elapsed(),
+        }
     }
 
     async fn wait_while(&self, deadline: Instant, holds: impl Fn(&Shared) -> bool) {

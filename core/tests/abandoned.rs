@@ -32,7 +32,7 @@ fn abandoned_sessions_leave_nothing() {
                 .enable_all()
                 .build()
                 .unwrap();
-            let idle_limit = Duration::from_secs(2);
+            let idle_limit = Duration::from_secs(3);
             let figures = runtime
                 .block_on(abandon::judge(40, idle_limit, |arguments| role(&arguments.join(" "))));
             println!("{figures}");

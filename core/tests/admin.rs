@@ -2,14 +2,23 @@
 
 #[path = "support/asking.rs"]
 mod asking;
+#[path = "support/demo.rs"]
+mod demo;
+#[path = "support/raw.rs"]
+mod raw;
 mod support;
 
+use std::sync::Arc;
+
 use asking::*;
-use scupper_core::host::{Host, ServerState};
+use scupper_core::{
+    admin::{Admin, Figure, MoreFigures, Settings, figures_of_server},
+    host::{Host, ServerState},
+};
 use serde_json::{Value, json};
 use support::{assert_empty, hosted, within};
 
-async fn end(admin: scupper_core::admin::Admin, host: &Host) {
+async fn end(admin: Admin, host: &Host) {
     let closed = within(admin.close()).await;
     assert!(closed.is_complete(), "{closed}");
     within(host.shutdown(hosted::ENOUGH)).await;
@@ -373,13 +382,7 @@ async fn secrets_are_told_to_nobody() {
 
 #[tokio::test]
 async fn figures_of_the_program_stand_beside_those_of_the_host() {
-    use scupper_core::{
-        admin::{Admin, Figure, Settings, figures_of_sessions},
-        session,
-    };
     let host = hosted::host();
-    let sessions =
-        session::Sessions::start(session::Settings::default(), host.census()).expect("started");
     let own = || {
         vec![
             Figure::counter("own_things", "Things").of(7),
@@ -388,26 +391,94 @@ async fn figures_of_the_program_stand_beside_those_of_the_host() {
             Figure::gauge("scupper_servers", "There already").of(99),
         ]
     };
-    let figures: Vec<scupper_core::admin::MoreFigures> =
-        vec![std::sync::Arc::new(own), figures_of_sessions(&sessions.registry())];
+    let figures: Vec<MoreFigures> = vec![Arc::new(own)];
     let admin = Admin::start(&host, Settings { figures, ..settings() }).expect("started");
     let at = admin.address();
     let text = get(at, "/metrics").await.body;
     assert_well_formed(&text);
+    assert_eq!(metric(&text, "own_things_total"), 7.0);
+    assert_eq!(metric(&text, "own_rooms{colour=\"blue\"}"), 2.0);
+    assert_eq!(metric(&text, "scupper_servers{state=\"ready\"}"), 0.0);
+    let figures = get(at, "/mcp/census").await.json()["figures"].take();
+    assert_eq!(figures["own_rooms"], json!({ "red": 1, "blue": 2 }));
+    assert_eq!(figures["scupper_servers"]["ready"], 0);
+    end(admin, &host).await;
+}
+
+#[tokio::test]
+async fn http_sessions_are_counted_by_state_and_by_what_ended_them() {
+    let host = hosted::host();
+    let server = demo::serve(host.census(), &demo::Demo::default(), demo::brisk()).await;
+    let figures = vec![figures_of_server(&server)];
+    let admin = Admin::start(&host, Settings { figures, ..settings() }).expect("started");
+    let at = admin.address();
+    let mut client = raw::Raw::connect(server.address()).await;
+    let session = client.handshake().await;
+    let text = get(at, "/metrics").await.body;
+    assert_well_formed(&text);
     for (sample, value) in [
-        ("own_things_total", 7.0),
-        ("own_rooms{colour=\"blue\"}", 2.0),
-        ("scupper_servers{state=\"ready\"}", 0.0),
+        ("scupper_sessions{state=\"connecting\"}", 0.0),
+        ("scupper_sessions{state=\"active\"}", 1.0),
+        ("scupper_sessions_created_total", 1.0),
+        ("scupper_listener_connections", 1.0),
+        ("scupper_alive{kind=\"session\"}", 1.0),
+    ] {
+        assert_eq!(metric(&text, sample), value, "{sample} in\n{text}");
+    }
+    let listed = get(at, "/mcp/census").await.json();
+    assert!(listed["rows"].as_array().unwrap().iter().any(|row| row["kind"] == "session"));
+
+    assert_eq!(client.delete(&session).await.status, 202);
+    let text = get(at, "/metrics").await.body;
+    for (sample, value) in [
         ("scupper_sessions{state=\"active\"}", 0.0),
+        ("scupper_sessions_removed_total{cause=\"deleted by its client\"}", 1.0),
         ("scupper_sessions_removed_total{cause=\"idle\"}", 0.0),
         ("scupper_sessions_swept_total", 0.0),
+        ("scupper_sessions_stale_total", 0.0),
+        ("scupper_sessions_refused_total", 0.0),
+        ("scupper_sessions_cut_total", 0.0),
+        ("scupper_listener_cut_total{why=\"idle\"}", 0.0),
     ] {
         assert_eq!(metric(&text, sample), value, "{sample} in\n{text}");
     }
     let figures = get(at, "/mcp/census").await.json()["figures"].take();
-    assert_eq!(figures["own_rooms"], json!({ "red": 1, "blue": 2 }));
-    assert_eq!(figures["scupper_sessions"]["connecting"], 0);
-    assert_eq!(figures["scupper_servers"]["ready"], 0);
-    assert!(within(sessions.close()).await.is_complete());
+    assert_eq!(figures["scupper_sessions_removed"]["deleted by its client"], 1);
+    assert!(within(server.close()).await.is_complete());
+    end(admin, &host).await;
+}
+
+#[tokio::test]
+async fn servers_at_a_url_are_added_and_removed_and_their_headers_hidden() {
+    let host = hosted::host();
+    let server = demo::serve(host.census(), &demo::Demo::default(), demo::brisk()).await;
+    let admin = start(&host);
+    let at = admin.address();
+    let secret = "sk-live-3141592653";
+    let headers = json!({ "X-Key": secret });
+    let entry = |url: String| json!({ "name": "far", "url": url, "headers": headers });
+
+    let added = post(at, &entry(format!("http://{}/mcp", server.address()))).await;
+    assert_eq!(added.status, 201, "{added:?}");
+    assert_eq!(added.json()["server"]["process"], Value::Null);
+    let census = get(at, "/mcp/census").await;
+    assert!(!census.body.contains(secret));
+    assert_eq!(census.json()["figures"]["scupper_connections"]["active"], 1);
+    let removed = remove(at, "far").await.json();
+    let connection = &removed["removed"]["connection"];
+    // Spoken to in the newer protocol, which has no sessions.
+    assert_eq!(connection["kind"], "http");
+    assert_eq!(connection["session"], "no session to end");
+    assert_eq!(connection["complete"], true, "{removed}");
+
+    let nobody =
+        post(at, &entry(format!("http://{}/nothing?key={secret}", server.address()))).await;
+    assert_eq!(nobody.status, 502, "{nobody:?}");
+    assert!(!nobody.body.contains(secret), "{nobody:?}");
+    nobody.trouble();
+    let no_url = post(at, &entry(format!("no://url?key={secret}"))).await;
+    assert_eq!(no_url.status, 422);
+    assert!(!no_url.body.contains(secret), "{no_url:?}");
+    assert!(within(server.close()).await.is_complete());
     end(admin, &host).await;
 }

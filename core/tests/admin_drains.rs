@@ -18,7 +18,10 @@ use scupper_core::{
 };
 use serde_json::json;
 use support::{hosted, settle, within};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, TcpStream},
+};
 
 fn host_in(census: &Census) -> Host {
     Host::new(host::Settings { census: census.clone(), ..host::Settings::default() })
@@ -166,5 +169,34 @@ fn an_admin_that_is_dropped_leaves_nothing() {
         within(host.shutdown(hosted::ENOUGH)).await;
         drop(held);
         assert_eq!(census.dropped_without_close(), 1);
+    });
+}
+
+#[test]
+fn without_descriptors_it_waits_and_goes_on() {
+    alone("without_descriptors_it_waits_and_goes_on", |census| async move {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let host = host_in(&census);
+        let admin = start(&host);
+        let at = admin.address();
+        let socket = TcpSocket::new_v4().unwrap();
+        let usual = getrlimit(Resource::Nofile);
+        // What is open stays; nothing more can be.
+        setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..usual }).unwrap();
+        let mut stream = socket.connect(at).await.unwrap();
+        stream.write_all(request("GET", "/metrics", "").as_bytes()).await.unwrap();
+        let state = || census.rows().into_iter().map(|row| row.state).collect::<Vec<_>>();
+        settle("told in the census", || {
+            let seen = state();
+            (seen.iter().any(|state| state.contains("Too many open files")), seen)
+        })
+        .await;
+        setrlimit(Resource::Nofile, usual).unwrap();
+        let answer = read_answer(&mut stream).await.unwrap();
+        assert_eq!(answer.status, 200);
+        assert!(metric(&answer.body, "scupper_admin_not_accepted_total") >= 1.0);
+        assert!(!state().iter().any(|state| state.contains("Too many open files")));
+        drop(stream);
+        end(admin, &host).await;
     });
 }

@@ -12,7 +12,7 @@ use scupper_core::{
     census::Kind,
     host::Host,
 };
-use support::{assert_empty, eventually, hosted, settle, within};
+use support::{assert_empty, cancelled_after, eventually, hosted, settle, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -280,4 +280,23 @@ async fn each_admin_makes_a_token_of_its_own_and_prints_it_nowhere() {
     assert_eq!(exchange(one.address(), &with(other.token())).await.unwrap().status, 401);
     assert!(within(one.close()).await.is_complete());
     end(other, &host).await;
+}
+
+#[tokio::test]
+async fn a_close_that_is_cancelled_anywhere_leaves_nothing() {
+    for polls in 0..6 {
+        let host = hosted::host();
+        let admin = start(&host);
+        let at = admin.address();
+        let mut idle = TcpStream::connect(at).await.unwrap();
+        let answered = get(at, "/metrics").await;
+        assert_eq!(answered.status, 200);
+        let closing = cancelled_after(polls, admin.close()).await;
+        settle("everything gone", || (host.census().is_empty(), host.census().clone())).await;
+        assert_eq!(gone(&mut idle).await, Err(ErrorKind::ConnectionReset), "{polls} polls");
+        assert!(TcpStream::connect(at).await.is_err());
+        // What had ended by then needed no backstop.
+        let drops = host.census().dropped_without_close();
+        assert!(drops == 0 || closing.is_err(), "{polls} polls");
+    }
 }

@@ -168,10 +168,12 @@ async fn a_server_that_dies_of_the_probe_is_opened_once_more_without() {
     assert!(call(&host, "alpha", "echo").await.starts_with("pid"));
     assert_eq!(starts(), 2);
     // Once, not for ever.
-    within(host.add("beta", script_of("exit 9"), OnDuplicate::Refuse)).await.unwrap_err();
+    within(host.add("beta", script_of("read -r line; exit 9"), OnDuplicate::Refuse))
+        .await
+        .unwrap_err();
     assert_eq!(starts(), 4);
     // And not where nobody asked.
-    let plain = script_of("exit 9").with_era(Era::Initialize);
+    let plain = script_of("read -r line; exit 9").with_era(Era::Initialize);
     within(host.add("gamma", plain, OnDuplicate::Refuse)).await.unwrap_err();
     assert_eq!(starts(), 5);
     within(host.shutdown(ENOUGH)).await;

@@ -47,13 +47,13 @@ struct Program {
 impl Program {
     /// Runs this test binary again, as the example.
     fn start(servers: serde_json::Value, token: Option<&str>) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().expect("a directory");
         let config = directory.path().join("mcp.json");
-        std::fs::write(&config, json!({ "mcpServers": servers }).to_string()).unwrap();
+        std::fs::write(&config, json!({ "mcpServers": servers }).to_string()).expect("written");
         let token_file = directory.path().join("token");
         let arguments =
             format!("--config\n{}\n--token-file\n{}", config.display(), token_file.display());
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = Command::new(std::env::current_exe().expect("our own path"));
         command
             .args(["be_the_host", "--exact", "--nocapture", "--test-threads=1"])
             .env(ROLE, arguments)
@@ -62,8 +62,8 @@ impl Program {
         if let Some(token) = token {
             command.env("SCUPPER_ADMIN_TOKEN", token);
         }
-        let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut child = command.spawn().expect("started");
+        let lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
         Self { child, lines, directory }
     }
 
@@ -71,7 +71,7 @@ impl Program {
     #[track_caller]
     fn line(&mut self, with: &str) -> String {
         let mut seen = Vec::new();
-        for line in self.lines.by_ref().map(|line| line.unwrap()) {
+        for line in self.lines.by_ref().map(|line| line.expect("a line")) {
             if let Some((_, rest)) = line.split_once(with) {
                 return rest.to_owned();
             }
@@ -81,7 +81,7 @@ impl Program {
     }
 
     fn address(&mut self) -> SocketAddr {
-        self.line("admin API: http://").parse().unwrap()
+        self.line("admin API: http://").parse().expect("an address")
     }
 
     fn token_file(&self) -> PathBuf {
@@ -89,11 +89,11 @@ impl Program {
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process(Pid::from_child(&self.child), signal).expect("sent");
     }
 
     fn end(mut self) {
-        assert!(self.child.wait().unwrap().success());
+        assert!(self.child.wait().expect("its exit").success());
         assert!(!self.token_file().exists());
     }
 }
@@ -108,8 +108,9 @@ impl Drop for Program {
 
 fn ask(address: SocketAddr, token: &str, path: &str) -> asking::Answer {
     let request = asking::request("GET", path, "").replace(asking::TOKEN, token);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(asking::exchange(address, &request)).unwrap()
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(asking::exchange(address, &request)).expect("an answer")
 }
 
 fn shell(script: &str) -> serde_json::Value {

@@ -339,6 +339,33 @@ fn session_over_the_limit_is_refused_with_advice() {
 }
 
 #[test]
+fn session_takes_no_more_requests_than_its_limit_and_none_twice() {
+    alone("session_takes_no_more_requests_than_its_limit_and_none_twice", |census| async move {
+        let demo = Demo::default();
+        let settings = Settings { stream_limit: 2, ..brisk() };
+        let server = serve(&census, &demo, settings).await;
+        let mut client = Raw::connect(server.address()).await;
+        let session = client.handshake().await;
+        client.begin(&session, &call(1, "wait")).await;
+        let mut beside = Raw::connect(server.address()).await;
+        let twice = beside.post(Some(&session), &call(1, "echo")).await;
+        assert_eq!(twice.status, 400, "{}", twice.body);
+        let mut second = Raw::connect(server.address()).await;
+        second.begin(&session, &call(2, "wait")).await;
+        let third = beside.post(Some(&session), &call(3, "echo")).await;
+        assert_eq!(third.status, 503);
+        assert!(third.body.contains("raise `stream_limit`"), "{}", third.body);
+        let cancel =
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#;
+        assert_eq!(beside.post(Some(&session), cancel).await.status, 202);
+        assert!(within(second.event()).await.is_err(), "a cancelled request is not answered");
+        assert!(beside.post(Some(&session), &call(4, "echo")).await.body.contains("echo"));
+        demo.release.notify_waiters();
+        let _ = server.close().await;
+    });
+}
+
+#[test]
 fn foreign_origin_and_host_are_refused() {
     alone("foreign_origin_and_host_are_refused", |census| async move {
         let server = serve(&census, &Demo::default(), brisk()).await;

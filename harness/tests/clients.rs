@@ -28,6 +28,8 @@ struct Row {
     fake: &'static str,
     /// How it is told of its servers.
     told: &'static [&'static str],
+    /// Options of the run.
+    options: &'static [&'static str],
     must: Option<Caught>,
 }
 
@@ -46,23 +48,27 @@ struct Caught {
 /// The contract. All of these are the client's doing.
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
-    Row { fake: "plain", told: BY_WORDS, must: None },
-    Row { fake: "host", told: BY_FILE, must: None },
-    Row { fake: "gives-up", told: BY_WORDS, must: Some(Caught {
+    Row { fake: "plain", told: BY_WORDS, options: &[], must: None },
+    Row { fake: "host", told: BY_FILE, options: &[], must: None },
+    Row { fake: "gives-up", told: BY_WORDS, options: &[], must: Some(Caught {
         by: "client/ignores-eof", kind: Kind::Process, birth: "step 2, client starts server", due: "step 4, client exits",
         what: "the server, pid ", saying: "what reached it: end of stdin" }) },
-    Row { fake: "never-reaps", told: BY_WORDS, must: Some(Caught {
+    Row { fake: "never-reaps", told: BY_WORDS, options: &[], must: Some(Caught {
         by: "client/clean-close", kind: Kind::Zombie, birth: "step 2, client starts server", due: "step 4, client at rest",
         what: "a dead server that the client has not reaped", saying: "(fake plain), child of pid " }) },
-    Row { fake: "kills-wrapper", told: BY_WORDS, must: Some(Caught {
+    Row { fake: "kills-wrapper", told: BY_WORDS, options: &[], must: Some(Caught {
         by: "client/ignores-eof", kind: Kind::Process, birth: "step 2, client starts server", due: "step 4, client exits",
         what: "the server, pid ", saying: "the process between them, pid " }) },
-    Row { fake: "forgets-stdin", told: BY_WORDS, must: Some(Caught {
+    Row { fake: "forgets-stdin", told: BY_WORDS, options: &[], must: Some(Caught {
         by: "client/sigterm-idle", kind: Kind::Process, birth: "step 1, start client", due: "step 4, SIGTERM to client",
         what: "the client, pid ", saying: "the stdin of one server is still open" }) },
-    Row { fake: "leaks-stdin", told: BY_FILE, must: Some(Caught {
+    Row { fake: "leaks-stdin", told: BY_FILE, options: &[], must: Some(Caught {
         by: "client/two-servers", kind: Kind::Fd, birth: "step 4, client starts server 2", due: "step 4, client starts server 2",
         what: "a descriptor of the client's in server 2", saying: "is the write end of pipe:" }) },
+    // What grows in a client shows where it lives on.
+    Row { fake: "keeps-stdout", told: BY_FILE, options: &["--rounds-arg", "rounds={rounds}"], must: Some(Caught {
+        by: "client/rounds", kind: Kind::Fd, birth: "step 2.1, client starts server (cycle 2)", due: "step 2, repeat 20",
+        what: "20 descriptors of the client's, one more with every round", saying: " since step 2.1, client starts server (cycle 2)" }) },
 ];
 
 /// The canary rides along with each run.
@@ -97,7 +103,7 @@ fn play(row: &Row, fixed: bool) -> Vec<String> {
     let twin: &[&str] = if fixed { &["--fixed"] } else { &[] };
     let must = row.must.as_ref().filter(|_| !fixed);
     let patience = if must.is_some() { IMPATIENT } else { PATIENT };
-    let options = [ALL_CASES, patience].concat();
+    let options = [&ALL_CASES, &patience, row.options].concat();
     let client = [&[SCUPPER, "fake-client", row.fake], twin, row.told].concat();
     let ended = judge(&options, &client);
     let report = ended.report();
@@ -173,6 +179,34 @@ fn a_client_is_told_of_its_server_in_every_way() {
     }
 }
 
+/// In every way to tell it of rounds: its own words, its stdin, and words that come after it.
+#[test]
+fn what_grows_in_a_client_that_lives_on_is_its_own() {
+    let client = |words: &[&'static str]| {
+        [&[SCUPPER, "fake-client"], words, &["--config", "{config}"]].concat()
+    };
+    let ways: [(&[&str], Vec<&str>, i32); 4] = [
+        (&[], client(&["keeps-stdout", "rounds={rounds}"]), 1),
+        (&["--long-lived"], client(&["keeps-stdout", "rounds=lines"]), 1),
+        (&["--long-lived"], client(&["keeps-stdout", "--fixed", "rounds=lines"]), 0),
+        (&["--rounds-arg", "rounds={rounds}"], client(&["plain"]), 0),
+    ];
+    let ended = at_once(AT_ONCE, &ways, |(options, client, _)| {
+        let only = ["--only", "client/rounds,clean-close", "--leak-timeout", "3s"];
+        judge(&[options, &only[..]].concat(), client)
+    });
+    for ((_, client, code), ended) in ways.iter().zip(ended) {
+        assert_eq!(ended.code, *code, "{client:?}\n{}{}", ended.stdout, ended.stderr);
+        let report = ended.report();
+        assert_eq!(report.cases.len(), 2, "{client:?}\n{}", ended.stdout);
+        let findings: Vec<&Finding> = report.cases.iter().flat_map(|case| &case.findings).collect();
+        assert_eq!(findings.len(), *code as usize, "{client:?}: {findings:#?}");
+        let is_the_clients =
+            |one: &&Finding| (one.kind, one.culprit) == (Kind::Fd, Culprit::Client);
+        assert!(findings.iter().all(is_the_clients), "{client:?}: {findings:#?}");
+    }
+}
+
 #[test]
 fn a_client_that_starts_no_server_is_not_judged() {
     let ended = judge(&[], &["true"]);
@@ -236,6 +270,7 @@ fn what_cannot_be_judged_yet_is_refused_with_a_word() {
         (&["client", "--", "client", "{url}"][..], "over HTTP cannot be judged yet"),
         (&["client"], "{command} {args}"),
         (&["client", "--keep", "{home}/kept", "--", "client"], "no scenario file"),
+        (&["client", "--rounds-arg", "--rounds", "--", "client"], "no word of it says how many"),
         (&["client", "--probe", "thread", "--", "client"], "zombies and descriptors are judged"),
         (&["client", "--only", "client/churn", "--", "client"], "no lifecycle is called"),
     ] {

@@ -1,16 +1,13 @@
 //! The body of a `POST`: an entry of an mcpServers file, with its name.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::trouble::Trouble;
-use crate::{
-    host::{OnDuplicate, ServerSpec},
-    process::Command,
-};
+use crate::host::{OnDuplicate, ServerSpec, config};
 
 const LONGEST_NAME_BYTES: usize = 128;
 
@@ -43,19 +40,16 @@ pub(super) fn read(body: &[u8]) -> Result<Wanted, Trouble> {
             "replace" => OnDuplicate::Replace,
             _ => return Err(malformed("\"on_duplicate\" is neither \"refuse\" nor \"replace\"")),
         };
-    Ok(Wanted { name: name.into(), spec: spec(entry)?, on_duplicate })
+    let spec = spec(&name, entry)?;
+    Ok(Wanted { name: name.into(), spec, on_duplicate })
 }
 
-fn spec(mut entry: Map<String, Value>) -> Result<ServerSpec, Trouble> {
-    let program: String = required(&mut entry, "command", "a string")?;
-    let args: Vec<String> = optional(&mut entry, "args", "a list of strings")?.unwrap_or_default();
-    let env: BTreeMap<String, String> =
-        optional(&mut entry, "env", "an object of strings")?.unwrap_or_default();
-    let mut command = Command::new(program).args(args).envs(env);
-    if let Some(directory) = optional::<String>(&mut entry, "cwd", "a string")? {
-        command = command.current_dir(directory);
-    }
-    Ok(ServerSpec::stdio(command))
+/// The error names the member and never its value.
+fn spec(name: &str, entry: Map<String, Value>) -> Result<ServerSpec, Trouble> {
+    let variable = |name: &str| std::env::var(name).ok();
+    config::read_entry(name, &Value::Object(entry), &variable)
+        .map(|configured| configured.spec)
+        .map_err(|error| malformed(error.to_string()))
 }
 
 fn required<T: DeserializeOwned>(
@@ -95,8 +89,8 @@ fn malformed(what: impl Into<String>) -> Trouble {
         StatusCode::UNPROCESSABLE_ENTITY,
         what,
         "the entry was taken from a file of another program, or its name was left in the file",
-        "send {\"name\": …, \"command\": …, \"args\": […], \"env\": {…}, \"cwd\": …, \
-         \"on_duplicate\": \"refuse\" or \"replace\"}; name and command are required",
+        "send {\"name\": …, \"command\": …, \"args\": […], \"env\": {…}, \"cwd\": …} or {\"name\": …, \
+         \"url\": …, \"headers\": {…}}, either with \"on_duplicate\": \"refuse\" or \"replace\"",
     )
 }
 

@@ -91,42 +91,6 @@ impl Figure {
     }
 }
 
-/// The figures of HTTP sessions, for [`Settings::figures`](super::Settings::figures).
-#[cfg(feature = "http-server")]
-pub fn figures_of_sessions(sessions: &Arc<crate::session::Registry>) -> MoreFigures {
-    let sessions = Arc::clone(sessions);
-    Arc::new(move || of_sessions(&sessions.statistics()))
-}
-
-#[cfg(feature = "http-server")]
-fn of_sessions(statistics: &crate::session::Statistics) -> Vec<Figure> {
-    use crate::session::Cause;
-    let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    let count = |name: &str, help: &str, value: u64| {
-        Figure::counter(format!("scupper_sessions_{name}"), help).of(value)
-    };
-    let removed = |cause: Cause| (cause, statistics.removed.get(&cause).copied().unwrap_or(0));
-    vec![
-        Figure::gauge("scupper_sessions", "HTTP sessions by state").by(
-            "state",
-            [
-                ("connecting", number(statistics.connecting)),
-                ("active", number(statistics.active)),
-                ("closing", number(statistics.closing)),
-            ],
-        ),
-        Figure::gauge("scupper_session_streams", "Streams that a client reads")
-            .of(number(statistics.streams)),
-        count("created", "HTTP sessions ever begun", statistics.created),
-        Figure::counter("scupper_sessions_removed", "HTTP sessions that are gone, by cause")
-            .by("cause", Cause::ALL.map(removed)),
-        count("refused", "Requests refused because a limit was reached", statistics.refused),
-        count("swept", "HTTP sessions that the sweeper removed", statistics.swept),
-        count("stale", "Those among them that were idle", statistics.stale),
-        count("cut", "Streams cut because their client did not read", statistics.cut),
-    ]
-}
-
 /// All figures, those of the program last. A name that stands twice counts once, the first time.
 pub(super) fn all(
     statistics: &Statistics,
@@ -244,6 +208,7 @@ fn of_admin(counts: &Counts) -> Vec<Figure> {
     vec![
         Figure::gauge("scupper_admin_connections", "Open connections of the admin API").of(open),
         count("accepted", "Connections that the admin API accepted", counts.accepted.load(Relaxed)),
+        count("not_accepted", "How often an accept failed", counts.not_accepted.load(Relaxed)),
         count("answered", "Requests that it answered", counts.answered.load(Relaxed)),
         count("refused", "Connections it refused at its limit", counts.refused.load(Relaxed)),
         count("cut", "Connections it cut for being too slow", counts.cut.load(Relaxed)),

@@ -60,6 +60,7 @@ pub(super) struct Shared {
 pub(super) struct Counts {
     open: AtomicUsize,
     pub(super) accepted: AtomicU64,
+    pub(super) not_accepted: AtomicU64,
     pub(super) answered: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) cut: AtomicU64,
@@ -97,8 +98,10 @@ pub(super) struct Acceptor {
     pub(super) token: CancellationToken,
     pub(super) shared: Arc<Shared>,
     pub(super) opened_at: &'static Location<'static>,
-    /// Last, so that the row goes after the socket.
+    /// Below the socket, so that the row goes after it.
     pub(super) row: Row,
+    /// What the row says while all is well.
+    pub(super) state: String,
 }
 
 impl Acceptor {
@@ -112,11 +115,15 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    pause = FIRST_PAUSE;
+                    if pause > FIRST_PAUSE {
+                        pause = FIRST_PAUSE;
+                        self.row.set_state(&*self.state);
+                    }
                     self.take(stream, peer);
                 }
                 Err(error) => {
-                    self.row.set_state("listening; the last accept failed");
+                    self.shared.counts.not_accepted.fetch_add(1, Relaxed);
+                    self.row.set_state(format!("{}, but: {error}", self.state));
                     tracing::warn!(%error, "admin API: accepting a connection");
                     timeout(pause, self.token.cancelled()).await.ok();
                     pause = (pause * 2).min(LONGEST_PAUSE);

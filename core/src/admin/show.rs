@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+#[cfg(feature = "http-client")]
+use crate::http::HttpTeardown;
 use crate::{
     census::Census,
     host::{ConnectionEnd, ServerEnd, ServerState, ServerView},
@@ -52,6 +54,8 @@ pub(super) fn end(end: &ServerEnd) -> Value {
 fn connection(end: &ConnectionEnd) -> Value {
     let mut shown = match end {
         ConnectionEnd::Stdio(teardown) => stdio(teardown),
+        #[cfg(feature = "http-client")]
+        ConnectionEnd::Http(teardown) => http(teardown),
     };
     shown["forced"] = end.was_forced().into();
     shown["complete"] = end.is_complete().into();
@@ -73,6 +77,18 @@ fn stdio(teardown: &Teardown) -> Value {
         "swept": swept
             .map(|member| json!({ "process": process(member.process), "command": member.command }))
             .collect::<Vec<_>>(),
+        "problems": teardown.problems,
+    })
+}
+
+#[cfg(feature = "http-client")]
+fn http(teardown: &HttpTeardown) -> Value {
+    json!({
+        "kind": "http",
+        "cause": teardown.cause.to_string(),
+        "session": teardown.session.to_string(),
+        "sockets": teardown.sockets,
+        "streams": teardown.streams,
         "problems": teardown.problems,
     })
 }

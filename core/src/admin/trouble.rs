@@ -62,6 +62,8 @@ impl Trouble {
                 "add it again, if it is still wanted",
             ),
             HostError::Stdio(error) => of_stdio(error),
+            #[cfg(feature = "http-client")]
+            HostError::Http(error) => of_http(error),
             HostError::TimedOut { .. } => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "the server hangs, or is slow",
@@ -100,6 +102,24 @@ fn of_stdio(error: &ConnectError) -> (StatusCode, &'static str, &'static str) {
             "the program is no MCP server over stdio, or takes long to start (a first `npx` or \
              `uvx` downloads)",
             "run its command by hand once, then add it again",
+        ),
+    }
+}
+
+#[cfg(feature = "http-client")]
+fn of_http(error: &crate::http::HttpConnectError) -> (StatusCode, &'static str, &'static str) {
+    use crate::http::HttpConnectError;
+    match error {
+        HttpConnectError::TimedOut { .. } => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "the server hangs, or a firewall swallows what is sent to it",
+            "ask its \"url\" with curl from this machine",
+        ),
+        _ => (
+            StatusCode::BAD_GATEWAY,
+            "nobody listens at the \"url\", it is not the endpoint of an MCP server, or \"headers\" \
+             lack what the server wants",
+            "see what it answered above; ask its \"url\" with curl, and mind the path (often /mcp)",
         ),
     }
 }

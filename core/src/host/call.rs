@@ -154,13 +154,25 @@ const TOO_MANY_ROUNDS: ServiceError =
     ServiceError::InputRequiredRoundsExceeded { max_rounds: DEFAULT_MRTR_MAX_ROUNDS };
 
 /// After a failed send nobody knows what the server has read; only a message that could not be
-/// written in JSON was never sent.
+/// written in JSON was never sent. Over HTTP each message has an exchange of its own, and a failed
+/// one says nothing of the next.
 fn ends_the_connection(error: &ServiceError) -> bool {
     match error {
         ServiceError::TransportClosed => true,
-        ServiceError::TransportSend(error) => {
-            !matches!(error.error.downcast_ref::<StdioError>(), Some(StdioError::Encode { .. }))
-        }
+        ServiceError::TransportSend(error) => match error.error.downcast_ref::<StdioError>() {
+            Some(error) => !matches!(error, StdioError::Encode { .. }),
+            None => !is_one_exchange(&*error.error),
+        },
         _ => false,
     }
+}
+
+#[cfg(feature = "http-client")]
+fn is_one_exchange(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(crate::http::HttpError::Request { .. }))
+}
+
+#[cfg(not(feature = "http-client"))]
+fn is_one_exchange(_: &(dyn std::error::Error + 'static)) -> bool {
+    false
 }

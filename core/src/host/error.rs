@@ -95,6 +95,10 @@ pub enum HostError {
     /// The stdio server could not be connected; it is gone.
     #[error(transparent)]
     Stdio(Box<ConnectError>),
+    /// The HTTP server could not be connected; nothing of the connection is left.
+    #[cfg(feature = "http-client")]
+    #[error(transparent)]
+    Http(Box<crate::http::HttpConnectError>),
     /// The task that is the server's life could not be started, or panicked.
     #[error("server `{server}`")]
     Task {

@@ -4,7 +4,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use rmcp::{
-    model::{ProtocolVersion, SubscriptionFilter},
+    model::{ProtocolVersion, ServerPeerInfo, SubscriptionFilter},
     service::{ClientCacheConfig, Subscription},
 };
 use tokio::time::Instant;
@@ -33,6 +33,8 @@ pub(super) async fn keep(
     ready_since: &mut Option<Instant>,
 ) -> Infallible {
     let settings = &registry.settings;
+    // Before anything is awaited, so that no change is missed.
+    let mut roots = registry.roots.subscribe();
     // A cached answer of a server that is gone would hide that it is, and the lists are kept here.
     live.peer.set_response_cache_config(ClientCacheConfig::disabled()).await;
     let mut announcements = Announcements::open(live, settings.catalog_wait).await;
@@ -48,6 +50,10 @@ pub(super) async fn keep(
     loop {
         let which = tokio::select! {
             which = changes.next() => which,
+            Ok(()) = roots.changed() => {
+                tell_roots(live, settings.call_wait).await;
+                continue;
+            }
             never = announcements.pass_on(live, changes) => match never {},
         };
         let catalog = Catalog::fetch(&live.peer, which, &server.catalog(), settings).await;
@@ -55,6 +61,17 @@ pub(super) async fn keep(
             registry.tell(&server.name, What::CatalogChanged);
         }
         tokio::time::sleep(FETCH_PAUSE).await;
+    }
+}
+
+/// Older servers are told that there are other roots; newer ones ask whenever they want to know.
+async fn tell_roots(live: &Live, wait: Duration) {
+    let is_older = |info: Arc<ServerPeerInfo>| info.protocol_version.has_initialize();
+    if live.peer.peer_info().is_some_and(is_older) {
+        let told = tokio::time::timeout(wait, live.peer.notify_roots_list_changed()).await;
+        if !matches!(told, Ok(Ok(()))) {
+            tracing::debug!(?told, "the server could not be told of other roots");
+        }
     }
 }
 

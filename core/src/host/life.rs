@@ -10,7 +10,7 @@ use super::{
     link::{Handle, Link, NotOpened, Opening},
     registry::Registry,
     server::{Gone, Live, Membership, Server},
-    service::{Changes, HostService},
+    service::{Changes, HostService, Messages},
 };
 use crate::scope::{Ready, TaskError};
 
@@ -162,12 +162,14 @@ async fn connection(
     let ended = CancellationToken::new();
     let _ended = ended.clone().drop_guard();
     let changes = Arc::new(Changes::default());
+    let messages = Messages::new(registry.settings.messages);
     let at_work = TaskTracker::new();
     let service = || HostService {
         config: registry.settings.client.clone(),
-        roots: Arc::clone(&registry.roots),
+        roots: registry.roots.subscribe(),
         handler: server.spec.handler.clone(),
         changes: Arc::clone(&changes),
+        messages: Arc::clone(&messages),
         ended: ended.clone(),
         at_work: at_work.clone(),
     };
@@ -176,6 +178,7 @@ async fn connection(
         spec: &server.spec,
         census: &registry.settings.census,
         opened_at: server.opened_at,
+        guard: registry.settings.guard.as_ref(),
         cancelled: &server.token,
     };
     let opened = Link::open(opening, service, |handle| server.set_handle(Some(handle))).await;

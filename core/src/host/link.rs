@@ -13,8 +13,11 @@ use super::{
     service::HostService,
     spec::{Endpoint, Era, ServerSpec},
 };
+#[cfg(feature = "http-client")]
+use crate::http::{HttpClient, HttpHandle, HttpServer};
 use crate::{
     census::Census,
+    guard::GuardHandle,
     process::ProcessId,
     stdio::{ConnectError, EndCause, StderrTail, StdioClient, StdioHandle, StdioServer},
 };
@@ -22,12 +25,16 @@ use crate::{
 /// A connected server.
 pub(super) enum Link {
     Stdio(StdioClient<HostService>),
+    #[cfg(feature = "http-client")]
+    Http(HttpClient<HostService>),
 }
 
 /// The hold on a connection that outlives its handshake.
 #[derive(Clone, Debug)]
 pub(super) enum Handle {
     Stdio(StdioHandle),
+    #[cfg(feature = "http-client")]
+    Http(HttpHandle),
 }
 
 /// Why there is no connection.
@@ -43,6 +50,7 @@ pub(super) struct Opening<'a> {
     pub(super) spec: &'a ServerSpec,
     pub(super) census: &'a Census,
     pub(super) opened_at: &'static Location<'static>,
+    pub(super) guard: Option<&'a GuardHandle>,
     /// Ends the opening.
     pub(super) cancelled: &'a CancellationToken,
 }
@@ -55,9 +63,21 @@ impl Link {
         service: impl Fn() -> HostService,
         held: impl Fn(Handle),
     ) -> Result<Self, NotOpened> {
-        let Endpoint::Stdio(server) = &opening.spec.endpoint;
-        let server = server.clone().named(Arc::clone(opening.name));
         let era = opening.spec.era;
+        let server = match &opening.spec.endpoint {
+            Endpoint::Stdio(server) => {
+                let server = server.clone().named(Arc::clone(opening.name));
+                match opening.guard {
+                    Some(guard) => server.guarded_by(guard),
+                    None => server,
+                }
+            }
+            #[cfg(feature = "http-client")]
+            Endpoint::Http(server) => {
+                let server = server.clone().named(Arc::clone(opening.name));
+                return open_http(&server, &opening, service(), era.mode(), &held).await;
+            }
+        };
         match open_stdio(&server, &opening, service(), era.mode(), &held).await {
             Err(NotOpened::Failed(HostError::Stdio(error)))
                 if era == Era::Auto && died_of_the_probe(&error) =>
@@ -73,18 +93,24 @@ impl Link {
     pub(super) fn peer(&self) -> &Peer<RoleClient> {
         match self {
             Link::Stdio(client) => client,
+            #[cfg(feature = "http-client")]
+            Link::Http(client) => client,
         }
     }
 
     pub(super) fn handle(&self) -> Handle {
         match self {
             Link::Stdio(client) => Handle::Stdio(client.handle().clone()),
+            #[cfg(feature = "http-client")]
+            Link::Http(client) => Handle::Http(client.handle().clone()),
         }
     }
 
     pub(super) async fn close(self) -> ConnectionEnd {
         match self {
             Link::Stdio(client) => ConnectionEnd::Stdio(client.close().await),
+            #[cfg(feature = "http-client")]
+            Link::Http(client) => ConnectionEnd::Http(client.close().await),
         }
     }
 }
@@ -100,6 +126,8 @@ impl Handle {
                     None => cause.to_string(),
                 }
             }
+            #[cfg(feature = "http-client")]
+            Handle::Http(handle) => handle.ended().await.to_string(),
         }
     }
 
@@ -107,6 +135,8 @@ impl Handle {
     pub(super) fn hurry(&self) {
         match self {
             Handle::Stdio(handle) => handle.hurry(),
+            #[cfg(feature = "http-client")]
+            Handle::Http(handle) => handle.hurry(),
         }
     }
 
@@ -115,25 +145,33 @@ impl Handle {
         match self {
             // How it ended is told by whoever closes it.
             Handle::Stdio(handle) => drop(handle.kill()),
+            #[cfg(feature = "http-client")]
+            Handle::Http(handle) => drop(handle.kill()),
         }
     }
 
     pub(super) fn process(&self) -> Option<ProcessId> {
         match self {
             Handle::Stdio(handle) => Some(handle.process()),
+            #[cfg(feature = "http-client")]
+            Handle::Http(_) => None,
         }
     }
 
     pub(super) fn stderr_tail(&self) -> StderrTail {
         match self {
             Handle::Stdio(handle) => handle.stderr_tail(),
+            #[cfg(feature = "http-client")]
+            Handle::Http(_) => StderrTail::default(),
         }
     }
 
-    /// Is its process, where it has one, alive?
+    /// Is its process alive, or, where it has none, its connection open?
     pub(super) fn is_alive(&self) -> bool {
         match self {
             Handle::Stdio(handle) => handle.is_alive(),
+            #[cfg(feature = "http-client")]
+            Handle::Http(handle) => handle.state().is_open(),
         }
     }
 }
@@ -168,17 +206,45 @@ async fn open_stdio(
     Err(NotOpened::Cancelled(Some(ConnectionEnd::Stdio(teardown))))
 }
 
+#[cfg(feature = "http-client")]
+async fn open_http(
+    server: &HttpServer,
+    opening: &Opening<'_>,
+    service: HostService,
+    mode: ClientLifecycleMode,
+    held: &impl Fn(Handle),
+) -> Result<Link, NotOpened> {
+    let failed = |error| NotOpened::Failed(HostError::Http(Box::new(error)));
+    if opening.cancelled.is_cancelled() {
+        return Err(NotOpened::Cancelled(None));
+    }
+    let (transport, handle) =
+        server.transport_at(opening.census, opening.opened_at).map_err(failed)?;
+    held(Handle::Http(handle.clone()));
+    let mut connecting = pin!(transport.connect(service, mode));
+    tokio::select! {
+        biased;
+        () = opening.cancelled.cancelled() => {}
+        connected = &mut connecting => return connected.map(Link::Http).map_err(failed),
+    }
+    let (teardown, connected) = tokio::join!(handle.close(), connecting);
+    if let Ok(client) = connected {
+        let _ = client.close().await;
+    }
+    Err(NotOpened::Cancelled(Some(ConnectionEnd::Http(teardown))))
+}
+
 /// Did the server go away when it was asked `server/discover`, instead of saying that it does not
 /// know it?
 fn died_of_the_probe(error: &ConnectError) -> bool {
     let ConnectError::Handshake { source, ended } = error else {
         return false;
     };
-    let at_the_probe = match &**source {
-        ClientInitializeError::ConnectionClosed(doing) => doing == "discover response",
-        ClientInitializeError::TransportError { context, .. } => context == "send discover request",
-        _ => false,
-    };
+    // One that was gone before the question could be sent did not die of it.
+    let at_the_probe = matches!(
+        &**source,
+        ClientInitializeError::ConnectionClosed(doing) if doing == "discover response"
+    );
     let by_itself = matches!(
         ended.teardown.cause,
         EndCause::ServerExited | EndCause::StdoutEnded | EndCause::BrokenPipe

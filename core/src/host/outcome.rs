@@ -44,6 +44,9 @@ impl fmt::Display for EndReason {
 pub enum ConnectionEnd {
     /// A child process.
     Stdio(Teardown),
+    /// Sockets, and a session on the other side.
+    #[cfg(feature = "http-client")]
+    Http(crate::http::HttpTeardown),
 }
 
 impl ConnectionEnd {
@@ -51,6 +54,8 @@ impl ConnectionEnd {
     pub fn took(&self) -> Duration {
         match self {
             ConnectionEnd::Stdio(teardown) => teardown.took,
+            #[cfg(feature = "http-client")]
+            ConnectionEnd::Http(teardown) => teardown.took,
         }
     }
 
@@ -58,6 +63,8 @@ impl ConnectionEnd {
     pub fn was_forced(&self) -> bool {
         match self {
             ConnectionEnd::Stdio(teardown) => teardown.was_forced(),
+            #[cfg(feature = "http-client")]
+            ConnectionEnd::Http(teardown) => teardown.cause == crate::http::EndCause::Killed,
         }
     }
 
@@ -65,13 +72,17 @@ impl ConnectionEnd {
     pub fn swept(&self) -> u64 {
         match self {
             ConnectionEnd::Stdio(teardown) => teardown.swept.len().try_into().unwrap_or(u64::MAX),
+            #[cfg(feature = "http-client")]
+            ConnectionEnd::Http(_) => 0,
         }
     }
 
-    /// Is everything gone, as far as could be seen?
+    /// Is everything gone, as far as could be seen? For HTTP, the session on the server too.
     pub fn is_complete(&self) -> bool {
         match self {
             ConnectionEnd::Stdio(teardown) => teardown.is_complete(),
+            #[cfg(feature = "http-client")]
+            ConnectionEnd::Http(teardown) => teardown.is_complete(),
         }
     }
 }
@@ -80,6 +91,8 @@ impl fmt::Display for ConnectionEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ConnectionEnd::Stdio(teardown) => teardown.fmt(f),
+            #[cfg(feature = "http-client")]
+            ConnectionEnd::Http(teardown) => teardown.fmt(f),
         }
     }
 }

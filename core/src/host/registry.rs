@@ -13,7 +13,7 @@ use std::{
 };
 
 use rmcp::model::Root;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -26,7 +26,7 @@ use crate::{census::Kind, scope::TaskScope};
 pub(super) struct Registry {
     pub(super) settings: Settings,
     pub(super) counts: Counts,
-    pub(super) roots: Arc<Mutex<Vec<Root>>>,
+    pub(super) roots: watch::Sender<Vec<Root>>,
     /// Cancelled when the host has been shut down or dropped: the parent of all scopes.
     token: CancellationToken,
     book: Mutex<Book>,
@@ -59,7 +59,7 @@ impl Registry {
         Arc::new(Self {
             settings,
             counts: Counts::default(),
-            roots: Arc::default(),
+            roots: watch::Sender::default(),
             token: CancellationToken::new(),
             book: Mutex::default(),
             events,

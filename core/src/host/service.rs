@@ -2,17 +2,23 @@
 
 #![expect(
     deprecated,
-    reason = "roots are deprecated by SEP-2577, and every older server may ask for them"
+    reason = "roots and logging are deprecated by SEP-2577, and older servers use them"
 )]
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
 
 use rmcp::{
     ErrorData, RoleClient, Service,
-    model::{ClientConfig, ClientResult, ListRootsResult, Root, ServerNotification, ServerRequest},
+    model::{
+        ClientConfig, ClientResult, ListRootsResult, LoggingMessageNotificationParam, Root,
+        ServerNotification, ServerRequest,
+    },
     service::{DynService, NotificationContext, RequestContext},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::lock;
@@ -21,13 +27,44 @@ use super::lock;
 /// holds it, holds nothing else of the host.
 pub(super) struct HostService {
     pub(super) config: ClientConfig,
-    pub(super) roots: Arc<Mutex<Vec<Root>>>,
+    pub(super) roots: watch::Receiver<Vec<Root>>,
     pub(super) handler: Option<Arc<dyn DynService<RoleClient>>>,
     pub(super) changes: Arc<Changes>,
+    pub(super) messages: Arc<Messages>,
     /// Cancelled at the end of the connection, so that no handler outlives it.
     pub(super) ended: CancellationToken,
     /// Counts the handlers at work, which rmcp runs as tasks that nobody else counts.
     pub(super) at_work: TaskTracker,
+}
+
+/// What the server has logged lately, the oldest first.
+#[derive(Debug)]
+pub(super) struct Messages {
+    limit: usize,
+    kept: Mutex<VecDeque<LoggingMessageNotificationParam>>,
+}
+
+impl Messages {
+    pub(super) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, kept: Mutex::default() })
+    }
+
+    fn note(&self, notification: &ServerNotification) {
+        let ServerNotification::LoggingMessageNotification(logged) = notification else {
+            return;
+        };
+        let mut kept = lock(&self.kept);
+        while kept.len() >= self.limit.max(1) {
+            kept.pop_front();
+        }
+        if self.limit > 0 {
+            kept.push_back(logged.params.clone());
+        }
+    }
+
+    pub(super) fn read(&self) -> Vec<LoggingMessageNotificationParam> {
+        lock(&self.kept).iter().cloned().collect()
+    }
 }
 
 /// Which lists the server says it has changed.
@@ -93,7 +130,7 @@ impl HostService {
     ) -> Result<ClientResult, ErrorData> {
         match (request, &self.handler) {
             (ServerRequest::ListRootsRequest(_), _) => {
-                let roots = lock(&self.roots).clone();
+                let roots = self.roots.borrow().clone();
                 Ok(ClientResult::ListRootsResult(ListRootsResult::new(roots)))
             }
             (request, Some(handler)) => handler.handle_request(request, context).await,
@@ -125,6 +162,7 @@ impl Service<RoleClient> for HostService {
     ) -> Result<(), ErrorData> {
         let _at_work = self.at_work.token();
         self.changes.note(&notification);
+        self.messages.note(&notification);
         let Some(handler) = &self.handler else {
             return Ok(());
         };

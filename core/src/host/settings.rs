@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rmcp::model::{ClientCapabilities, ClientConfig, Implementation};
+use rmcp::model::{ClientCapabilities, ClientConfig, Implementation, RootsCapabilities};
 
-use crate::census::Census;
+use crate::{census::Census, guard::GuardHandle};
 
 /// What a host does with all its servers. Make one with [`Default`] and change what differs.
 #[derive(Clone, Debug)]
@@ -31,6 +31,11 @@ pub struct Settings {
     /// Whether servers that die are started again. Default: no. A [spec](super::ServerSpec) may
     /// differ.
     pub restart: Option<Restart>,
+    /// How many log messages (`notifications/message`) of each connection are kept, the latest ones.
+    /// Default 64.
+    pub messages: usize,
+    /// The process that ends stdio servers when this process dies without a word. Default: none.
+    pub guard: Option<GuardHandle>,
     /// How many servers there may be at once. Default 1024.
     pub server_limit: usize,
     /// How many events wait for a listener that does not read them; it misses the older ones then.
@@ -53,15 +58,21 @@ impl Default for Settings {
             force_wait: Duration::from_secs(5),
             shutdown_wait: Duration::from_secs(15),
             restart: None,
+            messages: 64,
+            guard: None,
             server_limit: 1024,
             event_backlog: 256,
         }
     }
 }
 
-#[expect(deprecated, reason = "roots are deprecated by SEP-2577; older servers ask for them")]
+/// Deprecated by SEP-2577; older servers ask for them.
 fn with_roots() -> ClientCapabilities {
-    ClientCapabilities::builder().enable_roots().enable_roots_list_changed().build()
+    let mut roots = RootsCapabilities::default();
+    roots.list_changed = Some(true);
+    let mut capabilities = ClientCapabilities::default();
+    capabilities.roots = Some(roots);
+    capabilities
 }
 
 /// When and how often a server that died is started again.

@@ -9,7 +9,12 @@ use rmcp::{
 };
 
 use super::Restart;
-use crate::{process::Command, stdio::StdioServer};
+#[cfg(feature = "http-client")]
+use crate::http::{HttpServer, HttpServerError};
+use crate::{
+    process::Command,
+    stdio::{self, StdioServer},
+};
 
 /// A server that a host can open, again if need be.
 #[derive(Clone)]
@@ -23,6 +28,8 @@ pub struct ServerSpec {
 #[derive(Clone, Debug)]
 pub(super) enum Endpoint {
     Stdio(StdioServer),
+    #[cfg(feature = "http-client")]
+    Http(HttpServer),
 }
 
 /// Which handshake a server gets.
@@ -58,6 +65,16 @@ impl ServerSpec {
         StdioServer::new(command).into()
     }
 
+    /// A server that is reached at a URL over Streamable HTTP, with default waits; for others make an
+    /// [`HttpServer`] and use `from`.
+    ///
+    /// # Errors
+    /// As [`HttpServer::new`].
+    #[cfg(feature = "http-client")]
+    pub fn http(url: &str) -> Result<Self, HttpServerError> {
+        Ok(HttpServer::new(url)?.into())
+    }
+
     fn new(endpoint: Endpoint) -> Self {
         Self { endpoint, era: Era::default(), handler: None, restart: None }
     }
@@ -66,6 +83,8 @@ impl ServerSpec {
     pub(super) fn longest_end(&self) -> Duration {
         match &self.endpoint {
             Endpoint::Stdio(server) => server.settings().longest_end(),
+            #[cfg(feature = "http-client")]
+            Endpoint::Http(server) => server.settings().longest_end(),
         }
     }
 
@@ -74,7 +93,21 @@ impl ServerSpec {
     pub(crate) fn secrets(&self) -> Vec<(String, String)> {
         match &self.endpoint {
             Endpoint::Stdio(server) => server.command().secrets(),
+            #[cfg(feature = "http-client")]
+            Endpoint::Http(server) => server.secrets(),
         }
+    }
+
+    /// Changes the waits and limits of a stdio server, such as one from a file; others stay as they
+    /// are.
+    #[must_use]
+    pub fn with_stdio_settings(mut self, settings: stdio::Settings) -> Self {
+        self.endpoint = match self.endpoint {
+            Endpoint::Stdio(server) => Endpoint::Stdio(server.with_settings(settings)),
+            #[cfg(feature = "http-client")]
+            http @ Endpoint::Http(_) => http,
+        };
+        self
     }
 
     /// Chooses the handshake.
@@ -106,6 +139,14 @@ impl ServerSpec {
 impl From<StdioServer> for ServerSpec {
     fn from(server: StdioServer) -> Self {
         Self::new(Endpoint::Stdio(server))
+    }
+}
+
+/// The name is the one the host gives it.
+#[cfg(feature = "http-client")]
+impl From<HttpServer> for ServerSpec {
+    fn from(server: HttpServer) -> Self {
+        Self::new(Endpoint::Http(server))
     }
 }
 

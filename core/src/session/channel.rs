@@ -27,6 +27,8 @@ pub(super) struct Channel {
     pub(super) idle_readers: Vec<Reader>,
     pub(super) request: Option<Running>,
     pub(super) finished_at: Option<Instant>,
+    /// Its reader has seen the end. One that goes earlier may come back for what it missed.
+    pub(super) read_to_end: bool,
 }
 
 #[derive(Debug)]

@@ -20,13 +20,11 @@ use tower::{Layer, Service};
 
 use super::{
     connection::Connection,
+    loose::LooseStream,
     registry::Shared,
     request::{self, Refusal},
 };
-use crate::{
-    census::{Kind, Row},
-    scope::catch_panic,
-};
+use crate::scope::catch_panic;
 
 const SESSION_ID: &str = "mcp-session-id";
 /// How many seconds a client that was refused should wait: a sweep may have passed by then.
@@ -96,7 +94,7 @@ where
                 _ => answer,
             };
             shared.note_session(answer.headers(), connection.as_ref());
-            Ok(shared.with_row(answer, outcome.opened_stream))
+            Ok(shared.with_row(answer, outcome.opened_stream, connection))
         })
     }
 }
@@ -127,7 +125,12 @@ impl Shared {
     }
 
     /// Streams of a session have their rows; those of a request without one get theirs here.
-    fn with_row(&self, answer: Response<AnswerBody>, has_row: bool) -> Response<AnswerBody> {
+    fn with_row(
+        self: &Arc<Self>,
+        answer: Response<AnswerBody>,
+        has_row: bool,
+        connection: Option<Arc<Connection>>,
+    ) -> Response<AnswerBody> {
         let is_stream = answer
             .headers()
             .get(CONTENT_TYPE)
@@ -135,9 +138,8 @@ impl Shared {
         if has_row || !is_stream || answer.headers().contains_key(SESSION_ID) {
             return answer;
         }
-        let here = std::panic::Location::caller();
-        let row = self.census.enter(Kind::Stream, "request without session", "open", here);
-        answer.map(|body| WithRow { body, _row: row }.boxed())
+        let place = LooseStream::new(self, connection);
+        answer.map(|body| Placed { body, _place: place }.boxed())
     }
 }
 
@@ -171,13 +173,13 @@ fn plain(status: StatusCode, words: String) -> Response<AnswerBody> {
     answer
 }
 
-/// A body with a row in the census.
-struct WithRow {
+/// The body of a stream without a session.
+struct Placed {
     body: AnswerBody,
-    _row: Row,
+    _place: LooseStream,
 }
 
-impl Body for WithRow {
+impl Body for Placed {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -225,17 +225,14 @@ impl Listener {
 
     /// What is open and what was cut.
     pub fn statistics(&self) -> ListenerStatistics {
-        ListenerStatistics {
-            open: lock(&self.shared.open).len(),
-            accepted: self.shared.accepted.load(Relaxed),
-            refused: self.shared.refused.load(Relaxed),
-            cut: Cut::ALL
-                .into_iter()
-                .zip(&self.shared.cut)
-                .map(|(cut, count)| (cut, count.load(Relaxed)))
-                .filter(|(_, count)| *count > 0)
-                .collect(),
-        }
+        self.shared.statistics()
+    }
+
+    /// The same for whoever shall not hold the listener.
+    #[cfg(feature = "admin")]
+    pub(crate) fn reader(&self) -> impl Fn() -> ListenerStatistics + Send + Sync + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.statistics()
     }
 
     /// Stops listening, lets each connection finish the answer it gives, and cuts those that have
@@ -273,6 +270,20 @@ impl Drop for Listener {
 }
 
 impl Shared {
+    fn statistics(&self) -> ListenerStatistics {
+        ListenerStatistics {
+            open: lock(&self.open).len(),
+            accepted: self.accepted.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            cut: Cut::ALL
+                .into_iter()
+                .zip(&self.cut)
+                .map(|(cut, count)| (cut, count.load(Relaxed)))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+        }
+    }
+
     /// The one way in for connections; dropping what is returned is the one way out.
     pub(super) fn insert(self: &Arc<Self>, peer: SocketAddr) -> Option<Registered> {
         let mut open = lock(&self.open);

@@ -329,7 +329,10 @@ impl Outbox {
                 reader.waker = Some(cx.waker().clone());
                 Poll::Pending
             }
-            _ => Poll::Ready(None),
+            _ => {
+                channel.read_to_end |= primary;
+                Poll::Ready(None)
+            }
         }
     }
 
@@ -340,9 +343,8 @@ impl Outbox {
             channel.idle_readers.retain(|reader| reader.number != seat.reader);
             if channel.reader.as_ref().is_some_and(|reader| reader.number == seat.reader) {
                 channel.reader = None;
-                let taken = channel.queue.is_empty();
                 channel.queue.clear();
-                if taken
+                if channel.read_to_end
                     && channel.finished_at.is_some()
                     && let Some(number) = seat.stream
                 {

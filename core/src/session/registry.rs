@@ -25,6 +25,7 @@ use super::{
     channel::EventId,
     ending::Ending,
     error::SessionError,
+    loose::LooseStreams,
     outbox::StreamRefused,
     record::Session,
     request::{self, Refusal},
@@ -48,6 +49,7 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) census: Census,
     pub(super) counters: Arc<Counters>,
+    pub(super) loose: LooseStreams,
     /// Told when there is something to look at before the next sweep.
     pub(super) alarm: Arc<Notify>,
     /// Ends what rmcp keeps of this server.
@@ -74,6 +76,7 @@ impl Shared {
             settings,
             census: census.clone(),
             counters: Arc::default(),
+            loose: LooseStreams::default(),
             alarm: Arc::default(),
             token: CancellationToken::new(),
             scope: Arc::downgrade(scope),

@@ -126,6 +126,8 @@ impl fmt::Display for Removal {
 pub struct SessionsClosed {
     /// One for each session that was alive.
     pub removals: Vec<Arc<Removal>>,
+    /// Streams of requests without a session that did not end within `close_wait` and were cut.
+    pub streams_cut: usize,
     /// Handlers that still run: they block their thread, or their grace is longer than the close.
     pub handlers_left: usize,
     /// How long it took.
@@ -135,13 +137,18 @@ pub struct SessionsClosed {
 impl SessionsClosed {
     /// Did every session and every handler end by itself?
     pub fn is_complete(&self) -> bool {
-        self.handlers_left == 0 && self.removals.iter().all(|removal| removal.is_complete())
+        self.streams_cut == 0
+            && self.handlers_left == 0
+            && self.removals.iter().all(|removal| removal.is_complete())
     }
 }
 
 impl fmt::Display for SessionsClosed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} sessions closed in {} ms", self.removals.len(), self.took.as_millis())?;
+        if self.streams_cut > 0 {
+            write!(f, "; {} streams without a session cut", self.streams_cut)?;
+        }
         if self.handlers_left > 0 {
             write!(f, "; {} handlers still run", self.handlers_left)?;
         }

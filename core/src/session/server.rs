@@ -75,6 +75,11 @@ impl Server {
         self.listener.statistics()
     }
 
+    #[cfg(feature = "admin")]
+    pub(crate) fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
     /// Ends all sessions, answering what can be answered, then all connections. Takes at most the
     /// waits of [`Settings`](super::Settings) and [`ListenerSettings`] added up.
     pub async fn close(self) -> ServerClosed {

@@ -46,8 +46,10 @@ const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialize
 const ECHO: &str =
     r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{}}}"#;
 const FLOOD: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"flood","arguments":{},"_meta":{"progressToken":7}}}"#;
-/// Between two calls, and two sessions, of one client process: not a wait for anything.
+/// Between two calls of the healthy session, and between two sessions of an abandoning process: not a
+/// wait for anything.
 const PACE: Duration = Duration::from_millis(10);
+const OPENING_PACE: Duration = Duration::from_millis(25);
 /// How long after everything should be gone it may still be there before this gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -85,6 +87,8 @@ pub(crate) struct Healthy {
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
     pub(crate) longest: Duration,
+    /// By how much its pauses took longer than they should, which is the host's doing alone.
+    pub(crate) overslept_p99: Duration,
 }
 
 impl fmt::Display for Figures {
@@ -106,12 +110,14 @@ impl fmt::Display for Figures {
         writeln!(f, "connections cut: {:?}", self.cut)?;
         writeln!(
             f,
-            "healthy session: {} calls, {} failed, p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms",
+            "healthy session: {} calls, {} failed, p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms; \
+             its pauses overslept by {:.1} ms at p99",
             self.healthy.calls,
             self.healthy.failures,
             self.healthy.p50.as_secs_f64() * 1e3,
             self.healthy.p99.as_secs_f64() * 1e3,
-            self.healthy.longest.as_secs_f64() * 1e3
+            self.healthy.longest.as_secs_f64() * 1e3,
+            self.healthy.overslept_p99.as_secs_f64() * 1e3
         )?;
         let left = if self.left.is_empty() { "nothing" } else { &self.left };
         writeln!(f, "left of descriptors, tasks and rows: {left}")?;
@@ -343,26 +349,39 @@ impl Drop for Peer {
 }
 
 impl Healthy {
-    fn of(mut taken: Vec<Duration>, failures: u64) -> Self {
-        taken.sort();
-        let at = |share: usize| taken.get(taken.len() * share / 100).copied().unwrap_or_default();
+    fn of(taken: Vec<Duration>, overslept: Vec<Duration>, failures: u64) -> Self {
         Self {
             calls: taken.len() as u64,
             failures,
-            p50: at(50),
-            p99: at(99),
-            longest: taken.last().copied().unwrap_or_default(),
+            p50: percentile(&taken, 50),
+            p99: percentile(&taken, 99),
+            longest: percentile(&taken, 100),
+            overslept_p99: percentile(&overslept, 99),
         }
     }
 
     fn parse(line: &str) -> Self {
         let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
-        let [calls, failures, p50, p99, longest] = numbers[..] else {
-            panic!("not five figures: {line}");
+        let [calls, failures, p50, p99, longest, overslept] = numbers[..] else {
+            panic!("not six figures: {line}");
         };
         let micros = Duration::from_micros;
-        Self { calls, failures, p50: micros(p50), p99: micros(p99), longest: micros(longest) }
+        Self {
+            calls,
+            failures,
+            p50: micros(p50),
+            p99: micros(p99),
+            longest: micros(longest),
+            overslept_p99: micros(overslept),
+        }
     }
+}
+
+fn percentile(taken: &[Duration], percent: usize) -> Duration {
+    let mut sorted = taken.to_vec();
+    sorted.sort();
+    let place = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(place).copied().unwrap_or_default()
 }
 
 /// The client process: its way, the server's address, how many sessions. Waits for a line, does what
@@ -376,11 +395,13 @@ pub(crate) fn client(arguments: &[String]) {
     if way == "healthy" {
         return be_healthy(address);
     }
+    // On a network these would run elsewhere; here they leave the processor to the server.
+    rustix::process::nice(10).expect("lower is always allowed");
     let count: usize = count.parse().expect("a number");
     let mut kept = Vec::new();
     for _ in 0..count {
         kept.extend(abandon(way, address));
-        std::thread::sleep(PACE);
+        std::thread::sleep(OPENING_PACE);
     }
     println!("> abandoned");
     std::io::stdin().read_line(&mut line).expect("the end");
@@ -422,23 +443,26 @@ fn be_healthy(address: SocketAddr) {
     stream.set_nodelay(true).expect("set");
     let session = handshake(&mut stream);
     println!("> healthy");
-    let (mut taken, mut failures) = (Vec::new(), 0);
+    let (mut taken, mut overslept, mut failures) = (Vec::new(), Vec::new(), 0);
     while !stopped.load(Relaxed) {
         let began = Instant::now();
         send(&mut stream, "POST", Some(&session), ECHO);
         let answer = read_answer(&mut stream);
         taken.push(began.elapsed());
         failures += u64::from(!answer.contains("done"));
+        let paused = Instant::now();
         std::thread::sleep(PACE);
+        overslept.push(paused.elapsed().saturating_sub(PACE));
     }
-    let figures = Healthy::of(taken, failures);
+    let figures = Healthy::of(taken, overslept, failures);
     println!(
-        "> {} {} {} {} {}",
+        "> {} {} {} {} {} {}",
         figures.calls,
         figures.failures,
         figures.p50.as_micros(),
         figures.p99.as_micros(),
-        figures.longest.as_micros()
+        figures.longest.as_micros(),
+        figures.overslept_p99.as_micros()
     );
 }
 

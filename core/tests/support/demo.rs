@@ -94,6 +94,18 @@ impl ServerHandler for Demo {
                 self.log.say("big began");
                 "x".repeat(16 << 20)
             }
+            "count" => {
+                for number in 0..10 {
+                    let token = ProgressToken(rmcp::model::NumberOrString::Number(7));
+                    let progress = ProgressNotificationParam::new(token, f64::from(number))
+                        .with_message(format!("number {number}"));
+                    context.peer.notify_progress(progress).await.ok();
+                    if number == 4 {
+                        self.release.notified().await;
+                    }
+                }
+                "counted".to_owned()
+            }
             "panic" => panic!("in a tool"),
             "wait" => {
                 let _witness = Witness(self.log.clone(), "wait gone");

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{CaseReport, Tier};
-use crate::lifecycle::client::{ConfigStyle, Script, Traits};
+use crate::lifecycle::client::{ConfigStyle, RoundsBy, Script, Traits};
 use crate::lifecycle::step::{Era, Lifecycle};
 
 /// The one line that a runner writes to a cell.
@@ -89,6 +89,8 @@ pub struct ClientOrder {
     pub script: Script,
     /// Whether it ends when its own stdin does, where that is known.
     pub ends_with_stdin: Option<bool>,
+    /// How it is told to do its work again, where it lives on.
+    pub rounds_by: Option<RoundsBy>,
     /// Path of this program, which is every server.
     pub program: String,
 }

@@ -11,7 +11,7 @@ use super::Refusal;
 use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
 use crate::lifecycle::battery::Call;
-use crate::lifecycle::client::ConfigStyle;
+use crate::lifecycle::client::{ConfigStyle, ROUNDS, RoundsBy};
 use crate::lifecycle::scenario::nearest;
 use crate::lifecycle::step::EraChoice;
 use crate::plan::client::Client;
@@ -90,6 +90,14 @@ pub struct ClientArguments {
     /// How the file that `{config}` names is spelled
     #[arg(long, value_name = "STYLE", default_value = "claude", value_parser = config_style)]
     pub config_style: ConfigStyle,
+    /// The client lives on and does its work once for each line on its stdin: judge also what grows in
+    /// it, over `--cycles` rounds
+    #[arg(long, conflicts_with = "rounds_arg")]
+    pub long_lived: bool,
+    /// The same of a client that is told how often to do its work: this word, or several (repeatable),
+    /// come after COMMAND then; `{rounds}` is the number, in COMMAND as well
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
+    pub rounds_arg: Vec<String>,
     /// The client's command line
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
@@ -276,7 +284,19 @@ impl ClientArguments {
                  command that repeats it",
             ));
         }
-        Ok(Client { command: self.command.clone(), style: self.config_style })
+        let told = self.command.iter().chain(&self.rounds_arg).any(|word| word.contains(ROUNDS));
+        let rounds_by = match (self.long_lived, self.rounds_arg.as_slice()) {
+            (true, _) => Some(RoundsBy::Lines),
+            (false, words) if told => Some(RoundsBy::Words(words.to_vec())),
+            (false, []) => None,
+            (false, words) => {
+                return Err(Refusal::usage(format!(
+                    "--rounds-arg {}: no word of it says how many; write {ROUNDS} for the number",
+                    words.join(" ")
+                )));
+            }
+        };
+        Ok(Client { command: self.command.clone(), style: self.config_style, rounds_by })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whose duty the end of what a client has left behind was (design: rules of judgement, 6). The
 //! subject is the client here, and its servers are ours. Pure.
 
-use super::snapshot::ProcessId;
+use super::snapshot::{Kind, ProcessId};
 use super::verdict::{Class, Culprit, Holder};
 use crate::lifecycle::client::rule;
 use crate::lifecycle::step::Era;
@@ -233,6 +233,38 @@ pub fn inherited() -> Judgement {
                 server waits for the end of its stdin, and a port stays taken",
         remedy: "open every descriptor close-on-exec (O_CLOEXEC, SOCK_CLOEXEC, pipe2), or close \
                  all but three in the child (close_range)",
+    }
+}
+
+/// What a client that lives on has more of with every round.
+pub fn grown(kind: Kind) -> Judgement {
+    let (hurts, remedy) = match kind {
+        Kind::Process => (
+            "a client that lives for days collects processes until the host has no room for more",
+            "end and wait for each server when its session is closed, on the error paths too",
+        ),
+        Kind::Zombie => {
+            let zombie = zombie();
+            (zombie.hurts, zombie.remedy)
+        }
+        Kind::Fd => (
+            "a client that lives on ends with \"too many open files\"",
+            "close all three pipes of a server when its session is closed, on the error paths too",
+        ),
+        _ => (
+            "each thread keeps its stack, and the host's limit on threads comes nearer",
+            "let the threads that read from a server end with it",
+        ),
+    };
+    Judgement {
+        class: Class::Leak,
+        culprit: Culprit::Client,
+        blame: "every round is a server that was started and ended, and nothing of it should be \
+                left when the next one begins"
+            .to_owned(),
+        rule: None,
+        hurts,
+        remedy,
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Script {
     pub servers: Vec<Played>,
     /// The moment at which something is done to the client; without one it is left to itself.
     pub attack: Option<Attack>,
+    /// It does its work so many times, the warm-up not counted, and what grows is judged.
+    pub rounds: Option<u32>,
 }
 
 /// A server that scupper plays.
@@ -91,6 +93,21 @@ spelled! {
     Deed { Terminate = "SIGTERM", Interrupt = "SIGINT", Kill = "SIGKILL", EndStdin = "end of stdin" }
 }
 
+/// How a client that lives on is told to do its work again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoundsBy {
+    /// It does it once for each line on its stdin.
+    Lines,
+    /// By [`ROUNDS`] in its command, or in these words, which come after it then.
+    Words(Vec<String>),
+}
+
+/// In words that tell a client how often to do its work: the number, which is 1 in other lifecycles.
+pub const ROUNDS: &str = "{rounds}";
+/// Most rounds that are judged.
+pub const MOST_ROUNDS: u32 = 150;
+
 /// How a client is told of its servers by a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -128,6 +145,8 @@ pub struct Knowledge {
     pub takes_two: bool,
     /// The only era that its servers serve.
     pub era: Option<Era>,
+    /// It can be told to do its work so many times.
+    pub rounds: Option<u32>,
 }
 
 /// Id of the lifecycle that is played first, alone.
@@ -157,6 +176,7 @@ pub fn battery(known: &Knowledge) -> Vec<(Lifecycle, Script)> {
     all.extend(stubborn(known));
     all.extend(broken(known));
     all.extend(several(known));
+    all.extend(known.rounds.map(|rounds| again(known, rounds)));
     all.extend(attacks(known));
     all
 }
@@ -302,6 +322,16 @@ fn several(known: &Knowledge) -> Vec<(Lifecycle, Script)> {
     ]
 }
 
+/// The same work again and again, in one life of the client.
+fn again(known: &Knowledge, rounds: u32) -> (Lifecycle, Script) {
+    let (lifecycle, script) = with_servers(
+        "client/rounds",
+        "A client that lives on starts and ends a server again and again: nothing of it may grow.",
+        vec![played("plain", &[], known.era)],
+    );
+    (lifecycle, Script { rounds: Some(rounds.min(MOST_ROUNDS)), ..script })
+}
+
 /// What befalls the client itself.
 fn attacks(known: &Knowledge) -> Vec<(Lifecycle, Script)> {
     let mut all = Vec::new();
@@ -352,7 +382,7 @@ pub fn of_any() -> Vec<(Lifecycle, Script)> {
         lives_on: true,
         ends_with_stdin: Some(true),
     };
-    battery(&Knowledge { traits, takes_two: true, era: None })
+    battery(&Knowledge { traits, takes_two: true, era: None, rounds: Some(1) })
 }
 
 /// The rule by which a client has to end its servers.
@@ -378,7 +408,7 @@ fn with_servers(id: &str, why: &str, servers: Vec<Played>) -> (Lifecycle, Script
         era: EraChoice::Auto,
         steps: Vec::new(),
     };
-    (lifecycle, Script { servers, attack: None })
+    (lifecycle, Script { servers, ..Script::default() })
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 use super::{Case, Choices, FakeSpec, Patience, case, chosen, shell_words};
 use crate::cell::protocol::{ClientOrder, Learned, SubjectOrder};
-use crate::lifecycle::client::{self, ConfigStyle, Knowledge, Script, Traits};
+use crate::lifecycle::client::{self, ConfigStyle, Knowledge, RoundsBy, Script, Traits};
 use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
 
 /// The subcommand that is a fake client.
 pub const FAKE_CLIENT: &str = "fake-client";
-/// How long what the canary leaks on purpose is waited for. Its twin needs no patience either: its
-/// ladder is a short one.
-const CANARY_PATIENCE_MS: u64 = 1_500;
+/// How long what the canary leaks on purpose is waited for: longer than its own waits, so that it is
+/// at rest only when it has done its work.
+const CANARY_PATIENCE_MS: u64 = 2_000;
 
 /// A client to judge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Client {
     pub command: Vec<String>,
     /// How it is told of its servers by a file.
     pub style: ConfigStyle,
+    /// How it is told to do its work again, where it lives on.
+    pub rounds_by: Option<RoundsBy>,
 }
 
 impl Client {
@@ -41,6 +43,7 @@ pub fn battery(client: &Client, choices: &Choices, learned: &Learned) -> Vec<Cas
         traits: learned.client.clone().unwrap_or_default(),
         takes_two: client.takes_two(),
         era: only_era(choices),
+        rounds: client.rounds_by.is_some().then_some(choices.cycles),
     };
     let era = learned.eras.first().copied().unwrap_or(Era::Legacy);
     client::battery(&known)
@@ -68,7 +71,12 @@ pub fn whole_battery() -> Vec<Lifecycle> {
 
 /// The wanted lifecycles that a client with these traits does not come to.
 pub fn left_out(client: &Client, choices: &Choices, traits: &Traits) -> Vec<String> {
-    let known = Knowledge { traits: traits.clone(), takes_two: client.takes_two(), era: None };
+    let known = Knowledge {
+        traits: traits.clone(),
+        takes_two: client.takes_two(),
+        era: None,
+        rounds: client.rounds_by.is_some().then_some(choices.cycles),
+    };
     let played: Vec<String> =
         client::battery(&known).into_iter().map(|(lifecycle, _)| lifecycle.id).collect();
     let whole = whole_battery().into_iter().map(|lifecycle| lifecycle.id);
@@ -81,6 +89,14 @@ pub fn command(only: Option<&str>, client: &Client, choices: &Choices) -> String
     if client.style != ConfigStyle::default() {
         words.extend(["--config-style".to_owned(), client.style.to_string()]);
     }
+    match &client.rounds_by {
+        Some(RoundsBy::Lines) => words.push("--long-lived".to_owned()),
+        Some(RoundsBy::Words(given)) => {
+            let option = |word: &String| format!("--rounds-arg={word}");
+            words.extend(given.iter().map(option));
+        }
+        None => {}
+    }
     words.extend(chosen(only, choices));
     format!("{} -- {}", shell_words(&words), shell_words(&client.command))
 }
@@ -92,10 +108,14 @@ pub fn canary(choices: &Choices) -> [Case; 2] {
         let mut words = vec![choices.program.clone(), FAKE_CLIENT.to_owned()];
         words.extend(fake.arguments().into_iter().skip(1));
         words.extend(["--config", "{config}"].map(str::to_owned));
-        let client = Client { command: words, style: ConfigStyle::Claude };
+        let client = Client { command: words, style: ConfigStyle::Claude, rounds_by: None };
         let mut case = client_case(&client, client::canary(), choices);
         case.order.repeat = String::new();
-        case.order.patience = Patience::fixed(CANARY_PATIENCE_MS);
+        // What leaks on purpose is not waited for; only the twin needs patience, whatever the user's.
+        case.order.patience = match fixed {
+            true => Patience::calibrated(0),
+            false => Patience::fixed(CANARY_PATIENCE_MS),
+        };
         case
     })
 }
@@ -119,6 +139,7 @@ fn client_case(
         style: client.style,
         script,
         ends_with_stdin: None,
+        rounds_by: client.rounds_by.clone(),
         program: choices.program.clone(),
     });
     let words = shell_words(&client.command);
@@ -135,6 +156,7 @@ mod tests {
         let client = |words: &[&str]| Client {
             command: words.iter().map(|word| (*word).to_owned()).collect(),
             style: ConfigStyle::Claude,
+            rounds_by: None,
         };
         assert!(client(&["host", "--config={config}"]).takes_two());
         assert!(client(&["host"]).takes_two());

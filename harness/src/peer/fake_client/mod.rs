@@ -13,7 +13,8 @@ mod server;
 
 use std::{
     fs,
-    io::{self, Read},
+    io::{self, BufRead, Read},
+    os::fd::OwnedFd,
     path::Path,
     sync::{
         Arc,
@@ -27,6 +28,7 @@ use std::{
 use serde_json::Value;
 
 pub use self::registry::{FAKE_CLIENTS, FakeClientError, FakeClientInfo};
+use self::registry::{Habits, Rounds};
 use self::server::Server;
 use crate::lifecycle::scenario::FakeSpec;
 
@@ -66,8 +68,34 @@ pub fn run(spec: &FakeSpec, servers: &[Vec<String>]) -> Result<u8, FakeClientErr
             signal_hook::flag::register(signal, Arc::clone(&told_to_end))?;
         }
     }
-    let mut connected: Vec<Server> = Vec::new();
     let mut well = true;
+    let mut kept = Vec::new();
+    match all_habits[0].rounds {
+        Rounds::Number(number) => {
+            for _ in 0..number {
+                well &= round(&all_habits, servers, &told_to_end, &mut kept)?;
+            }
+        }
+        Rounds::Lines => {
+            // A line is a line, whatever it says.
+            for _ in io::stdin().lock().take(FILE_LIMIT).split(b'\n').map_while(Result::ok) {
+                well &= round(&all_habits, servers, &told_to_end, &mut kept)?;
+            }
+        }
+    }
+    Ok(u8::from(!well))
+}
+
+/// The whole of its work, once: whether every server did its part. What a client should close and
+/// does not is kept.
+fn round(
+    all_habits: &[Habits],
+    servers: &[Vec<String>],
+    told_to_end: &AtomicBool,
+    kept: &mut Vec<OwnedFd>,
+) -> Result<bool, FakeClientError> {
+    let mut well = true;
+    let mut connected: Vec<Server> = Vec::new();
     for (number, command) in servers.iter().enumerate() {
         let habits = all_habits[number.min(all_habits.len() - 1)].clone();
         let mut server = Server::start(command, habits)?;
@@ -83,13 +111,14 @@ pub fn run(spec: &FakeSpec, servers: &[Vec<String>]) -> Result<u8, FakeClientErr
     if ends_first {
         connected.iter_mut().for_each(Server::end);
     }
-    if stays {
-        until_told(&told_to_end);
+    if all_habits.iter().any(|habits| habits.stays) {
+        until_told(told_to_end);
     }
     if !ends_first {
         connected.iter_mut().for_each(Server::end);
     }
-    Ok(u8::from(!well))
+    kept.extend(connected.into_iter().filter_map(Server::into_kept));
+    Ok(well)
 }
 
 /// Waits for the end of our stdin, or for a signal.

@@ -23,7 +23,10 @@ pub enum FakeClientError {
     #[error("no fake client is called `{0}`; `scupper list fake-clients` names them")]
     UnknownName(String),
     /// It has no such option.
-    #[error("fake clients have no option `{0}`; they have stays=true|false and grace=MILLISECONDS")]
+    #[error(
+        "fake clients have no option `{0}`; they have stays=true|false, grace=MILLISECONDS and \
+         rounds=NUMBER|lines"
+    )]
     UnknownOption(String),
     /// Its server could not be started.
     #[error("could not start the server: {0}")]
@@ -45,6 +48,8 @@ pub(super) enum Fault {
     ForgetsStdin,
     /// What it starts next has the write end of the server's stdin.
     LeaksStdin,
+    /// It keeps the read end of its server's stdout when it has ended the server.
+    KeepsStdout,
     /// It leaks the write end and never reaps the first server, and gives up on the second.
     All,
 }
@@ -54,6 +59,8 @@ pub(super) enum Fault {
 pub(super) struct Habits {
     /// Waits to be told to end.
     pub(super) stays: bool,
+    /// Does all of its work so many times, or once for each line on its stdin.
+    pub(super) rounds: Rounds,
     /// Ends its servers before that, and not after.
     pub(super) ends_first: bool,
     /// How long each rung of the ladder waits.
@@ -70,6 +77,17 @@ pub(super) struct Habits {
     pub(super) ends_stdin: bool,
     /// Lets what it starts next have the write end of the server's stdin.
     pub(super) hands_stdin_on: bool,
+    /// Keeps the read end of the server's stdout after its end.
+    pub(super) keeps_stdout: bool,
+}
+
+/// How often a client does its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rounds {
+    /// So many times.
+    Number(u32),
+    /// Once for each line on its stdin.
+    Lines,
 }
 
 /// Every fake client.
@@ -82,6 +100,7 @@ pub const FAKE_CLIENTS: &[FakeClientInfo] = &[
     FakeClientInfo { name: "kills-wrapper", about: "starts its server through a shell and signals the shell alone", fault: Fault::KillsWrapper, stays: false },
     FakeClientInfo { name: "forgets-stdin", about: "waits for its server's exit and never ends its stdin, so that both stay", fault: Fault::ForgetsStdin, stays: true },
     FakeClientInfo { name: "leaks-stdin", about: "lets its second server have the write end of the first one's stdin", fault: Fault::LeaksStdin, stays: false },
+    FakeClientInfo { name: "keeps-stdout", about: "keeps the read end of each server's stdout, one with every round", fault: Fault::KeepsStdout, stays: false },
     FakeClientInfo { name: "canary", about: "leaks every kind with two servers: the write end of one's stdin, a zombie, and a server", fault: Fault::All, stays: true },
 ];
 
@@ -91,11 +110,14 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
     let info = info.ok_or_else(|| FakeClientError::UnknownName(spec.name.clone()))?;
     let mut stays = info.stays;
     let mut grace = Duration::from_millis(300);
+    let mut rounds = Rounds::Number(1);
     for (key, value) in &spec.options {
         let unknown = || FakeClientError::UnknownOption(format!("{key}={value}"));
         match key.as_str() {
             "stays" => stays = value.parse().map_err(|_| unknown())?,
             "grace" => grace = Duration::from_millis(value.parse().map_err(|_| unknown())?),
+            "rounds" if value == "lines" => rounds = Rounds::Lines,
+            "rounds" => rounds = Rounds::Number(value.parse().map_err(|_| unknown())?),
             _ => return Err(unknown()),
         }
     }
@@ -103,6 +125,7 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
     let through_shell = info.fault == Fault::KillsWrapper;
     let good = Habits {
         stays,
+        rounds,
         // What it has left is seen while it lives on.
         ends_first: matches!(fault, Fault::NeverReaps | Fault::All),
         grace,
@@ -112,6 +135,7 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
         by_group: through_shell,
         ends_stdin: true,
         hands_stdin_on: false,
+        keeps_stdout: false,
     };
     Ok(match fault {
         Fault::None => match info.fault {
@@ -123,6 +147,7 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
         Fault::GivesUp => vec![Habits { gives_up: true, ..good }],
         Fault::KillsWrapper => vec![Habits { by_group: false, ..good }],
         Fault::ForgetsStdin => vec![Habits { ends_stdin: false, ..good }],
+        Fault::KeepsStdout => vec![Habits { keeps_stdout: true, ..good }],
         Fault::LeaksStdin => vec![Habits { hands_stdin_on: true, ..good }],
         Fault::All => vec![
             Habits { hands_stdin_on: true, reaps: false, ..good.clone() },

@@ -2,7 +2,10 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
-    os::unix::process::CommandExt,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::mpsc::{self, Receiver, SyncSender},
     thread,
@@ -38,6 +41,7 @@ pub(super) struct Server {
     habits: Habits,
     requests: u64,
     ended: bool,
+    kept: Option<OwnedFd>,
 }
 
 impl Server {
@@ -59,9 +63,13 @@ impl Server {
         let mut child = command.spawn()?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().expect("stdout was asked for as a pipe");
+        let kept = match habits.keeps_stdout {
+            true => Some(stdout.as_fd().try_clone_to_owned()?),
+            false => None,
+        };
         let (sender, lines) = mpsc::sync_channel(WAITING);
         thread::spawn(move || read(stdout, &sender));
-        let server = Self { child, stdin, lines, habits, requests: 0, ended: false };
+        let server = Self { child, stdin, lines, habits, requests: 0, ended: false, kept };
         if let (true, Some(stdin)) = (server.habits.hands_stdin_on, &server.stdin) {
             rustix::io::fcntl_setfd(stdin, FdFlags::empty())?;
         }
@@ -131,6 +139,11 @@ impl Server {
             // It is dead: this does not wait.
             let _ = self.child.wait();
         }
+    }
+
+    /// What should be closed by now and is not.
+    pub(super) fn into_kept(self) -> Option<OwnedFd> {
+        self.kept
     }
 
     fn signal(&self, signal: Signal) {

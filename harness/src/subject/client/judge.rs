@@ -1,7 +1,7 @@
 //! What a client has left, and whose fault that is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::super::finding::{command, counted};
 use super::super::server::{FIRM_LOOK, millis};
@@ -9,32 +9,28 @@ use super::Play;
 use super::servers::Server;
 use crate::cell::contain;
 use crate::ledger::abandoned::{self, Departure, Judgement, Stay};
-use crate::ledger::snapshot::{Facts, FdKind, Identity, Kind, ProcessFacts, ProcessId};
+use crate::ledger::snapshot::{Identity, Kind, ProcessFacts, ProcessId};
 use crate::ledger::verdict::{Finding, Holder, StepRef};
 use crate::lifecycle::step::Era;
 use crate::probe::holder::{self, Holders};
 use crate::settle::{Settled, settle};
 
-/// How long the search for holders of one descriptor may take.
-const HOLDERS_BUDGET: Duration = Duration::from_secs(1);
 /// Lines of evidence for what lives with a survivor.
 const LINES: usize = 3;
-/// Most descriptors that are told one by one.
-const TOLD_ONE_BY_ONE: usize = 5;
 
 /// What a finding is about.
-struct Thing<'a> {
-    kind: Kind,
-    what: String,
-    identities: Vec<Identity>,
-    birth: StepRef,
-    due: &'a StepRef,
-    evidence: Vec<String>,
-    holders: Holders,
+pub(super) struct Thing<'a> {
+    pub(super) kind: Kind,
+    pub(super) what: String,
+    pub(super) identities: Vec<Identity>,
+    pub(super) birth: StepRef,
+    pub(super) due: &'a StepRef,
+    pub(super) evidence: Vec<String>,
+    pub(super) holders: Holders,
 }
 
 impl Thing<'_> {
-    fn found(self, judged: Judgement) -> Finding {
+    pub(super) fn found(self, judged: Judgement) -> Finding {
         Finding {
             class: judged.class,
             kind: self.kind,
@@ -57,74 +53,7 @@ impl Thing<'_> {
 }
 
 impl Play<'_> {
-    /// What a server was born with beyond its three streams.
-    pub(super) fn judge_birth(
-        &mut self,
-        step: &StepRef,
-        id: Option<ProcessId>,
-        number: usize,
-        inherited: &[i32],
-    ) {
-        let (Some(id), false) = (id, inherited.is_empty()) else { return };
-        let things = &self.ledger.last().things;
-        let is_inherited = |thing: &&Identity| {
-            matches!(thing, Identity::Fd { owner, number, .. }
-                if *owner == id && inherited.contains(number))
-        };
-        let identities: Vec<Identity> = things.keys().filter(is_inherited).cloned().collect();
-        // A client that starts the same server again and again leaks the same each time.
-        let known = self
-            .played
-            .findings
-            .iter()
-            .any(|finding| finding.kind == Kind::Fd && finding.birth_step.name == step.name);
-        let Some(first) = identities.first() else { return };
-        if known {
-            return;
-        }
-        let mut evidence: Vec<String> =
-            identities.iter().take(TOLD_ONE_BY_ONE).map(|one| self.descriptor_words(one)).collect();
-        if let Some(more @ 1..) = identities.len().checked_sub(TOLD_ONE_BY_ONE) {
-            evidence.push(format!("and {more} more"));
-        }
-        let name = self.name_of(number);
-        let what = match identities.len() {
-            1 => format!("a descriptor of the client's in {name}, pid {}", id.pid),
-            many => format!("{many} descriptors of the client's in {name}, pid {}", id.pid),
-        };
-        let holders = holder::holders(first, HOLDERS_BUDGET);
-        let thing = Thing {
-            kind: Kind::Fd,
-            what,
-            birth: step.clone(),
-            due: step,
-            evidence,
-            holders,
-            identities,
-        };
-        self.played.findings.push(thing.found(abandoned::inherited()));
-    }
-
-    /// A descriptor in words; the end of another server's stream by that name.
-    fn descriptor_words(&self, identity: &Identity) -> String {
-        let Identity::Fd { number, target, inode, kind, .. } = identity else {
-            return String::new();
-        };
-        let facts = self.ledger.last().things.get(identity);
-        let end = match (kind, facts) {
-            (FdKind::Pipe, Some(Facts::Fd { writable: true, .. })) => "the write end of ",
-            (FdKind::Pipe, _) => "the read end of ",
-            _ => "",
-        };
-        let of = self.servers.iter().rev().find(|server| server.stdin == Some(*inode));
-        let of = of.map(|server| {
-            let pid = server.id.map(|id| format!(", pid {}", id.pid)).unwrap_or_default();
-            format!(", the stdin of {}{pid}", self.name_of(server.number))
-        });
-        format!("fd {number} is {end}{target}{}", of.unwrap_or_default())
-    }
-
-    fn name_of(&self, number: usize) -> String {
+    pub(super) fn name_of(&self, number: usize) -> String {
         match self.script.script.servers.len() {
             0 | 1 => "the server".to_owned(),
             _ => format!("server {}", number + 1),
@@ -386,7 +315,7 @@ impl Play<'_> {
     }
 
     /// A command line in words; of our own program, without its long path.
-    fn words(&self, id: ProcessId) -> String {
+    pub(super) fn words(&self, id: ProcessId) -> String {
         let server = self.servers.iter().find(|server| server.id == Some(id));
         if let Some(server) = server {
             return format!("fake {}", server.fake);

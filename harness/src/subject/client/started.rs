@@ -1,7 +1,7 @@
 //! The client process: how it is told of its servers, its own stdin, what it writes.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::json;
 
 use super::super::finding;
+use super::rounds::played;
 use crate::cell::contain::{self, Exit, Handle};
 use crate::cell::protocol::ClientOrder;
 use crate::ledger::snapshot::ProcessId;
-use crate::lifecycle::client::ConfigStyle;
+use crate::lifecycle::client::{ConfigStyle, ROUNDS, RoundsBy};
 use crate::peer::fake::watched;
 use crate::spelled::shell_words;
 
@@ -38,7 +39,14 @@ impl Client {
         let broken =
             |error: io::Error| format!("could not tell the client of its servers: {error}");
         let places = Places::new(order, channel, directory).map_err(broken)?;
-        let words = places.fill(&order.command);
+        let mut words = places.fill(&order.command);
+        if let (Some(_), Some(RoundsBy::Words(more))) = (order.script.rounds, &order.rounds_by) {
+            words.extend(more.iter().cloned());
+        }
+        // In every other case it does its work once.
+        let rounds = order.script.rounds.map_or(1, played).to_string();
+        let words: Vec<String> =
+            words.into_iter().map(|word| word.replace(ROUNDS, &rounds)).collect();
         let Some((program, arguments)) = words.split_first() else {
             return Err("there is no command".to_owned());
         };
@@ -62,6 +70,14 @@ impl Client {
         // Not reaped yet, so it is there, dead or alive.
         let id = contain::identify(pid).ok_or("the client vanished when it was started")?;
         Ok(Self { id, exit: None, stdin: child.stdin.take(), output })
+    }
+
+    /// Tells it to do its work once more, by a line on its stdin. Lines are few, and fit the pipe.
+    pub fn line(&mut self) {
+        if let Some(stdin) = &mut self.stdin {
+            // One that is gone shows in its exit.
+            let _ = stdin.write_all(b"again\n");
+        }
     }
 
     /// Ends its own stdin.

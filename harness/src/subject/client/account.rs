@@ -1,0 +1,126 @@
+//! What a case has to say beside its findings: what was learned, figures and notes, and why it does
+//! not count.
+
+use std::collections::BTreeSet;
+
+use super::super::finding::exit_words;
+use super::super::server::millis;
+use super::started::Client;
+use super::{HANDSHAKE, Over, Play, channel, servers};
+use crate::ledger::verdict::{Failure, StepRef};
+use crate::lifecycle::client::{Instead, Moment, Traits};
+
+impl Play<'_> {
+    /// What the battery is made from.
+    pub(super) fn learn(&mut self) {
+        let methods = self.servers.iter().flat_map(|server| &server.methods);
+        let requests: Vec<&String> = methods
+            .filter(|method| {
+                !HANDSHAKE.contains(&method.as_str()) && !method.starts_with("notifications/")
+            })
+            .collect();
+        let call = requests.iter().find(|method| method.as_str() == "tools/call");
+        let busy_with = call.or(requests.last()).map(|method| (*method).clone());
+        let has_asked = busy_with.is_some();
+        let traits: &mut Traits = self.learned.client.get_or_insert_default();
+        traits.busy_with = busy_with;
+        let ended_by_itself = !traits.lives_on && !self.servers.is_empty();
+        let exit = self.client.as_ref().and_then(|client| client.exit).unwrap_or_default();
+        if self.order.first_look && ended_by_itself && exit != (Some(0), None) {
+            let exited = exit_words(exit.0, exit.1);
+            self.played.notes.push(match has_asked {
+                true => format!("after a whole good life the client {exited}"),
+                false => format!(
+                    "the client {exited} and asked its server for nothing after the handshake; \
+                     does it say why on its stderr?"
+                ),
+            });
+        }
+    }
+
+    /// The rungs by which each server was ended, as figures and in words.
+    pub(super) fn tell_ladders(&mut self) {
+        for server in &self.servers {
+            let rungs = server.ladder();
+            for pair in rungs.windows(2) {
+                let name = |rung: &servers::Rung| rung.name.to_lowercase().replace(' ', "_");
+                let figure = format!("{}_to_{}_ms", name(&pair[0]), name(&pair[1]));
+                self.played.figures.insert(figure, millis(pair[1].after));
+            }
+            if let (Some(ended), Some(gone)) = (server.stdin_ended, server.gone) {
+                let took = millis(gone.saturating_duration_since(ended));
+                self.played.figures.insert("end_of_stdin_to_end_of_server_ms".into(), took);
+            }
+            if rungs.len() > 1
+                && let Some(words) = server.ladder_words()
+                && self.played.notes.len() < 10
+            {
+                self.played.notes.push(format!("the client's ladder: {words}"));
+            }
+        }
+        if self.servers.len() >= channel::MOST_SERVERS {
+            self.played.notes.push(format!(
+                "the client started {} servers, and no more were served: it restarts without bound",
+                channel::MOST_SERVERS
+            ));
+        }
+    }
+
+    /// Why the lifecycle did not go as it should, or does not fit this client.
+    pub(super) fn explain(&mut self, over: Over) {
+        if self.servers.is_empty() {
+            let step = StepRef { place: "1".into(), name: "start client".into(), cycle: None };
+            let exit = self.client.as_ref().and_then(|client| client.exit).unwrap_or_default();
+            let exited = exit_words(exit.0, exit.1);
+            let seconds = self.order.start_timeout_ms / 1_000;
+            let how = match over {
+                Over::NoServer => format!("the client started no server within {seconds} s"),
+                _ => format!("the client {exited} and started no server"),
+            };
+            let told = ["{server}", "{command}", "{args}", "{config}"];
+            let is_told = |word: &String| told.iter().any(|place| word.contains(place));
+            let hint = match self.script.command.iter().any(is_told) {
+                true => "does it speak to stdio servers, and does it say why on its stderr?",
+                false => {
+                    "it is told of its server by {server}, by {command} and {args}, or by {config} \
+                     in its arguments, or by the variables SCUPPER_SERVER, SCUPPER_COMMAND, \
+                     SCUPPER_ARGS and SCUPPER_CONFIG"
+                }
+            };
+            return self.fail(step, format!("{how}; {hint}"));
+        }
+        let script = &self.script.script;
+        let is_two = script.servers.len() > 1;
+        let started: BTreeSet<usize> = self.servers.iter().map(|server| server.number).collect();
+        let dies = script.servers.iter().any(|server| {
+            server.unanswered.as_ref().is_some_and(|one| one.instead == Instead::Die)
+        });
+        let why = match script.attack {
+            None if script.rounds.is_some() && !self.rounds_judged => {
+                Some("the client did not start a server in each round")
+            }
+            Some(attack) if self.moment.is_none() => Some(match attack.moment {
+                Moment::Starting => "the client said nothing to its server",
+                Moment::Busy => "the client made no such request",
+                Moment::Idle => "the client was never idle",
+            }),
+            None if dies && !self.is_in_flight() => Some("the client made no such request"),
+            _ if is_two && started.len() < script.servers.len() => {
+                Some("the client did not start both servers")
+            }
+            _ => None,
+        };
+        self.not_applicable = why.map(str::to_owned).or(self.not_applicable.take());
+    }
+
+    pub(super) fn fail(&mut self, step: StepRef, message: String) {
+        let output = self.client.as_ref().map(Client::last_output).unwrap_or_default();
+        self.played.failure = Some(Failure {
+            step,
+            message,
+            output,
+            not_started: self.servers.is_empty(),
+            refused: false,
+        });
+    }
+}

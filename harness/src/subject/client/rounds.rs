@@ -1,0 +1,200 @@
+//! The same work again and again, in one life of the client, and what grows with it.
+//!
+//! A round begins when the client starts a server, which waits until the client has been looked at:
+//! of the rounds before, nothing should be there any more. So the last server is only started to see
+//! what the one before it has left.
+
+use std::time::{Duration, Instant};
+
+use super::super::finding;
+use super::super::server::FIRM_LOOK;
+use super::judge::Thing;
+use super::{Over, Play};
+use crate::ledger::abandoned;
+use crate::ledger::snapshot::{Identity, Kind, ProcessId};
+use crate::ledger::trend::{self, Growth, Rounds};
+use crate::ledger::verdict::{Class, Finding, StepRef};
+use crate::lifecycle::client::RoundsBy;
+use crate::probe::holder::Holders;
+use crate::settle::settle;
+
+/// Place of the repetition among the steps, after the start of the client.
+const PLACE: &str = "2";
+/// Rounds from which on something that each of them brought is no pool: each starts a life anew.
+const SURE_ROUNDS: u32 = 16;
+/// A client that says nothing for so long has done its work, though its server is still there.
+const ROUND_OVER: Duration = Duration::from_millis(300);
+/// Most things that are told one by one.
+const LINES: usize = 3;
+
+/// Rounds that are played where so many are judged: one to warm up, one to look at what the last has
+/// left.
+pub(super) fn played(rounds: u32) -> u32 {
+    rounds + 2
+}
+
+impl Play<'_> {
+    /// Tells a client that waits for a line on its stdin to do its work once.
+    pub(super) fn begin_work(&mut self) {
+        if let (Some(RoundsBy::Lines), Some(client)) = (&self.script.rounds_by, &mut self.client) {
+            client.line();
+        }
+    }
+
+    /// Has the client do its work again and again, until what grows was judged.
+    pub(super) fn play_rounds(&mut self, rounds: u32) -> Over {
+        self.step(&format!("repeat {rounds}"));
+        let by_lines = self.script.rounds_by == Some(RoundsBy::Lines);
+        let start_bound = Duration::from_millis(self.order.start_timeout_ms);
+        let rest = self.patience();
+        let mut lines = 0;
+        while !self.rounds_judged {
+            self.turn();
+            if self.has_exited() {
+                return Over::Exited;
+            }
+            let last = self.servers.last();
+            let is_over = last.is_none_or(|server| server.gone.is_some())
+                || self.last_news.elapsed() > ROUND_OVER;
+            if by_lines && is_over && self.servers.len() == lines {
+                self.begin_work();
+                self.last_news = Instant::now();
+                lines += 1;
+            }
+            if self.servers.is_empty() && self.begun.elapsed() > start_bound {
+                return Over::NoServer;
+            }
+            if !self.servers.is_empty() && self.last_news.elapsed() > rest {
+                return Over::AtRest;
+            }
+        }
+        if !by_lines {
+            // It was told how often, and ends by itself.
+            self.wait_for_exit();
+        }
+        Over::Moment
+    }
+
+    /// The step of a server's start. It is one step of the life, however many there are.
+    pub(super) fn round_begins(&mut self, rounds: u32) -> StepRef {
+        let cycle = u32::try_from(self.servers.len() + 1).unwrap_or(u32::MAX);
+        self.played.cycles = cycle.saturating_sub(2).min(rounds);
+        StepRef {
+            place: format!("{PLACE}.1"),
+            name: "client starts server".to_owned(),
+            cycle: Some(cycle),
+        }
+    }
+
+    /// What grew, given time to go away.
+    pub(super) fn judge_rounds(&mut self, cycles: u32) {
+        self.rounds_judged = true;
+        let repeat =
+            StepRef { place: PLACE.to_owned(), name: format!("repeat {cycles}"), cycle: None };
+        let rounds = Rounds { length: Rounds::length_of(cycles), cycles };
+        let mut found: Vec<(Finding, Vec<ProcessId>)> = Vec::new();
+        let mut nothing_before = false;
+        settle(Instant::now() + self.patience(), || {
+            self.look_for(&repeat, FIRM_LOOK);
+            if !self.is_running() {
+                // Its last server kept it waiting, and it has left: what grew, grew until then.
+                return true;
+            }
+            let mut grown = trend::growth(&self.ledger, PLACE, rounds);
+            grown.retain_mut(|growth| self.keep_the_clients(growth));
+            let nothing = grown.is_empty();
+            // Believed when it is seen twice. Told at once: a look later the ledger may have lost it.
+            if !nothing || nothing_before {
+                let told = |growth| (self.grown(growth, &repeat, rounds), processes(growth));
+                found = grown.iter().map(told).collect();
+            }
+            nothing_before = nothing;
+            nothing
+        });
+        for (finding, processes) in found {
+            self.blamed.extend(processes);
+            self.played.findings.push(finding);
+        }
+    }
+
+    /// The last look has seen the client alive, with descriptors: one that is dying has none.
+    fn is_running(&self) -> bool {
+        let client = self.client.as_ref().map(|client| client.id);
+        let is_its = |thing: &Identity| matches!(thing, Identity::Fd { owner, .. } if Some(*owner) == client);
+        self.ledger.last().things.keys().any(is_its)
+    }
+
+    /// What a server has is its own, and it is one of ours. What came with the last server, which
+    /// still lives, is no growth.
+    fn keep_the_clients(&self, growth: &mut Growth) -> bool {
+        let last = u32::try_from(self.servers.len()).ok();
+        growth.identities.retain(|one| {
+            self.ledger.birth(one).is_some_and(|step| step.cycle.is_some() && step.cycle < last)
+        });
+        let servers: Vec<_> = self.servers.iter().filter_map(|server| server.id).collect();
+        growth.identities.retain(|one| match one {
+            Identity::Process(_) => true,
+            other => other.owner().is_none_or(|owner| !servers.contains(&owner)),
+        });
+        !growth.identities.is_empty() && self.order.kinds.contains(&growth.kind)
+    }
+
+    /// A thing in words; of a process, only what tells it from others.
+    fn thing_words(&self, one: &Identity) -> String {
+        match one {
+            Identity::Process(id) => format!("pid {} ({})", id.pid, self.words(*id)),
+            other => finding::thing(other, &self.ledger),
+        }
+    }
+
+    fn grown(&self, growth: &Growth, repeat: &StepRef, rounds: Rounds) -> Finding {
+        let count = growth.identities.len();
+        let things = match growth.kind {
+            Kind::Process => "processes",
+            Kind::Zombie => "dead servers",
+            Kind::Fd => "descriptors",
+            _ => "threads",
+        };
+        let pace = if count == rounds.cycles as usize { "one more" } else { "some more" };
+        let mut evidence: Vec<String> = growth
+            .identities
+            .iter()
+            .take(LINES)
+            .map(|one| {
+                let since = self.ledger.birth(one).map(|step| format!("  since {step}"));
+                let thing = self.thing_words(one);
+                format!("{thing}{}", since.unwrap_or_default())
+            })
+            .collect();
+        if let Some(more @ 1..) = count.checked_sub(LINES) {
+            evidence.push(format!("and {more} more like it"));
+        }
+        let thing = Thing {
+            kind: growth.kind,
+            what: format!("{count} {things} of the client's, {pace} with every round"),
+            identities: growth.identities.clone(),
+            birth: growth.step.clone(),
+            due: repeat,
+            evidence,
+            holders: Holders::default(),
+        };
+        let mut found = thing.found(abandoned::grown(growth.kind));
+        if !growth.is_sure(rounds, SURE_ROUNDS) {
+            found.class = Class::Advisory;
+            found.evidence.push(format!(
+                "advisory: {} rounds, in which a pool may still fill; --cycles 20 tells",
+                rounds.cycles
+            ));
+        }
+        found
+    }
+}
+
+/// The processes among what grew.
+fn processes(growth: &Growth) -> Vec<ProcessId> {
+    let process = |one: &Identity| match one {
+        Identity::Process(id) => Some(*id),
+        _ => None,
+    };
+    growth.identities.iter().filter_map(process).collect()
+}
