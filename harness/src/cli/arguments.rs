@@ -371,10 +371,12 @@ fn kinds(names: &[String]) -> Result<BTreeSet<Kind>, Refusal> {
         })
         .collect::<Result<_, _>>()?;
     // A run that can find nothing is not green.
-    if kinds.iter().all(|kind| matches!(kind, Kind::Memory | Kind::Task)) {
-        return Err(Refusal::usage(
-            "--probe task and --probe memory judge no server by themselves; add another kind",
-        ));
+    let inside = [Kind::Task, Kind::Session, Kind::Cursor, Kind::Entry, Kind::Memory];
+    if kinds.iter().all(|kind| inside.contains(kind)) {
+        let names = inside.map(Kind::as_str).join(", ");
+        return Err(Refusal::usage(format!(
+            "--probe with no more than {names} judges no server by itself; add another kind"
+        )));
     }
     Ok(kinds)
 }

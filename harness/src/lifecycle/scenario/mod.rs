@@ -29,7 +29,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Part, Place, Problem, check, limits};
-pub(crate) use embedded::{duration_ms, keeper};
+#[cfg(feature = "core")]
+pub(crate) use embedded::duration_ms;
+#[cfg(feature = "core")]
+pub(crate) use embedded::keeper;
 pub use mistake::{Mistake, ScenarioError, nearest};
 pub use parse::{parse, parse_with};
 pub use render::{render, render_finding};

@@ -1,6 +1,5 @@
 //! The core's host.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use rmcp::model::{CallToolRequestParams, ClientRequest, PingRequest};
 use scupper_core::census::Census;
 use scupper_core::host::{Host as CoreHost, HostError, OnDuplicate, Restart, ServerSpec};
-use scupper_core::http::{HttpClient, HttpServer, HttpSettings};
+use scupper_core::http::{HttpServer, HttpSettings};
 use scupper_core::process::Command;
 use scupper_core::stdio::StdioServer;
 use serde_json::Value;
@@ -25,14 +24,10 @@ pub(super) struct OurHost {
     host: CoreHost,
     /// What ends the scope that the host is used in, if it is.
     scope: Mutex<Option<Acting>>,
-    /// HTTP servers stand beside the host's own until it takes them.
-    web: Arc<Web>,
     name: String,
     connect: Duration,
     step: Duration,
 }
-
-type Web = tokio::sync::Mutex<BTreeMap<String, HttpClient<()>>>;
 
 impl OurHost {
     pub(super) fn new(settings: &Settings) -> Self {
@@ -47,7 +42,6 @@ impl OurHost {
         Self {
             host,
             scope: Mutex::new(scope),
-            web: Arc::default(),
             name: settings.name.clone(),
             connect: settings.duration("connect-timeout"),
             step: settings.duration("step-timeout"),
@@ -70,7 +64,11 @@ impl OurHost {
                 let command = Command::new(program).args(arguments);
                 Ok(StdioServer::new(command).with_settings(settings).into())
             }
-            Reach::Http(_) => Err("not a server of the host".to_owned()),
+            Reach::Http(url) => {
+                let settings = HttpSettings { connect_wait: self.connect, ..Default::default() };
+                let server = HttpServer::new(url).map_err(|error| error.to_string())?;
+                Ok(server.with_settings(settings).into())
+            }
         }
     }
 }
@@ -120,18 +118,6 @@ fn words(error: HostError) -> String {
 
 impl Host for OurHost {
     fn add(&self, server: Server) -> Acting {
-        if let Reach::Http(url) = &server.reach {
-            let settings = HttpSettings { connect_wait: self.connect, ..Default::default() };
-            let (url, web, census) =
-                (url.clone(), Arc::clone(&self.web), self.host.census().clone());
-            return Box::pin(async move {
-                let reached = HttpServer::new(&url).map_err(|error| error.to_string())?;
-                let client = reached.with_settings(settings).connect((), &census).await;
-                let client = client.map_err(|error| error.to_string())?;
-                web.lock().await.insert(server.name, client);
-                Ok(())
-            });
-        }
         let (host, spec) = (self.host.clone(), self.spec(&server.reach));
         let again = if server.replace { OnDuplicate::Replace } else { OnDuplicate::Refuse };
         Box::pin(async move { host.add(server.name, spec?, again).await.map(drop).map_err(words) })
@@ -143,13 +129,7 @@ impl Host for OurHost {
         if let Value::Object(arguments) = arguments {
             params = params.with_arguments(arguments);
         }
-        let web = Arc::clone(&self.web);
-        Box::pin(async move {
-            if let Some(client) = web.lock().await.get(&server) {
-                return client.call_tool(params).await.map(drop).map_err(|error| error.to_string());
-            }
-            host.call_tool(&server, params).await.map(drop).map_err(words)
-        })
+        Box::pin(async move { host.call_tool(&server, params).await.map(drop).map_err(words) })
     }
 
     fn request(&self, server: &str, method: &str) -> Acting {
@@ -168,13 +148,7 @@ impl Host for OurHost {
 
     fn remove(&self, server: &str) -> Acting {
         let (host, server) = (self.host.clone(), server.to_owned());
-        let web = Arc::clone(&self.web);
         Box::pin(async move {
-            let client = web.lock().await.remove(&server);
-            if let Some(client) = client {
-                drop(client.close().await);
-                return Ok(());
-            }
             match host.remove(&server).await {
                 Some(_) => Ok(()),
                 None => Err(format!("no server is called {server}")),
@@ -192,12 +166,8 @@ impl Host for OurHost {
 
     fn shutdown(&self) -> Acting {
         let host = self.host.clone();
-        let web = Arc::clone(&self.web);
         let scope = lock(&self.scope).take();
         Box::pin(async move {
-            for client in std::mem::take(&mut *web.lock().await).into_values() {
-                drop(client.close().await);
-            }
             if let Some(scope) = scope {
                 return scope.await;
             }
