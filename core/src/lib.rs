@@ -91,7 +91,7 @@
 //! | `sqlite`, `redis` | no | stores for cursors |
 //! | `admin` | no | the HTTP API to look at a host and change it, and its metrics |
 //!
-//! Examples to run: `host`, `gateway`, `scupper_host` (with the admin API), `guarded_host`.
+//! Examples to run: `host`, `gateway`, `scupper-host` (with the admin API), `guarded_host`.
 //!
 //! Linux only (pidfds, /proc), from 5.4 on. Works with and without `--cfg tokio_unstable`. Traces
 //! with `tracing`: silent unless a subscriber listens.
