@@ -28,6 +28,10 @@
 //! # }
 //! ```
 //!
+//! Sessions are those of the revisions up to 2025-11-25; a request of 2026-07-28 has none. The other
+//! stores are `SqliteStore::open(path, &census).await?` (feature `sqlite`) and
+//! `RedisStore::open(RedisSettings::new(url), &census).await?` (feature `redis`).
+//!
 //! **A store that fails or hangs** keeps no session alive. Every call of a [`CursorStore`] is bounded,
 //! and its panics are caught. When the payloads of an ended session cannot be removed, that is reported
 //! ([`CursorError::LeftToSweep`]), the session is gone all the same, and the sweep tries again until it

@@ -41,8 +41,8 @@
 //! # }
 //! ```
 //!
-//! [`StdioServer::connect`](stdio::StdioServer::connect) makes one thing of both, with a bounded
-//! handshake. `HttpServer` of [`http`] has the same shape for servers at a URL. A host of many servers
+//! The handshake of `serve` has no limit in time. [`StdioServer::connect`](stdio::StdioServer::connect)
+//! makes one thing of both, with a bounded handshake. `HttpServer` of [`http`] has the same shape for servers at a URL. A host of many servers
 //! is a [`host::Host`]; a doctest of [`host`] puts one in place of `TokioChildProcess`s in a map.
 //!
 //! # In place of `LocalSessionManager`
@@ -75,7 +75,8 @@
 //! | the host | its servers over stdio | its sessions at HTTP servers |
 //! |---|---|---|
 //! | closes | by the ladder: end of stdin, SIGTERM, SIGKILL to the group, sweep | DELETE, bounded |
-//! | drops, panics, is cancelled, loses its runtime | SIGKILL to the group, blocking for a second at most | sockets closed; the session lives until the server's idle limit |
+//! | drops rmcp's client, whose runtime lives on | by the ladder, in the background: rmcp closes the transport | DELETE, in the background |
+//! | drops a connection or a host of ours, panics, is cancelled, loses its runtime | SIGKILL to the group, blocking for a second at most | sockets closed; the session lives until the server's idle limit |
 //! | is killed itself | end of stdin; with a [`guard`] SIGKILL after a grace | as above |
 //!
 //! A helper that left its server's group (`setsid(2)`) is out of reach of signals to the group; with

@@ -73,6 +73,10 @@
 //! # }
 //! ```
 //!
+//! Clients of 2026-07-28 have no session, and [`session_of`] gives `None` for their requests; a host of
+//! this crate prefers that revision. State that needs a session is for the older ones:
+//! [`ServerSpec::with_era`](crate::host::ServerSpec::with_era) with `Era::Initialize`.
+//!
 //! # Who is alive
 //!
 //! A session is used when its client sends a message or opens a stream, when a stream of the client

@@ -281,7 +281,9 @@ async fn a_shutdown_that_overruns_its_deadline_kills_and_says_so() {
         assert_eq!(teardown.was_forced(), *end.server != *"alpha", "{end}");
         assert!(teardown.at(Rung::Terminated).is_none(), "{end}");
     }
-    assert!(shutdown.to_string().contains("past its deadline, so killed: connecting, stubborn"));
+    assert!(
+        shutdown.to_string().contains("past its deadline, so not waited for: connecting, stubborn")
+    );
     within(adding).await.unwrap().unwrap_err();
     assert_empty(host.census());
 }

@@ -163,7 +163,7 @@ fn a_second_signal_forces() {
     program.signal(Signal::TERM);
     eventually("asked to end", || (asked.exists(), ()));
     program.signal(Signal::TERM);
-    assert!(program.line("host closed").contains("past its deadline, so killed: stubborn"));
+    assert!(program.line("host closed").contains("past its deadline, so not waited for: stubborn"));
     program.line("nothing is left");
     program.end();
 }

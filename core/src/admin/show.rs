@@ -28,6 +28,7 @@ pub(super) fn server(view: &ServerView) -> Value {
         "resources": view.catalog.resources.len(),
         "resource_templates": view.catalog.resource_templates.len(),
         "prompts": view.catalog.prompts.len(),
+        "problems": view.catalog.problems,
     })
 }
 

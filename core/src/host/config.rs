@@ -8,7 +8,8 @@
 //! ```
 //!
 //! In every text `${NAME}`, `${env:NAME}` and `${NAME:-default}` stand for variables of the
-//! environment. Keys that are not known here are left alone, and so is everything beside `mcpServers`.
+//! environment. Keys that are not known here are left alone, and so is everything beside `mcpServers`. Strict
+//! JSON: no comments, and no `servers` as VS Code has it.
 
 use std::{
     io,

@@ -136,7 +136,8 @@ impl fmt::Display for ServerEnd {
 pub struct Shutdown {
     /// One for each server there was when the shutdown began, by name.
     pub servers: Vec<Arc<ServerEnd>>,
-    /// The servers that were still there when the time was over, and were killed then.
+    /// The servers that were still there when the time was over, and were killed unless they ended in
+    /// that very moment; how each ended is in its [`ServerEnd`].
     pub overran: Vec<Arc<str>>,
     /// The servers that are there all the same; their rows stay in the census.
     pub left: Vec<Arc<str>>,
@@ -149,7 +150,7 @@ impl fmt::Display for Shutdown {
         let (count, took) = (self.servers.len(), self.took.as_secs_f64() * 1000.0);
         write!(f, "host closed, {count} servers in {took:.1} ms")?;
         if !self.overran.is_empty() {
-            write!(f, "; past its deadline, so killed: {}", self.overran.join(", "))?;
+            write!(f, "; past its deadline, so not waited for: {}", self.overran.join(", "))?;
         }
         if !self.left.is_empty() {
             write!(f, "; still there: {}", self.left.join(", "))?;

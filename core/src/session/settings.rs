@@ -40,7 +40,9 @@ pub struct Settings {
     /// From the birth of a session to the first message after its `initialize`, and the longest an
     /// `initialize` may take. Default 30 s.
     pub handshake_limit: Duration,
-    /// How long one request may run; a session whose request runs longer is ended. Default 1 h.
+    /// How long one request may run; a session whose request runs longer is ended. Default 1 h. Up to
+    /// 2025-11-25 a client that vanishes cancels nothing, so a handler that hangs keeps its session, and
+    /// what belongs to it, for so long: with handlers that may hang, set it to what a call may take.
     pub request_limit: Duration,
     /// What the loss of its last stream means for a session. Default [`OnDisconnect::Keep`].
     pub on_disconnect: OnDisconnect,

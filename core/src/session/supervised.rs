@@ -173,7 +173,8 @@ fn panicked(name: &'static str, message: &str, ticket: Option<Ticket>) -> ErrorD
     {
         session.panicked(ticket.request);
     }
-    ErrorData::internal_error(format!("{name} panicked: {message}; its session ends"), None)
+    // What it said is for the server's log: it may hold what is no business of the client's.
+    ErrorData::internal_error(format!("{name} panicked; its session ends"), None)
 }
 
 macro_rules! requests {

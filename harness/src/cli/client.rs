@@ -55,14 +55,14 @@ fn judge(session: &mut Session, client: &Client, choices: &Choices) {
         session.forget_first();
     }
     let cases = client::battery(client, choices, &learned);
-    // What a client need not do is worth a word only to those who asked for it.
-    if !choices.only.is_empty() {
-        let traits = learned.client.clone().unwrap_or_default();
-        for id in client::left_out(client, choices, &traits) {
-            session.on(Event::Note(format!(
-                "{id} left out: in the first look the client did not come to that moment"
-            )));
-        }
+    let traits = learned.client.clone().unwrap_or_default();
+    let left_out = client::left_out(client, choices, &traits);
+    if !left_out.is_empty() {
+        session.on(Event::Note(format!(
+            "left out: {}. In the first look the client did not come to these moments, or its command \
+             does not say how: two servers take {{config}}, rounds take --long-lived or --rounds-arg",
+            left_out.join(", ")
+        )));
     }
     session.on(Event::Planned(cases.len() + usize::from(choices.wants(FIRST_LOOK))));
     session.judge_beside(&Canary::of_clients(choices), 1, cases, choices);

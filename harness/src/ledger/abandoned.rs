@@ -168,11 +168,12 @@ pub fn companion(departure: Departure) -> Judgement {
     }
 }
 
-/// The client proper, left by the launcher that was started and signalled.
-pub fn behind_launcher(departure: Departure, signal: &str) -> Judgement {
+/// The client proper, left by the launcher that was started and signalled. It counts where the case
+/// is about signals; elsewhere the signal only ended a case in which the client waited.
+pub fn behind_launcher(departure: Departure, signal: &str, about_signals: bool) -> Judgement {
     let class = match departure {
-        Departure::Killed => Class::Advisory,
-        _ => Class::Leak,
+        Departure::Exited if about_signals => Class::Leak,
+        _ => Class::Advisory,
     };
     Judgement {
         class,

@@ -11,6 +11,7 @@ use crate::cell::contain;
 use crate::ledger::abandoned::{self, Departure, Judgement, Stay};
 use crate::ledger::snapshot::{Identity, Kind, ProcessFacts, ProcessId};
 use crate::ledger::verdict::{Finding, Holder, StepRef};
+use crate::lifecycle::client::Deed;
 use crate::lifecycle::step::Era;
 use crate::probe::holder::{self, Holders};
 use crate::settle::{Settled, settle};
@@ -251,7 +252,10 @@ impl Play<'_> {
         let with_it: Vec<ProcessId> = below.copied().collect();
         let mut evidence = vec![format!("still alive {} later", self.waited())];
         evidence.extend(self.with_it(&with_it));
-        let judged = abandoned::behind_launcher(self.departure, signal);
+        let attack = self.script.script.attack.filter(|_| self.moment.is_some());
+        let about_signals =
+            attack.is_some_and(|attack| matches!(attack.deed, Deed::Terminate | Deed::Interrupt));
+        let judged = abandoned::behind_launcher(self.departure, signal, about_signals);
         let thing = self.process(id, "the client behind its launcher", due, evidence);
         self.blamed.extend(with_it);
         self.played.findings.push(thing.found(judged));
