@@ -94,6 +94,12 @@ impl Held {
                 begun.recv().expect("it begins");
                 self.threads.insert(what.to_owned(), (stop, thread));
             }
+            "acceptor" => {
+                let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
+                let port = listener.local_addr().expect("bound").port();
+                std::thread::spawn(move || listener.accept().map(drop));
+                return port.to_string();
+            }
             "secret" => {
                 let behavior = rustix::process::DumpableBehavior::NotDumpable;
                 rustix::process::set_dumpable_behavior(behavior).expect("secret");
@@ -517,6 +523,29 @@ fn a_descriptor_that_moves_about_is_never_seen_as_stably_absent() {
     }
     println!("{looks} looks, {missed} of them missed it");
     target.tell("off mover");
+}
+
+/// The kernel counts the number that it will give to the next connection, and lists it not.
+#[test]
+fn a_thread_that_waits_in_accept_keeps_no_snapshot_from_being_stable() {
+    let mut target = Target::start();
+    let mut scanner = Scanner::new();
+    let before = target.snapshot(&mut scanner, &[Kind::Fd]);
+    let port: u16 = target.tell("on acceptor").parse().expect("a port");
+    until(|| {
+        let listed = std::fs::read_dir(format!("/proc/{}/fd", target.pid)).expect("listed").count();
+        let counted = std::fs::metadata(format!("/proc/{}/fd", target.pid)).expect("there").len();
+        // Before Linux 6.2 the kernel does not count, and there is nothing to be short of.
+        (counted == 0 || counted > listed as u64).then_some(())
+    });
+    let during = target.snapshot(&mut scanner, &[Kind::Fd]);
+    assert!(before.stable && during.stable, "{before:?}\n{during:?}");
+    let born = born(&before, &during);
+    let [(Identity::Fd { kind: FdKind::Socket, .. }, _)] = born.as_slice() else {
+        panic!("{born:?}")
+    };
+    TcpStream::connect(("127.0.0.1", port)).expect("it is accepted");
+    until(|| (target.snapshot(&mut scanner, &[Kind::Fd]).things == before.things).then_some(()));
 }
 
 #[test]

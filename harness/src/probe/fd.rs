@@ -49,7 +49,20 @@ impl KnownPidfds {
     }
 }
 
-/// Adds every descriptor of a process to `things`. False if some moved during the look.
+/// What a look at all descriptors of a process is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// As many were listed as the kernel counts.
+    Whole,
+    /// The kernel counts so many more than were listed, before and after. A descriptor moved from a
+    /// number that was not yet listed to one that had been; or a thread waits in accept(2), or opens
+    /// a FIFO: its number is taken from the start (get_unused_fd_flags of fs/file.c) and names nothing.
+    Short(usize),
+    /// Some moved.
+    Moved,
+}
+
+/// Adds every descriptor of a process to `things`.
 pub(super) fn scan(
     process: &OwnedFd,
     stat: &Stat,
@@ -57,7 +70,7 @@ pub(super) fn scan(
     buffers: &mut Buffers,
     pidfds: &mut KnownPidfds,
     things: &mut BTreeMap<Identity, Facts>,
-) -> Result<bool, Errno> {
+) -> Result<Look, Errno> {
     let through = match stat.has_lost_leader() {
         true => living_thread(process, stat.pid, buffers)
             .map(|thread| format!("task/{}/", thread.pid))
@@ -70,7 +83,8 @@ pub(super) fn scan(
 
     let before = kernel_count(&links)?;
     let mut numbers = buffers.numbers(&links)?;
-    let mut whole = before.is_none_or(|count| count == numbers.len());
+    let short = before.unwrap_or(numbers.len()).checked_sub(numbers.len());
+    let mut steady = true;
     if is_self {
         numbers.retain(|number| !own.contains(number));
     }
@@ -93,12 +107,17 @@ pub(super) fn scan(
                 };
                 things.insert(identity, seen.facts);
             }
-            Ok(None) => whole = false,
-            Err(errno) if read::is_gone(errno) => whole = false,
+            Ok(None) => steady = false,
+            Err(errno) if read::is_gone(errno) => steady = false,
             Err(errno) => return Err(errno),
         }
     }
-    Ok(whole && kernel_count(&links)? == before)
+    steady &= kernel_count(&links)? == before;
+    Ok(match short {
+        Some(0) if steady => Look::Whole,
+        Some(short) if steady => Look::Short(short),
+        _ => Look::Moved,
+    })
 }
 
 /// Number of open descriptors, counted by the kernel in one go; none before Linux 6.2, where the
