@@ -273,6 +273,15 @@ pub fn grown(kind: Kind) -> Judgement {
 mod tests {
     use super::*;
 
+    #[test]
+    fn launcher_counts_only_where_a_signal_was_the_point() {
+        let class = |departure, about| behind_launcher(departure, "a signal", about).class;
+        assert_eq!(class(Departure::Exited, true), Class::Leak);
+        // The client waited, and the signal was the way to end the case.
+        assert_eq!(class(Departure::Exited, false), Class::Advisory);
+        assert_eq!(class(Departure::Killed, true), Class::Advisory);
+    }
+
     fn stay(departure: Departure) -> Stay<'static> {
         Stay {
             departure,
