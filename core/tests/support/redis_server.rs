@@ -7,7 +7,7 @@
 
 use std::{
     env,
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -84,20 +84,26 @@ impl RedisServer {
 
     /// A command on a connection of its own, and the reply's lines.
     pub(crate) fn ask(&self, command: &[&str]) -> Vec<String> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("Redis");
-        stream.set_read_timeout(Some(LONG)).expect("bounded");
+        self.replies(command).expect("Redis answers")
+    }
+
+    fn replies(&self, command: &[&str]) -> io::Result<Vec<String>> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.set_read_timeout(Some(LONG))?;
         let mut request = format!("*{}\r\n", command.len());
         for word in command {
             request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
         }
         // QUIT ends the replies by closing.
         request.push_str("*1\r\n$4\r\nQUIT\r\n");
-        stream.write_all(request.as_bytes()).expect("asked");
+        stream.write_all(request.as_bytes())?;
         let mut reply = String::new();
-        stream.read_to_string(&mut reply).expect("answered");
+        stream.read_to_string(&mut reply)?;
         let mut lines: Vec<String> = reply.lines().map(str::to_owned).collect();
-        assert_eq!(lines.pop().as_deref(), Some("+OK"), "{reply}");
-        lines
+        match lines.pop().as_deref() {
+            Some("+OK") => Ok(lines),
+            _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, reply)),
+        }
     }
 
     /// All keys.
@@ -130,8 +136,8 @@ impl RedisServer {
             }
             if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
                 self.child = Some(child);
-                // Somebody else's Redis on this port is not ours.
-                let ours = self.ask(&["CONFIG", "GET", "dir"]);
+                // Somebody else's Redis on this port is not ours, and may be killed while it is asked.
+                let ours = self.replies(&["CONFIG", "GET", "dir"]).unwrap_or_default();
                 let directory = self.directory.path().canonicalize().expect("it is there");
                 if ours.iter().any(|line| Path::new(line) == directory) {
                     return true;
