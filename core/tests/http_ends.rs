@@ -152,6 +152,27 @@ fn a_dropped_transport_leaves_nothing() {
     });
 }
 
+/// What the crate page says of hosts that run rmcp's service themselves.
+#[test]
+fn a_dropped_service_of_rmcp_deletes_its_session_in_the_background() {
+    let _turn = turn();
+    let peer = HttpPeer::start(SERVER);
+    let runtime = runtime();
+    let before = descriptors();
+    runtime.block_on(async {
+        let census = Census::new();
+        let server = HttpServer::new(&peer.url()).unwrap();
+        let (transport, handle) = server.transport(&census).unwrap();
+        let service = within(().serve(transport)).await.expect("connected");
+        assert!(handle.session_id().is_some());
+        drop(service);
+        let teardown = within(handle.closed()).await;
+        assert_eq!(teardown.session, SessionEnd::Deleted, "{teardown}");
+        assert_eq!(descriptors(), before);
+        settled(&census).await;
+    });
+}
+
 #[test]
 fn killed_from_a_thread_without_runtime_the_sockets_are_gone_at_once() {
     let _turn = turn();
