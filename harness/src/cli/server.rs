@@ -22,6 +22,9 @@ const NAMES: usize = 8;
 /// Judges a stdio server, or those of a file.
 pub fn run(arguments: &ServerArguments) -> Ended {
     arguments.check()?;
+    if let Some(url) = &arguments.http {
+        return super::http::run(arguments, url);
+    }
     let choices = arguments.common.choices(&arguments.calls)?;
     let lifecycles = plan::whole_battery();
     let ids: Vec<&str> = lifecycles.iter().map(|lifecycle| lifecycle.id.as_str()).collect();
@@ -190,7 +193,7 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
 }
 
 /// Calls that the user named of tools that the server does not list, and what to say of each.
-fn unlisted(choices: &Choices, learned: &Learned) -> Vec<(Call, String)> {
+pub(super) fn unlisted(choices: &Choices, learned: &Learned) -> Vec<(Call, String)> {
     if learned.lists_more_tools {
         return Vec::new();
     }
@@ -239,7 +242,7 @@ fn left_out(cases: &[Case], server: &Server, choices: &Choices, learned: &Learne
         .collect()
 }
 
-fn introduce(learned: &Learned) -> SubjectInfo {
+pub(super) fn introduce(learned: &Learned) -> SubjectInfo {
     let callable = learned.tools.iter().filter(|tool| tool.callable);
     SubjectInfo {
         name: learned.name.clone(),

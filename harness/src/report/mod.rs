@@ -20,4 +20,4 @@ mod text;
 pub(crate) mod samples;
 
 pub use redact::{REDACTED, redact};
-pub use secrets::Secrets;
+pub use secrets::{Secrets, names_secret};
