@@ -29,6 +29,9 @@ use super::step::{
 /// Id of the lifecycle that is played first, alone, and from which the rest is learned.
 pub const FIRST_LOOK: &str = "http/clean-close";
 
+/// Id of the lifecycle whose sessions are asked how long they live, where nobody said how long they may.
+pub const ABANDONED: &str = "http/abandoned";
+
 /// Longest time for all cycles of a lifecycle.
 const CYCLES_TIME: Duration = Duration::from_secs(30);
 

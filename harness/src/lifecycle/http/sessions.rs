@@ -1,8 +1,8 @@
 //! How a session ends: by DELETE, or because its client is gone.
 
 use super::{
-    Action, H12, H13, HandshakePoint, Knowledge, Lifecycle, Step, Whom, X3, close, handshake,
-    lifecycle, list, open, repeat, start, step,
+    ABANDONED, Action, H12, H13, HandshakePoint, Knowledge, Lifecycle, Step, Whom, X3, close,
+    handshake, lifecycle, list, open, repeat, start, step,
 };
 
 /// Clients of a wave, half of which end their sessions.
@@ -20,7 +20,7 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
     all.push(waves(known));
     if known.has_sessions() {
         all.push(lifecycle(
-            "http/abandoned",
+            ABANDONED,
             "Clients that go without DELETE, one after another, as every crashed host does: what each \
              of them leaves behind is counted.",
             H13,

@@ -28,7 +28,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The process of every client that is not killed.
 const TOGETHER: &str = "clients";
 /// A session that no server gave out.
-const UNKNOWN_SESSION: &str = "scupper-unknown-session";
+pub(super) const UNKNOWN_SESSION: &str = "scupper-unknown-session";
 
 /// What a step has begun.
 pub(super) enum Doing {
@@ -436,6 +436,7 @@ impl Play<'_> {
                 })
             })
         };
+        // Where the stream is the session, closing it is how it ends.
         let mut well = true;
         if let Some(book) = self.book_of(name) {
             if matches!(book.fate, Fate::Open) && !others_have_it {
@@ -446,7 +447,6 @@ impl Play<'_> {
         let Some(client) = self.clients.remove(name) else { return };
         self.past.push(Past {
             name: name.to_owned(),
-            busy: !client.pending.is_empty(),
             ports: client.ports,
             last_event: client.last_event,
             due: at.clone(),
