@@ -7,6 +7,7 @@
 //! - [`http`]: those for any HTTP server.
 //! - [`endpoint`]: where such a server is reached.
 //! - [`client`]: those for any client or host.
+//! - [`sweep`]: a peer that goes wrong after every byte.
 
 pub mod battery;
 pub mod client;
@@ -15,3 +16,4 @@ pub mod endpoint;
 pub mod http;
 pub mod scenario;
 pub mod step;
+pub mod sweep;

@@ -10,7 +10,7 @@ use super::{
     event::{CanaryReport, Event, RunInfo, RunSummary, SubjectInfo, codes},
     group::{cause, failure_cause, grouped, ids, note_cause, server_of, without_numbers},
     json::Totals,
-    redact, servers,
+    redact, servers, sweep,
     tell::{
         VERDICT_WIDTH, case_lines, crash_block, failure_block, finding_block, look_line,
         unknown_block, unmet_block,
@@ -121,6 +121,17 @@ impl<W: Write> Human<W> {
                 let line = look_line(self.page, &case);
                 self.line(&line)?;
             }
+            Event::Swept { done, planned, suspects, left } => {
+                let suspects = match suspects {
+                    0 => String::new(),
+                    number => format!(", {number} to be looked at again"),
+                };
+                let text = format!("{done} of {planned} lives{suspects}, about {left} left");
+                return self.show_status(&text);
+            }
+            Event::LifeEnded { id } => self.running.retain(|running| running != id),
+            // Told in the table at the end.
+            Event::CaseEnded(case) if case.swept.is_some() => self.judged += 1,
             Event::CaseEnded(case) => {
                 self.running.retain(|id| *id != case.id);
                 self.judged += 1;
@@ -139,8 +150,12 @@ impl<W: Write> Human<W> {
             }
             Event::SubjectSeen(subject) => {
                 let subject = redact::subject(subject);
-                let is_client = self.info.as_ref().is_some_and(|info| info.mode == "client");
-                let said = if is_client { client(&subject) } else { introduction(&subject) };
+                let mode = self.info.as_ref().map(|info| info.mode.as_str()).unwrap_or_default();
+                let said = match mode {
+                    "client" => client(&subject),
+                    "http-server" => introduction(&subject, "SIGTERM"),
+                    _ => introduction(&subject, "end of stdin"),
+                };
                 self.paragraph(&said, "  ")?;
                 self.line("")?;
             }
@@ -200,6 +215,8 @@ impl<W: Write> Human<W> {
         // What a scenario expects and gets is not news.
         let news: Vec<&CaseReport> =
             cases.iter().filter(|case| case.expected.is_none() || !case.met).collect();
+        let table = sweep::table(self.page, &cases);
+        table.iter().try_for_each(|line| self.line(line))?;
         self.line("")?;
         let broken_canary = summary.canary.as_ref().filter(|canary| !canary.holds());
         if let Some(canary) = broken_canary {
@@ -313,7 +330,9 @@ impl<W: Write> Human<W> {
 
     /// Rewrites the status line.
     fn status(&mut self) -> io::Result<()> {
-        let Some(progress) = &mut self.progress else { return Ok(()) };
+        if self.progress.is_none() {
+            return Ok(());
+        }
         let Some(id) = self.running.first() else { return Ok(()) };
         let planned = self.info.as_ref().map_or(0, |info| info.cases);
         let of = if planned > 0 { format!(" of {planned}") } else { String::new() };
@@ -322,7 +341,12 @@ impl<W: Write> Human<W> {
             number => format!(" and {} more", number - 1),
         };
         let text = format!("{}{of} judged, now {}{more}", self.judged, sanitise(id, LONGEST_LINE));
-        let text = cut(&text, self.page.width - 1);
+        self.show_status(&text)
+    }
+
+    fn show_status(&mut self, text: &str) -> io::Result<()> {
+        let Some(progress) = &mut self.progress else { return Ok(()) };
+        let text = cut(text, self.page.width - 1);
         self.has_status = true;
         write!(progress, "\r\x1b[2K{}", self.page.paint(DIM, &text))?;
         progress.flush()
@@ -357,15 +381,15 @@ fn client(subject: &SubjectInfo) -> String {
 }
 
 /// What the subject said of itself, in a sentence.
-fn introduction(subject: &SubjectInfo) -> String {
+fn introduction(subject: &SubjectInfo, due: &str) -> String {
     let SubjectInfo { name, version, eras, tools, callable, launchers, start_ms, exit_ms } =
         subject;
     let (name, version) = (sanitise(name, 60), sanitise(version, 30));
     let eras = if eras.is_empty() { "no known era".to_owned() } else { eras.join(" and ") };
     let time = |ms: u64| if ms == 0 { "under 1 ms".to_owned() } else { duration(ms as f64) };
     let exit = match exit_ms {
-        Some(ms) => format!("exits {} after end of stdin", time(*ms)),
-        None => "does not exit at end of stdin".to_owned(),
+        Some(ms) => format!("exits {} after {due}", time(*ms)),
+        None => format!("does not exit at {due}"),
     };
     let tools = match (callable.len(), tools.len()) {
         (_, 0) => "no tools".to_owned(),
@@ -512,8 +536,11 @@ mod tests {
     #[test]
     fn an_exit_that_was_not_seen_has_no_figure() {
         let subject = |exit_ms| SubjectInfo { exit_ms, ..samples::subject() };
-        assert!(introduction(&subject(None)).contains("does not exit at end of stdin"));
-        assert!(introduction(&subject(Some(0))).contains("exits under 1 ms after end of stdin"));
+        assert!(
+            introduction(&subject(None), "end of stdin").contains("does not exit at end of stdin")
+        );
+        let said = introduction(&subject(Some(0)), "SIGTERM");
+        assert!(said.contains("exits under 1 ms after SIGTERM"), "{said}");
     }
 
     #[test]
