@@ -2,10 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::cell::protocol::SubjectOrder;
+use super::headers::HIDDEN;
+use crate::cell::protocol::{Header, HttpOrder, SubjectOrder};
 use crate::ledger::verdict::Verdict;
-use crate::lifecycle::scenario::{self, Expectation, Scenario, Subject};
+use crate::lifecycle::scenario::{self, Expectation, HttpServer, HttpStart, Scenario, Subject};
 use crate::lifecycle::step::{Action, Era, EraChoice};
 use crate::plan::{self, Case};
 
@@ -59,8 +61,14 @@ pub fn as_played(case: &Case, cycles: u32) -> Case {
 }
 
 fn scenario_of(case: &Case) -> Result<Scenario, &'static str> {
-    let SubjectOrder::Server(launch) = &case.order.subject else {
-        return Err("no scenario file can tell a case of the core with its peer, or of a client");
+    let launch = match &case.order.subject {
+        SubjectOrder::Server(launch) => launch,
+        SubjectOrder::HttpServer(http) => &http.launch,
+        _ => {
+            return Err(
+                "no scenario file can tell a case of the core with its peer, or of a client",
+            );
+        }
     };
     let written = plan::shell_words(&launch.command) == case.order.subject_words;
     if !launch.environment.is_empty()
@@ -79,12 +87,33 @@ fn scenario_of(case: &Case) -> Result<Scenario, &'static str> {
     let clean = Expectation { verdict: Verdict::Clean, findings: Vec::new() };
     let scenario = Scenario {
         lifecycle,
-        subject: Subject::Command(launch.command.clone()),
+        subject: match &case.order.subject {
+            SubjectOrder::HttpServer(http) => Subject::Http(http_server(http)),
+            _ => Subject::Command(launch.command.clone()),
+        },
         expect: case.expect.clone().unwrap_or(clean),
     };
     match scenario::check(&scenario).is_empty() {
         true => Ok(scenario),
         false => Err("no scenario file can tell it"),
+    }
+}
+
+/// An HTTP server as a file has it, without its credentials.
+fn http_server(http: &HttpOrder) -> HttpServer {
+    let header = |header: &Header| {
+        let shown = match header.shown.as_str() {
+            // Whoever plays it again has to say it, and is told by which variable.
+            HIDDEN => format!("${}", header.name.to_uppercase().replace('-', "_")),
+            shown => shown.to_owned(),
+        };
+        format!("{}: {shown}", header.name)
+    };
+    HttpServer {
+        start: HttpStart::Command(http.launch.command.clone()),
+        url: http.url.clone(),
+        session_ttl: http.session_ttl_ms.map(Duration::from_millis),
+        headers: http.headers.iter().map(header).collect(),
     }
 }
 

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use super::arguments::{Common, ReplayArguments, RunArguments};
 use super::files::{files, load, namesakes};
 use super::session::Session;
-use super::{Ended, Refusal};
+use super::{Ended, Refusal, headers};
 use crate::gate::exit::Mode;
 use crate::lifecycle::scenario::{Scenario, Subject};
 use crate::plan::{self, Case, Choices, Server};
+use crate::report::Secrets;
 use crate::report::event::RunInfo;
 
 /// Judges all scenarios below the given paths.
@@ -66,7 +67,10 @@ fn judge(
         seed: common.seed,
         repeat: plan::scenarios_command(mode, &paths, choices),
     };
+    let mut secrets = Secrets::default();
+    headers::put_in(&mut cases, |name| std::env::var(name).ok(), &mut secrets)?;
     let mut session = Session::begin(common, Mode::Expectations, info)?;
+    session.hide(&secrets);
     calibrate(&session, &all, &mut cases, choices);
     session.judge(0, cases, choices);
     session.end()

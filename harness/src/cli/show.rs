@@ -19,8 +19,9 @@ pub fn list(what: Listed) -> Ended {
     let mut rows: Vec<(String, String)> = Vec::new();
     match what {
         Listed::Lifecycles => {
+            let of_http = plan::http::whole_battery();
             let of_clients = plan::client::whole_battery();
-            for lifecycle in plan::whole_battery().into_iter().chain(of_clients) {
+            for lifecycle in plan::whole_battery().into_iter().chain(of_http).chain(of_clients) {
                 rows.push((lifecycle.id, lifecycle.why));
             }
         }
