@@ -312,22 +312,19 @@ impl Session {
         }
     }
 
-    /// Judges the clean life of a byte sweep; gives back how many bytes it had. One that is not clean
-    /// is told as a case.
+    /// Plays the clean life of a byte sweep; gives back how many bytes it had. One that does not come to
+    /// its answers is told as a case.
     pub(super) fn count(&mut self, case: &Case) -> Option<Works> {
         self.on(Event::CaseStarted { id: case.order.id.clone() });
         let mut works = None;
         let runner = Arc::clone(&self.runner);
         runner.run_all(std::slice::from_ref(case), |news| {
             if let News::Ended(_, outcome) = news {
-                let clean = match &outcome {
-                    Outcome::Judged(report, facts) => {
-                        works = facts.as_ref().and_then(|facts| facts.works.clone());
-                        report.verdict == Verdict::Clean
-                    }
-                    _ => false,
-                };
-                if clean && works.is_some() {
+                if let Outcome::Judged(_, facts) = &outcome {
+                    works = facts.as_ref().and_then(|facts| facts.works.clone());
+                }
+                // What a clean life leaves, every lane of the sweep shows.
+                if works.is_some() {
                     self.on(Event::LifeEnded { id: case.order.id.clone() });
                 } else {
                     self.take(0, case, outcome, Event::CaseEnded);

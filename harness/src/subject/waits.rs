@@ -151,7 +151,7 @@ impl Play<'_> {
             .figures
             .entry("handshake_ms".into())
             .or_insert_with(|| millis(started.elapsed()));
-        if until == HandshakePoint::Ready && era == Era::Legacy {
+        if until == HandshakePoint::Ready && era == Era::Legacy && !connection.is_cut() {
             connection.notify("notifications/initialized", Value::Null);
             self.await_written(name, at, deadline)?;
         }
