@@ -241,7 +241,7 @@ pub struct Learned {
     pub client: Option<Traits>,
     /// How many bytes go each way in the handshake and the first call, where that was measured.
     #[serde(default)]
-    pub works: Option<Works>,
+    pub works: Option<Box<Works>>,
 }
 
 /// A tool of a server.

@@ -233,7 +233,7 @@ impl Play<'_> {
         {
             let heard = &connection.link.heard;
             let (to, from) = (heard.passed_to.clone(), heard.passed_from.clone());
-            self.learned.works = Some(Works { to, from });
+            self.learned.works = Some(Box::new(Works { to, from }));
         }
     }
 
