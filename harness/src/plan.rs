@@ -1,9 +1,11 @@
 //! Lifecycle × subject × seed -> cases. Pure.
 //!
 //! - [`client`]: the cases of `scupper client`; here are those of servers and scenarios.
+//! - [`http`]: those of `scupper server --http`.
 //! - [`sweep`]: those of the byte sweep.
 
 pub mod client;
+pub mod http;
 pub mod sweep;
 
 use std::collections::BTreeSet;
@@ -296,6 +298,7 @@ pub fn scenario(scenario: &Scenario, mode: &str, path: &str, choices: &Choices) 
             let launch = Launch::plain(&fake_command(&choices.program, fake));
             (SubjectOrder::Server(launch), fake_words(fake))
         }
+        Subject::Http(server) => http::of_scenario(server, choices),
         Subject::Host(host) => embedded(Role::Host, host, &choices.program),
         Subject::Service(service) => embedded(Role::Service, service, &choices.program),
         Subject::Core(peer) => {
@@ -316,7 +319,8 @@ pub fn scenario(scenario: &Scenario, mode: &str, path: &str, choices: &Choices) 
     let mut case = case(scenario.lifecycle.clone(), subject, words, choices, era, repeat);
     case.expect = Some(scenario.expect.clone());
     // What is replayed was found by a lifecycle that was made for any server, and is judged as then.
-    case.order.for_any_server = mode == REPLAY && matches!(scenario.subject, Subject::Command(_));
+    case.order.for_any_server =
+        mode == REPLAY && matches!(scenario.subject, Subject::Command(_) | Subject::Http(_));
     case
 }
 
