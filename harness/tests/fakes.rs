@@ -102,7 +102,7 @@ const fn memory(code: i32, options: &'static [&'static str]) -> Row {
         due: "step 3, repeat 21",
         culprit: Culprit::Server,
         what: "the server's memory grows by 1",
-        evidence: "resident memory in 5 rounds",
+        evidence: "private memory in 8 stretches of 10 cycles",
     };
     Row { fake: &["memory-per-call"], options, must: Must::Advisory(code, caught) }
 }

@@ -147,8 +147,9 @@ pub const FAKES: &[FakeInfo] = &[
         |s| Ok(Box::new(LeaksOnCancel::new(s.fixed())))),
     FakeInfo::new("listener-per-call", "listens on another port of 127.0.0.1 at each echo call and never stops", Twin::Own,
         |s| Ok(Box::new(KeepsPerCall::listener(s.fixed())))),
-    FakeInfo::new("memory-per-call", "keeps 1 MiB of memory at each echo call", Twin::Own,
-        |s| Ok(Box::new(KeepsPerCall::memory(s.fixed())))),
+    FakeInfo::new("memory-per-call", "keeps some memory at each echo call", Twin::Own,
+        |s| Ok(Box::new(KeepsPerCall::memory(s.fixed(), s.parsed("kib", "a number of KiB, 65535 at most")?))))
+        .with(&[("kib", "1024", "KiB it keeps of each call")]),
     FakeInfo::new("thread-per-call", "starts a thread at each echo call that never ends", Twin::Own,
         |s| Ok(Box::new(ThreadPerCall { fixed: s.fixed() }))),
     FakeInfo::new("tempfile-per-call", "leaves a file in TMPDIR at each echo call", Twin::Own,
