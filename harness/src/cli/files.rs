@@ -205,6 +205,11 @@ fn fake_problem(key: &'static str, spec: &FakeSpec) -> Option<Problem> {
         error @ FakeError::StdioOnly { .. } => {
             problem(&["subject", key], error.to_string(), "name `plain`, or another transport")
         }
+        FakeError::HttpOnly { name } => problem(
+            &["subject", key],
+            format!("fake `{name}` speaks HTTP only"),
+            "`scupper list fakes` says which speak stdio",
+        ),
         FakeError::NoTwin { name } => problem(
             &["subject", "fixed"],
             format!("fake `{name}` has no clean twin"),
