@@ -11,6 +11,7 @@ use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{CaseReport, Tier};
 use crate::lifecycle::client::{ConfigStyle, RoundsBy, Script, Traits};
 use crate::lifecycle::step::{Era, Lifecycle};
+use crate::lifecycle::sweep::Works;
 
 /// The one line that a runner writes to a cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +41,26 @@ pub struct CaseOrder {
     pub for_any_server: bool,
     /// Command that repeats the case.
     pub repeat: String,
+    /// What the byte sweep asks beyond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<SweepOrder>,
+}
+
+/// What the byte sweep asks of a cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum SweepOrder {
+    /// Learn how many bytes go each way.
+    Measure,
+    /// Play these lives one after the other, each in place of the order's own lifecycle, and only
+    /// look whether anything is left: what is not clean is judged in a cell of its own.
+    Screen(Vec<Life>),
+}
+
+/// One life of many in a cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Life {
+    /// What to do.
+    pub lifecycle: Lifecycle,
 }
 
 /// Who is judged, as a cell needs it.
@@ -176,6 +197,8 @@ pub enum CellEvent {
     Learned(Learned),
     /// The case is judged.
     Judged(Box<CaseReport>),
+    /// The next of many lives was looked at.
+    Screened(Box<CaseReport>),
     /// The client did not come to the moment that the case is about.
     NotApplicable {
         /// How it came to that.
@@ -216,6 +239,9 @@ pub struct Learned {
     /// Of a client.
     #[serde(default)]
     pub client: Option<Traits>,
+    /// How many bytes go each way in the handshake and the first call, where that was measured.
+    #[serde(default)]
+    pub works: Option<Works>,
 }
 
 /// A tool of a server.

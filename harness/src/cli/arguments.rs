@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use super::Refusal;
+use super::sweep::SweepArguments;
 use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
 use crate::lifecycle::battery::Call;
@@ -65,6 +66,9 @@ pub struct ServerArguments {
     /// Common options.
     #[command(flatten)]
     pub common: Common,
+    /// The byte sweep.
+    #[command(flatten)]
+    pub sweep: SweepArguments,
     /// Also call this tool, with these arguments (repeatable; the first is the one that is in flight
     /// when an end comes); tools marked read-only and
     /// closed-world are called unasked
@@ -337,6 +341,7 @@ impl Common {
             start_timeout_ms: millis(self.start_timeout),
             calls: calls.iter().map(|call| parse_call(call)).collect::<Result<_, _>>()?,
             program,
+            sweep: None,
         })
     }
 

@@ -51,7 +51,9 @@ impl Canary {
                 Some(Outcome::NotJudged(cause) | Outcome::NotApplicable(cause)) => {
                     report.failure = Some(cause);
                 }
-                None => report.failure = Some("it was not run".to_owned()),
+                Some(Outcome::Screened) | None => {
+                    report.failure = Some("it was not run".to_owned())
+                }
             }
         }
         let [leaky, clean] = reports.as_slice() else { return report };

@@ -9,6 +9,7 @@
 //! - [`session`]: what both share: runner, canary, reporters, exit code.
 //! - [`canary`]: the run's own proof.
 //! - [`keep`]: what `--keep` writes.
+//! - [`sweep`]: `--torture`, the byte sweep.
 //! - [`show`]: `scupper list` and `scupper doctor`.
 
 pub mod arguments;
@@ -21,6 +22,7 @@ pub mod run;
 pub mod server;
 pub mod session;
 pub mod show;
+pub mod sweep;
 
 /// Name of the reference server among the fakes.
 pub const REFERENCE: &str = "reference";

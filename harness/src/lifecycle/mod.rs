@@ -5,9 +5,11 @@
 //! - [`embedded`]: the names of hosts and services that are played inside the cell.
 //! - [`battery`]: the built-in lifecycles for any stdio server.
 //! - [`client`]: those for any client or host.
+//! - [`sweep`]: a peer that goes wrong after every byte.
 
 pub mod battery;
 pub mod client;
 pub mod embedded;
 pub mod scenario;
 pub mod step;
+pub mod sweep;

@@ -176,10 +176,23 @@ pub enum Action {
         /// Which stream.
         stream: Stream,
     },
-    /// The client reads again.
+    /// The client reads again, or goes on writing where a cut had stopped it.
     Resume {
         /// Which stream.
         stream: Stream,
+    },
+    /// The client writes or reads no more than so many bytes in this life, from its start on. From
+    /// the last of them on it says nothing more, and steps that would are left out.
+    Cut {
+        /// Stdin or stdout.
+        stream: Stream,
+        /// How many bytes.
+        bytes: u64,
+    },
+    /// The client does nothing.
+    Pause {
+        /// For so long.
+        time: Duration,
     },
     /// Another process takes a copy of the write end of the server's stdin.
     HoldStdin,
@@ -388,6 +401,8 @@ impl Action {
             Action::Signal { signal, whom } => format!("signal {signal} {whom}"),
             Action::Stall { stream } => format!("stall {stream}"),
             Action::Resume { stream } => format!("resume {stream}"),
+            Action::Cut { stream, bytes } => format!("cut {stream} after {bytes} bytes"),
+            Action::Pause { .. } => "pause".into(),
             Action::HoldStdin => "hold-stdin".into(),
             Action::ReleaseStdin => "release-stdin".into(),
             Action::WaitFor { condition } => match condition {

@@ -300,6 +300,7 @@ pub fn no_handshake(
             ),
         },
         Err(NoAnswer::ClientGone) => "the client process is gone".to_owned(),
+        Err(NoAnswer::Cut) => "the life was cut before its answer".to_owned(),
     }
 }
 
@@ -330,6 +331,7 @@ pub fn no_answer(what: &str, cause: &NoAnswer, heard: &Heard) -> String {
         NoAnswer::StdoutEnded => {
             format!("the server closed its stdout instead of answering {what}")
         }
+        NoAnswer::Cut => format!("the life was cut before {what} was answered"),
         NoAnswer::ClientGone => match &heard.write_failed {
             Some(cause) => format!("{what} could not be sent: {cause}"),
             None => format!("the client process is gone, so {what} has no answer"),

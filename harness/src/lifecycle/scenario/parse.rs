@@ -278,6 +278,16 @@ impl Reader {
             },
             "stall" => Action::Stall { stream: self.stream(table) },
             "resume" => Action::Resume { stream: self.stream(table) },
+            "cut" => Action::Cut {
+                stream: self.stream(table),
+                bytes: self
+                    .required(table, "bytes", "bytes = 37")
+                    .map_or(0, |item| self.number(item, "bytes", "bytes = 37").into()),
+            },
+            "pause" => {
+                self.required(table, "time", "time = \"50ms\"")?;
+                Action::Pause { time: self.duration(table, "time")? }
+            }
             "hold-stdin" => Action::HoldStdin,
             "release-stdin" => Action::ReleaseStdin,
             "wait-for" => return self.wait_for(table),

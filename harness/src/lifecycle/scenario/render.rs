@@ -173,6 +173,11 @@ impl Page {
             Action::HalfClose { stream } | Action::Stall { stream } | Action::Resume { stream } => {
                 self.pair("stream", &string(stream.as_str()));
             }
+            Action::Cut { stream, bytes } => {
+                self.pair("stream", &string(stream.as_str()));
+                self.pair("bytes", &bytes.to_string());
+            }
+            Action::Pause { time } => self.pair("time", &duration(*time)),
             Action::Kill { whom } => self.pair("whom", &string(whom.as_str())),
             Action::Signal { signal, whom } => {
                 self.pair("signal", &string(signal.as_str()));

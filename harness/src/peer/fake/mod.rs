@@ -12,6 +12,7 @@ mod flood;
 mod growth;
 mod helper;
 mod http;
+mod instead;
 mod launcher;
 mod lock;
 mod message;
