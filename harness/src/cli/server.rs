@@ -25,6 +25,9 @@ const NAMES: usize = 8;
 /// Judges a stdio server, or those of a file.
 pub fn run(arguments: &ServerArguments) -> Ended {
     arguments.check()?;
+    if let Some(url) = &arguments.http {
+        return super::http::run(arguments, url);
+    }
     let choices = arguments.common.choices(&arguments.calls)?;
     let choices = Choices { sweep: arguments.sweep.extent(), ..choices };
     if choices.sweep.is_some() {
@@ -194,7 +197,7 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
     if let Some(extent) = choices.sweep {
         session.forget_first();
         let plan = Sweep { server, choices, learned: &learned, era };
-        sweep::judge(session, &plan, &Canary::of_servers(choices), extent);
+        sweep::judge(session, &plan, &Canary::of_servers(choices, &[]), extent);
         return;
     }
     if !choices.wants(FIRST_LOOK) {
@@ -211,7 +214,7 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
 }
 
 /// Calls that the user named of tools that the server does not list, and what to say of each.
-fn unlisted(choices: &Choices, learned: &Learned) -> Vec<(Call, String)> {
+pub(super) fn unlisted(choices: &Choices, learned: &Learned) -> Vec<(Call, String)> {
     if learned.lists_more_tools {
         return Vec::new();
     }
@@ -260,7 +263,7 @@ fn left_out(cases: &[Case], server: &Server, choices: &Choices, learned: &Learne
         .collect()
 }
 
-fn introduce(learned: &Learned) -> SubjectInfo {
+pub(super) fn introduce(learned: &Learned) -> SubjectInfo {
     let callable = learned.tools.iter().filter(|tool| tool.callable);
     SubjectInfo {
         name: learned.name.clone(),

@@ -258,7 +258,8 @@ impl Session {
 
     /// Judges cases of servers together with their canary.
     pub fn judge(&mut self, first_place: usize, cases: Vec<Case>, choices: &Choices) {
-        self.judge_beside(&Canary::of_servers(choices), first_place, cases, choices);
+        let canary = Canary::of_servers(choices, &cases);
+        self.judge_beside(&canary, first_place, cases, choices);
     }
 
     /// Judges cases together with a canary.
@@ -291,12 +292,13 @@ impl Session {
         // The canary rides among the cases, so that it proves the very conditions of this run. Of
         // several servers, it rides with the first.
         let mut all: Vec<Case> = match self.canary {
-            None => canary.cases.to_vec(),
+            None => canary.cases.clone(),
             Some(_) => Vec::new(),
         };
         let canaries = all.len();
         all.extend_from_slice(cases);
-        let mut seeded: Vec<Option<Outcome>> = vec![None, None];
+        let mut seeded: Vec<Option<Outcome>> =
+            std::iter::repeat_with(|| None).take(canaries).collect();
         let runner = Arc::clone(&self.runner);
         runner.run_all(&all, |news| match news {
             News::Started(index) if index < canaries => {}

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt};
 use serde_json::Value;
 
 use super::{
-    FakeSpec, Scenario, Subject,
+    FakeSpec, HttpStart, Scenario, Subject,
     embedded::Sort,
     flow::{Changes, Flow, changes, inside},
     read::shortened,
@@ -239,24 +239,33 @@ impl Checker {
             }
             Subject::Host(host) => self.embedded("host", host),
             Subject::Service(service) => self.embedded("service", service),
-            Subject::Command(words) => {
-                if words.first().is_none_or(String::is_empty) {
-                    self.problem_at(
-                        "command",
-                        "`command` names no program",
-                        "for example command = [\"node\", \"server.js\"]",
-                    );
+            Subject::Http(server) => {
+                match &server.start {
+                    HttpStart::Command(words) => self.command(words),
+                    HttpStart::Fake(spec) => self.fake_spec("fake", spec),
                 }
-                if words.iter().any(|word| word.contains('\0')) {
-                    self.problem_at(
-                        "command",
-                        "`command` has a NUL byte",
-                        "no program can be given one; leave it out",
-                    );
-                }
+                self.url(server);
             }
+            Subject::Command(words) => self.command(words),
         }
         self.place.pop();
+    }
+
+    fn command(&mut self, words: &[String]) {
+        if words.first().is_none_or(String::is_empty) {
+            self.problem_at(
+                "command",
+                "`command` names no program",
+                "for example command = [\"node\", \"server.js\"]",
+            );
+        }
+        if words.iter().any(|word| word.contains('\0')) {
+            self.problem_at(
+                "command",
+                "`command` has a NUL byte",
+                "no program can be given one; leave it out",
+            );
+        }
     }
 
     fn fake_spec(&mut self, key: &'static str, spec: &FakeSpec) {
