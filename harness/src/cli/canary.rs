@@ -72,6 +72,26 @@ impl Canary {
     }
 }
 
+/// What became of all canaries of a run: each kind once, and whatever went wrong with any of them.
+pub fn of_all(reports: impl Iterator<Item = CanaryReport>) -> CanaryReport {
+    let mut all = CanaryReport {
+        caught: Vec::new(),
+        missed: Vec::new(),
+        false_alarms: Vec::new(),
+        failure: None,
+    };
+    for report in reports {
+        for (list, more) in [(&mut all.caught, report.caught), (&mut all.missed, report.missed)] {
+            let new: Vec<String> = more.into_iter().filter(|kind| !list.contains(kind)).collect();
+            list.extend(new);
+        }
+        all.false_alarms.extend(report.false_alarms);
+        all.failure = all.failure.or(report.failure);
+    }
+    all.caught.retain(|kind| !all.missed.contains(kind));
+    all
+}
+
 /// Whether a finding is the seeded leak of this kind, caught for the right reason. The one of
 /// processes is the helper that outlives its server; children that pile up are found by growth.
 fn in_a_server(kind: Kind, finding: &Finding) -> bool {

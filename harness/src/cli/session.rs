@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::arguments::{Color, Common};
-use super::canary::Canary;
+use super::canary::{self, Canary};
 use super::{Refusal, keep};
 use crate::cell::protocol::Learned;
 use crate::gate::exit::{self, Mode, Strictness};
@@ -181,6 +181,11 @@ impl Session {
                 }
                 self.cases.push((place, *report));
             }
+            // A file says what is to happen, so what did not happen was not judged.
+            Outcome::NotApplicable(why) if case.expect.is_some() => {
+                let cause = format!("the client did not come to what the file is about: {why}");
+                self.not_judged.push((case.order.id.clone(), cause));
+            }
             Outcome::NotApplicable(why) => {
                 let id = case.order.id.clone();
                 self.info.cases = self.info.cases.saturating_sub(1);
@@ -251,13 +256,13 @@ impl Session {
 
     /// Judges cases of servers together with their canary.
     pub fn judge(&mut self, first_place: usize, cases: Vec<Case>, choices: &Choices) {
-        self.judge_beside(&Canary::of_servers(choices), first_place, cases, choices);
+        self.judge_beside(&[Canary::of_servers(choices)], first_place, cases, choices);
     }
 
-    /// Judges cases together with a canary.
+    /// Judges cases together with a canary for each sort of subject among them.
     pub fn judge_beside(
         &mut self,
-        canary: &Canary,
+        canaries: &[Canary],
         first_place: usize,
         cases: Vec<Case>,
         choices: &Choices,
@@ -265,26 +270,30 @@ impl Session {
         // The canary rides among the cases, so that it proves the very conditions of this run. Of
         // several servers, it rides with the first.
         let mut all: Vec<Case> = match self.canary {
-            None => canary.cases.to_vec(),
+            None => canaries.iter().flat_map(|canary| canary.cases.clone()).collect(),
             Some(_) => Vec::new(),
         };
-        let canaries = all.len();
+        let birds = all.len();
         all.extend(cases);
-        let mut seeded: Vec<Option<Outcome>> = vec![None, None];
+        let mut seeded: Vec<Option<Outcome>> = (0..birds).map(|_| None).collect();
         let runner = Arc::clone(&self.runner);
         runner.run_all(&all, |news| match news {
-            News::Started(index) if index < canaries => {}
+            News::Started(index) if index < birds => {}
             News::Started(index) => {
                 self.on(Event::CaseStarted { id: all[index].order.id.clone() });
             }
-            News::Ended(index, outcome) if index < canaries => seeded[index] = Some(outcome),
+            News::Ended(index, outcome) if index < birds => seeded[index] = Some(outcome),
             News::Ended(index, outcome) => {
-                let place = first_place + index - canaries;
+                let place = first_place + index - birds;
                 self.take(place, &all[index], outcome, Event::CaseEnded);
             }
         });
-        if canaries > 0 {
-            let report = canary.report(seeded, &choices.kinds);
+        if birds > 0 {
+            let reports = canaries.iter().map(|canary| {
+                let rest = seeded.split_off(canary.cases.len());
+                canary.report(std::mem::replace(&mut seeded, rest), &choices.kinds)
+            });
+            let report = canary::of_all(reports);
             self.canary = Some(report.clone());
             self.on(Event::CanaryEnded(report));
         }

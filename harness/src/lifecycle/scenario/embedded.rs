@@ -26,6 +26,8 @@ pub(super) enum Sort {
     Host,
     /// A service.
     Service,
+    /// A client, whose steps are its own.
+    Client,
 }
 
 impl Sort {
@@ -34,6 +36,7 @@ impl Sort {
             Subject::Fake(_) | Subject::Command(_) | Subject::Core(_) => Sort::Stdio,
             Subject::Host(_) => Sort::Host,
             Subject::Service(_) => Sort::Service,
+            Subject::Client(_) => Sort::Client,
         }
     }
 
@@ -42,12 +45,14 @@ impl Sort {
             Sort::Stdio => "a stdio server, and our core as its client",
             Sort::Host => "a host",
             Sort::Service => "a service",
+            Sort::Client => "a client",
         }
     }
 
     fn verbs(self) -> &'static [&'static str] {
         match self {
             Sort::Stdio => &["open", "handshake", "call", "close", "drop", "kill"],
+            Sort::Client => &[],
             Sort::Host => &[
                 "start",
                 "add",
@@ -97,7 +102,7 @@ impl Sort {
         );
         match self {
             Sort::Stdio => !is_embedded_only,
-            Sort::Host | Sort::Service => self.verbs().contains(&verb(action)),
+            Sort::Host | Sort::Service | Sort::Client => self.verbs().contains(&verb(action)),
         }
     }
 }

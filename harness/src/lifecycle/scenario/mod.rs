@@ -8,7 +8,14 @@
 //!
 //! Start with [`Scenario`], then `parse.rs`.
 
+macro_rules! words {
+    ($type:ty) => {
+        &<$type>::ALL.iter().map(|value| (value.as_str(), *value)).collect::<Vec<_>>()
+    };
+}
+
 mod check;
+mod client;
 mod embedded;
 mod expected;
 mod flow;
@@ -29,6 +36,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Part, Place, Problem, check, limits};
+pub use client::{ClientSpec, WhichClient};
 #[cfg(feature = "core")]
 pub(crate) use embedded::duration_ms;
 #[cfg(feature = "core")]
@@ -68,6 +76,8 @@ pub enum Subject {
     Host(Embedded),
     /// A Streamable HTTP server with sessions, facing clients of ours.
     Service(Embedded),
+    /// A client or host, which starts servers of ours.
+    Client(Box<ClientSpec>),
 }
 
 /// A host or a service that is played inside the cell: our core, or what stands in for somebody
