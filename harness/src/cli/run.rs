@@ -75,7 +75,7 @@ fn judge(
     let of_client =
         |(_, scenario): &(String, Scenario)| matches!(scenario.subject, Subject::Client(_));
     let canaries: Vec<Canary> = [
-        (!all.iter().all(of_client)).then(|| Canary::of_servers(choices)),
+        (!all.iter().all(of_client)).then(|| Canary::of_servers(choices, &cases)),
         all.iter().any(of_client).then(|| Canary::of_clients(choices)),
     ]
     .into_iter()
@@ -105,7 +105,11 @@ fn calibrate(session: &Session, all: &[(String, Scenario)], cases: &mut [Case], 
                     looks.len() - 1
                 }))
             }
-            Subject::Fake(_) | Subject::Core(_) | Subject::Host(_) | Subject::Service(_) => None,
+            Subject::Fake(_)
+            | Subject::Http(_)
+            | Subject::Core(_)
+            | Subject::Host(_)
+            | Subject::Service(_) => None,
         });
     }
     let learned = session.look(&looks);

@@ -32,6 +32,7 @@ mod tests;
 mod words;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +71,8 @@ pub enum Subject {
     Fake(FakeSpec),
     /// Any server, by its command line.
     Command(Vec<String>),
+    /// Any HTTP server, by how it is started and its URL.
+    Http(HttpServer),
     /// Our connection core as the client, facing a server of ours.
     Core(FakeSpec),
     /// A host of MCP servers, facing servers of ours.
@@ -78,6 +81,28 @@ pub enum Subject {
     Service(Embedded),
     /// A client or host, which starts servers of ours.
     Client(Box<ClientSpec>),
+}
+
+/// An HTTP server: how it is started, and where it is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpServer {
+    /// How it is started; `{port}` in it is a free port.
+    pub start: HttpStart,
+    /// Where it is reached, with the same placeholder.
+    pub url: String,
+    /// How long a session may live that no client uses.
+    pub session_ttl: Option<Duration>,
+    /// Headers of every request, such as `Authorization: Bearer $TOKEN`, the variable not put in.
+    pub headers: Vec<String>,
+}
+
+/// What starts an HTTP server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HttpStart {
+    /// A command line.
+    Command(Vec<String>),
+    /// One of our servers, over HTTP.
+    Fake(FakeSpec),
 }
 
 /// A host or a service that is played inside the cell: our core, or what stands in for somebody
