@@ -1,18 +1,27 @@
 //! Lifecycle × subject × seed -> cases. Pure.
 //!
 //! - [`client`]: the cases of `scupper client`; here are those of servers and scenarios.
+//! - [`http`]: those of `scupper server --http`.
+//! - [`sweep`]: those of the byte sweep.
 
 pub mod client;
+pub mod http;
+pub mod sweep;
 
 use std::collections::BTreeSet;
 
+<<<<<<< HEAD
 use crate::cell::protocol::{CaseOrder, Launch, Learned, Patience, Role, SubjectOrder};
 use crate::ledger::rise;
+=======
+use crate::cell::protocol::{CaseOrder, Launch, Learned, Patience, Role, SubjectOrder, SweepOrder};
+>>>>>>> main
 use crate::ledger::snapshot::Kind;
 use crate::lifecycle::battery::{self, Call, Discover, Knowledge};
 use crate::lifecycle::scenario::{Embedded, Expectation, FakeSpec, Scenario, Subject};
 use crate::lifecycle::step::{Action, Era, EraChoice, Lifecycle, Step};
 pub use crate::spelled::shell_words;
+use sweep::Extent;
 
 /// Cycles of reconnecting and of calling where the user names none.
 pub const CYCLES: u32 = 20;
@@ -29,6 +38,16 @@ pub struct Case {
     pub order: CaseOrder,
     /// What should come of it, where somebody said.
     pub expect: Option<Expectation>,
+}
+
+impl Case {
+    /// How many lives its cell looks at one after the other; none where it judges one.
+    pub fn lives(&self) -> usize {
+        match &self.order.sweep {
+            Some(SweepOrder::Screen(lives)) => lives.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// A server to judge.
@@ -87,6 +106,8 @@ pub struct Choices {
     pub calls: Vec<Call>,
     /// Path of this program, to start fakes.
     pub program: String,
+    /// The byte sweep in place of the battery, and how much of it.
+    pub sweep: Option<Extent>,
 }
 
 impl Choices {
@@ -104,7 +125,7 @@ impl Choices {
 }
 
 /// `stdio/churn` and `churn` name stdio/churn; `stdio` and `stdio/` name all below.
-fn names_id(name: &str, id: &str) -> bool {
+pub fn names_id(name: &str, id: &str) -> bool {
     let name = name.trim_end_matches('/');
     id == name
         || id.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'))
@@ -120,15 +141,7 @@ pub fn first_look(server: &Server, choices: &Choices, era: Era) -> Case {
 
 /// The rest of the battery.
 pub fn battery(server: &Server, choices: &Choices, learned: &Learned, era: Era) -> Vec<Case> {
-    let callable = learned.tools.iter().filter(|tool| tool.callable);
-    let safe =
-        callable.map(|tool| Call { tool: tool.name.clone(), arguments: tool.arguments.clone() });
-    let mut calls: Vec<Call> = choices.calls.clone();
-    for call in safe {
-        if !calls.iter().any(|chosen| chosen.tool == call.tool) {
-            calls.push(call);
-        }
-    }
+    let calls = calls(choices, learned);
     // The user's own call first, then one that surely lasts, then any.
     let mut lasting = learned.tools.iter().filter(|tool| tool.callable).filter_map(|tool| {
         Some(Call { tool: tool.name.clone(), arguments: tool.lasting.clone()? })
@@ -162,6 +175,20 @@ pub fn battery(server: &Server, choices: &Choices, learned: &Learned, era: Era) 
             case
         })
         .collect()
+}
+
+/// Calls that may be made: those that the user names, and those that are safe.
+fn calls(choices: &Choices, learned: &Learned) -> Vec<Call> {
+    let callable = learned.tools.iter().filter(|tool| tool.callable);
+    let safe =
+        callable.map(|tool| Call { tool: tool.name.clone(), arguments: tool.arguments.clone() });
+    let mut calls: Vec<Call> = choices.calls.clone();
+    for call in safe {
+        if !calls.iter().any(|chosen| chosen.tool == call.tool) {
+            calls.push(call);
+        }
+    }
+    calls
 }
 
 /// Gives a case what the first look at its server has learned: how long an end takes there, and who
@@ -223,7 +250,19 @@ pub fn config_command(file: &str, names: &[String], choices: &Choices) -> String
 /// The options that were chosen, all that shapes a case.
 fn chosen(only: Option<&str>, choices: &Choices) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
-    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+    let mut option = |name: &str, value: String| {
+        words.push(name.to_owned());
+        words.extend((!value.is_empty()).then_some(value));
+    };
+    if let Some(extent) = &choices.sweep {
+        option("--torture", String::new());
+        if let (None, Some(bytes)) = (only, extent.shallow) {
+            option("--shallow", bytes.to_string());
+        }
+        if let (None, Some((part, of))) = (only, extent.shard) {
+            option("--shard", format!("{part}/{of}"));
+        }
+    }
     match only {
         Some(id) => option("--only", id.to_owned()),
         None => {
@@ -264,6 +303,7 @@ pub fn scenario(scenario: &Scenario, mode: &str, path: &str, choices: &Choices) 
             let launch = Launch::plain(&fake_command(&choices.program, fake));
             (SubjectOrder::Server(launch), fake_words(fake))
         }
+        Subject::Http(server) => http::of_scenario(server, choices),
         Subject::Host(host) => embedded(Role::Host, host, &choices.program),
         Subject::Service(service) => embedded(Role::Service, service, &choices.program),
         Subject::Core(peer) => {
@@ -284,7 +324,8 @@ pub fn scenario(scenario: &Scenario, mode: &str, path: &str, choices: &Choices) 
     let mut case = case(scenario.lifecycle.clone(), subject, words, choices, era, repeat);
     case.expect = Some(scenario.expect.clone());
     // What is replayed was found by a lifecycle that was made for any server, and is judged as then.
-    case.order.for_any_server = mode == REPLAY && matches!(scenario.subject, Subject::Command(_));
+    case.order.for_any_server =
+        mode == REPLAY && matches!(scenario.subject, Subject::Command(_) | Subject::Http(_));
     case
 }
 
@@ -385,6 +426,7 @@ fn case(
         start_timeout_ms: choices.start_timeout_ms,
         for_any_server: false,
         repeat,
+        sweep: None,
     };
     Case { order, expect: None }
 }
@@ -415,6 +457,7 @@ mod tests {
             start_timeout_ms: START_TIMEOUT_MS,
             calls: Vec::new(),
             program: String::new(),
+            sweep: None,
         }
     }
 

@@ -31,6 +31,22 @@ impl Canary {
         }
     }
 
+    /// An HTTP server that does.
+    pub fn of_http_servers(choices: &Choices) -> Self {
+        Self {
+            cases: plan::http::canary(choices),
+            kinds: &[
+                Kind::Process,
+                Kind::Zombie,
+                Kind::Fd,
+                Kind::Thread,
+                Kind::File,
+                Kind::Session,
+            ],
+            seeded: in_an_http_server,
+        }
+    }
+
     /// A client that does.
     pub fn of_clients(choices: &Choices) -> Self {
         Self {
@@ -56,7 +72,9 @@ impl Canary {
                 Some(Outcome::NotJudged(cause) | Outcome::NotApplicable(cause)) => {
                     report.failure = Some(cause);
                 }
-                None => report.failure = Some("it was not run".to_owned()),
+                Some(Outcome::Screened) | None => {
+                    report.failure = Some("it was not run".to_owned())
+                }
             }
         }
         if reports.len() != self.cases.len() {
@@ -108,6 +126,20 @@ fn in_a_server(kind: Kind, finding: &Finding) -> bool {
         && finding.class == Class::Leak
         && finding.culprit == Culprit::Server
         && finding.birth_step.name == "call echo"
+        && finding.due_step.name.starts_with(due)
+}
+
+/// The same of an HTTP server: the helper that outlives it, sessions that answer after DELETE, and what
+/// grows with each session.
+fn in_an_http_server(kind: Kind, finding: &Finding) -> bool {
+    let due = match kind {
+        Kind::Process => "end of the lifecycle",
+        Kind::Session => "close",
+        _ => "repeat",
+    };
+    finding.kind == kind
+        && finding.class == Class::Leak
+        && finding.culprit == Culprit::Server
         && finding.due_step.name.starts_with(due)
 }
 

@@ -50,6 +50,11 @@ pub enum Instead {
     Hold,
     /// The server dies.
     Die,
+    /// The answer comes when the client has given up: it has cancelled the request, or has ended the
+    /// server's stdin.
+    Late,
+    /// The server asks the client for `sampling/createMessage`, and dies.
+    AskAndDie,
 }
 
 /// What is done to the client itself, and when.
@@ -71,6 +76,8 @@ pub enum Moment {
     Busy,
     /// It has its answers, says nothing and lives on.
     Idle,
+    /// It ends its server, which stays, and has not exited. One that lives on is told to end first.
+    Closing,
 }
 
 /// What is done to a client.
@@ -88,8 +95,8 @@ pub enum Deed {
 }
 
 spelled! {
-    Instead { Hold = "hold", Die = "die" }
-    Moment { Starting = "starting", Busy = "busy", Idle = "idle" }
+    Instead { Hold = "hold", Die = "die", Late = "late", AskAndDie = "ask-and-die" }
+    Moment { Starting = "starting", Busy = "busy", Idle = "idle", Closing = "closing" }
     Deed { Terminate = "SIGTERM", Interrupt = "SIGINT", Kill = "SIGKILL", EndStdin = "end of stdin" }
 }
 
@@ -284,15 +291,28 @@ fn broken(known: &Knowledge) -> Vec<(Lifecycle, Script)> {
         ),
     ];
     if let Some(method) = &known.traits.busy_with {
-        let server = Played {
-            unanswered: Some(Unanswered { method: method.clone(), instead: Instead::Die }),
-            ..played("plain", &[], known.era)
+        let one = |id, why, instead| {
+            let unanswered = Some(Unanswered { method: method.clone(), instead });
+            with_servers(id, why, vec![Played { unanswered, ..played("plain", &[], known.era) }])
         };
-        all.push(with_servers(
-            "client/dies-in-call",
-            "A server that dies while a request is in flight.",
-            vec![server],
-        ));
+        all.extend([
+            one(
+                "client/answers-late",
+                "A server whose answer comes when the client has given up on it.",
+                Instead::Late,
+            ),
+            one(
+                "client/dies-in-call",
+                "A server that dies while a request is in flight.",
+                Instead::Die,
+            ),
+            one(
+                "client/sampling-then-dies",
+                "A server that, while a request is in flight, asks the client for a message of its \
+                 model, and dies.",
+                Instead::AskAndDie,
+            ),
+        ]);
     }
     all
 }
@@ -343,6 +363,8 @@ fn attacks(known: &Knowledge) -> Vec<(Lifecycle, Script)> {
                 ..played("plain", &[], known.era)
             },
             (Moment::Idle, _) if known.traits.lives_on => played("plain", &[], known.era),
+            // So that it is in the middle of its ladder.
+            (Moment::Closing, _) => played("ignores-eof-and-term", &[], known.era),
             _ => continue,
         };
         for deed in Deed::ALL.iter().copied() {
@@ -359,6 +381,9 @@ fn attacks(known: &Knowledge) -> Vec<(Lifecycle, Script)> {
                 Moment::Starting => "while it waits for its server's first answer",
                 Moment::Busy => "while a request is in flight",
                 Moment::Idle => "while it is idle, with its server connected",
+                Moment::Closing => {
+                    "while it ends its server, which ignores both the end of stdin and SIGTERM"
+                }
             };
             let id = format!("client/{what}-{moment}");
             let (lifecycle, script) =

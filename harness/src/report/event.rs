@@ -26,6 +26,22 @@ pub enum Event {
         /// Its id.
         id: String,
     },
+    /// How far the byte sweep has come.
+    Swept {
+        /// Lives looked at.
+        done: usize,
+        /// Lives planned.
+        planned: usize,
+        /// Of those looked at, how many were not clean.
+        suspects: usize,
+        /// What is left of its first look, in words.
+        left: String,
+    },
+    /// One life of the byte sweep was judged by itself; what came of it is told when all are folded.
+    LifeEnded {
+        /// Its id.
+        id: String,
+    },
     /// The first look at a server is over, and it is none of the cases that the user asked for.
     Looked(Box<CaseReport>),
     /// A case was judged.

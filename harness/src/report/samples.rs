@@ -47,6 +47,7 @@ pub(crate) fn case(id: &str, verdict: Verdict) -> CaseReport {
         failure: None,
         unreadable: vec![],
         repeat: format!("scupper server --only {id} -- {COMMAND}"),
+        swept: None,
     }
 }
 
