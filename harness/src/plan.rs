@@ -10,12 +10,8 @@ pub mod sweep;
 
 use std::collections::BTreeSet;
 
-<<<<<<< HEAD
-use crate::cell::protocol::{CaseOrder, Launch, Learned, Patience, Role, SubjectOrder};
-use crate::ledger::rise;
-=======
 use crate::cell::protocol::{CaseOrder, Launch, Learned, Patience, Role, SubjectOrder, SweepOrder};
->>>>>>> main
+use crate::ledger::rise;
 use crate::ledger::snapshot::Kind;
 use crate::lifecycle::battery::{self, Call, Discover, Knowledge};
 use crate::lifecycle::scenario::{Embedded, Expectation, FakeSpec, Scenario, Subject};

@@ -18,14 +18,10 @@ pub struct Canary {
 }
 
 impl Canary {
-    /// A server that leaks each kind, and one that leaks memory where that is weighed in these cases.
-    pub fn of_servers(choices: &Choices, judged: &[Case]) -> Self {
-        let mut cases = plan::canary(choices).to_vec();
-        if judged.iter().any(plan::weighs_memory) {
-            cases.extend(plan::memory_canary(choices));
-        }
+    /// A server that leaks each kind.
+    pub fn of_servers(choices: &Choices) -> Self {
         Self {
-            cases,
+            cases: plan::canary(choices).to_vec(),
             kinds: &[Kind::Process, Kind::Zombie, Kind::Fd, Kind::Thread, Kind::File],
             seeded: in_a_server,
         }
@@ -34,7 +30,7 @@ impl Canary {
     /// An HTTP server that does.
     pub fn of_http_servers(choices: &Choices) -> Self {
         Self {
-            cases: plan::http::canary(choices),
+            cases: plan::http::canary(choices).to_vec(),
             kinds: &[
                 Kind::Process,
                 Kind::Zombie,
@@ -54,6 +50,14 @@ impl Canary {
             kinds: &[Kind::Process, Kind::Zombie, Kind::Fd],
             seeded: in_a_client,
         }
+    }
+
+    /// Where memory is weighed in one of these cases, with a server that leaks it.
+    pub fn with_memory(mut self, judged: &[Case], choices: &Choices) -> Self {
+        if judged.iter().any(plan::weighs_memory) {
+            self.cases.extend(plan::memory_canary(choices));
+        }
+        self
     }
 
     /// What became of it, judged on the kinds that this run judges.

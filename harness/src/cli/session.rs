@@ -258,7 +258,7 @@ impl Session {
 
     /// Judges cases of servers together with their canary.
     pub fn judge(&mut self, first_place: usize, cases: Vec<Case>, choices: &Choices) {
-        let canary = Canary::of_servers(choices, &cases);
+        let canary = Canary::of_servers(choices).with_memory(&cases, choices);
         self.judge_beside(&canary, first_place, cases, choices);
     }
 
@@ -296,14 +296,9 @@ impl Session {
             Some(_) => Vec::new(),
         };
         let canaries = all.len();
-<<<<<<< HEAD
-        all.extend(cases);
+        all.extend_from_slice(cases);
         let mut seeded: Vec<Option<Outcome>> =
             std::iter::repeat_with(|| None).take(canaries).collect();
-=======
-        all.extend_from_slice(cases);
-        let mut seeded: Vec<Option<Outcome>> = vec![None, None];
->>>>>>> main
         let runner = Arc::clone(&self.runner);
         runner.run_all(&all, |news| match news {
             News::Started(index) if index < canaries => {}
