@@ -11,7 +11,7 @@ use super::{
     growth::{FdSwap, KeepsPerCall, LeaksOnCancel, TempfilePerCall, ThreadPerCall, Together},
     helper::{HELPER_OPTIONS, Helper, Tie},
     http,
-    launcher::{HoldsStdin, Wrapper},
+    launcher::{Gateway, HoldsStdin, Wrapper},
     lock::LockFile,
     options::{FakeError, Settings, nearest},
     process::{ChildPerCall, ForksWithoutEnd, LeavesHelper, Zombie},
@@ -116,6 +116,9 @@ pub const FAKES: &[FakeInfo] = &[
     FakeInfo::new("wrapper-holds-stdin", "a launcher that keeps the server's stdin open after its own has ended, and waits", Twin::Own,
         HoldsStdin::build)
         .with(&[INNER]),
+    FakeInfo::new("gateway", "relays to a server of its own and leaves it when the client has gone", Twin::Own,
+        Gateway::build)
+        .with(&[("inner", "ignores-eof", "the fake it relays to")]),
 
     FakeInfo::new("helper-setsid", "leaves a helper in a session of its own when it exits", Twin::Own,
         |s| LeavesHelper::build(s, Tie::OwnSession))
