@@ -18,14 +18,10 @@ pub struct Canary {
 }
 
 impl Canary {
-    /// A server that leaks each kind, and one that leaks memory where that is weighed in these cases.
-    pub fn of_servers(choices: &Choices, judged: &[Case]) -> Self {
-        let mut cases = plan::canary(choices).to_vec();
-        if judged.iter().any(plan::weighs_memory) {
-            cases.extend(plan::memory_canary(choices));
-        }
+    /// A server that leaks each kind.
+    pub fn of_servers(choices: &Choices) -> Self {
         Self {
-            cases,
+            cases: plan::canary(choices).to_vec(),
             kinds: &[Kind::Process, Kind::Zombie, Kind::Fd, Kind::Thread, Kind::File],
             seeded: in_a_server,
         }
@@ -56,6 +52,14 @@ impl Canary {
         }
     }
 
+    /// Where memory is weighed in one of these cases, with a server that leaks it.
+    pub fn with_memory(mut self, judged: &[Case], choices: &Choices) -> Self {
+        if judged.iter().any(plan::weighs_memory) {
+            self.cases.extend(plan::memory_canary(choices));
+        }
+        self
+    }
+
     /// What became of it, judged on the kinds that this run judges.
     pub fn report(&self, outcomes: Vec<Option<Outcome>>, judged: &BTreeSet<Kind>) -> CanaryReport {
         let mut report = CanaryReport {
@@ -82,9 +86,10 @@ impl Canary {
         }
         for (at, pair) in reports.chunks_exact(2).enumerate() {
             let [leaky, clean] = pair else { continue };
-            let kinds = if at == 0 { self.kinds } else { &[Kind::Memory] };
+            let of_memory = (&[Kind::Memory][..], memory_of_a_server as fn(Kind, &Finding) -> bool);
+            let (kinds, seeded) = if at == 0 { (self.kinds, self.seeded) } else { of_memory };
             for kind in kinds.iter().filter(|kind| judged.contains(kind)) {
-                let caught = leaky.findings.iter().any(|finding| (self.seeded)(*kind, finding));
+                let caught = leaky.findings.iter().any(|finding| seeded(*kind, finding));
                 let list = if caught { &mut report.caught } else { &mut report.missed };
                 list.push(kind.as_str().to_owned());
             }
@@ -140,15 +145,20 @@ fn memory_of_twin(twin: &CaseReport) -> Option<TwinMemory> {
 /// Whether a finding is the seeded leak of this kind, caught for the right reason. The one of
 /// processes is the helper that outlives its server; children that pile up are found by growth.
 fn in_a_server(kind: Kind, finding: &Finding) -> bool {
-    if kind == Kind::Memory {
-        return finding.kind == kind && finding.culprit == Culprit::Server;
-    }
     let due = if kind == Kind::Process { "close" } else { "repeat" };
     finding.kind == kind
         && finding.class == Class::Leak
         && finding.culprit == Culprit::Server
         && finding.birth_step.name == "call echo"
         && finding.due_step.name.starts_with(due)
+}
+
+/// The same of a server that keeps memory.
+fn memory_of_a_server(kind: Kind, finding: &Finding) -> bool {
+    finding.kind == kind
+        && finding.class == Class::Advisory
+        && finding.culprit == Culprit::Server
+        && finding.due_step.name.starts_with("repeat")
 }
 
 /// The same of an HTTP server: the helper that outlives it, sessions that answer after DELETE, and what

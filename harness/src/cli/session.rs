@@ -263,7 +263,7 @@ impl Session {
 
     /// Judges cases of servers together with their canary.
     pub fn judge(&mut self, first_place: usize, cases: Vec<Case>, choices: &Choices) {
-        let canary = Canary::of_servers(choices, &cases);
+        let canary = Canary::of_servers(choices).with_memory(&cases, choices);
         self.judge_beside(&[canary], first_place, cases, choices);
     }
 
