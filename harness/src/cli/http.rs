@@ -56,7 +56,7 @@ pub fn run(arguments: &ServerArguments, url: &str) -> Ended {
     }
     let info = RunInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        mode: "server".to_owned(),
+        mode: "http-server".to_owned(),
         subject: crate::plan::shell_words(&arguments.command),
         cases: 0,
         seed: arguments.common.seed,
