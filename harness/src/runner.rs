@@ -130,7 +130,7 @@ impl Runner {
         while let Some(event) = cell.event()? {
             match event {
                 CellEvent::Judged(judged) => report = Some(judged),
-                CellEvent::Learned(facts) => learned = Some(Box::new(facts)),
+                CellEvent::Learned(facts) => learned = Some(facts),
                 CellEvent::NotApplicable { why } => not_applicable = Some(why),
                 CellEvent::Broken { cause } => broken = Some(cause),
                 CellEvent::SubjectStarted { .. } => {}

@@ -267,8 +267,11 @@ fn a_launcher_that_leaves_the_client_is_to_blame_for_it() {
 #[test]
 fn what_cannot_be_judged_yet_is_refused_with_a_word() {
     for (words, said) in [
-        (&["client", "--", "client", "{url}"][..], "over HTTP cannot be judged yet"),
-        (&["client"], "{command} {args}"),
+        (&["client"][..], "{command} {args}"),
+        (
+            &["client", "--only", "clean-close,client-http", "--", "client", "{config}"],
+            "in two runs",
+        ),
         (&["client", "--keep", "{home}/kept", "--", "client"], "no scenario file"),
         (&["client", "--rounds-arg", "--rounds", "--", "client"], "no word of it says how many"),
         (&["client", "--probe", "thread", "--", "client"], "zombies and descriptors are judged"),

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::http::report::HttpReport;
+
 /// What a server tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -37,6 +39,8 @@ pub enum Report {
         /// With this code.
         code: u8,
     },
+    /// What the HTTP server tells, which the cell has started itself.
+    Http(HttpReport),
 }
 
 /// The byte by which the cell lets a server go on.

@@ -49,6 +49,11 @@ pub(super) fn peer(pid: i32, inode: u64) -> Option<String> {
     Some(format!("socket:[{}]", other.inode))
 }
 
+/// The port of an inet socket's own end, where the kernel's tables have it.
+pub fn local_port(pid: i32, inode: u64) -> Option<u16> {
+    inet_table(pid).iter().find(|row| row.inode == inode).map(|row| row.local.port())
+}
+
 fn borrow(pid: i32, number: i32, inode: u64) -> Result<OwnedFd, Errno> {
     let pidfd = pidfd_open(Pid::from_raw(pid).ok_or(Errno::SRCH)?, PidfdFlags::empty())?;
     let copy = pidfd_getfd(pidfd, number, PidfdGetfdFlags::empty())?;

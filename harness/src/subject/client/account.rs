@@ -103,6 +103,7 @@ impl Play<'_> {
                 Moment::Starting => "the client said nothing to its server",
                 Moment::Busy => "the client made no such request",
                 Moment::Idle => "the client was never idle",
+                Moment::Closing => "the client was not seen to end its server, or not alive then",
             }),
             None if dies && !self.is_in_flight() => Some("the client made no such request"),
             _ if is_two && started.len() < script.servers.len() => {
