@@ -1,17 +1,23 @@
 //! Lifecycle × subject × seed -> cases. Pure.
 //!
 //! - [`client`]: the cases of `scupper client`; here are those of servers and scenarios.
+//! - [`http`]: those of `scupper server --http`.
+//! - [`sweep`]: those of the byte sweep.
 
 pub mod client;
+pub mod http;
+pub mod sweep;
 
 use std::collections::BTreeSet;
 
-use crate::cell::protocol::{CaseOrder, Launch, Learned, Patience, Role, SubjectOrder};
+use crate::cell::protocol::{CaseOrder, Launch, Learned, Patience, Role, SubjectOrder, SweepOrder};
+use crate::ledger::rise;
 use crate::ledger::snapshot::Kind;
 use crate::lifecycle::battery::{self, Call, Discover, Knowledge};
 use crate::lifecycle::scenario::{Embedded, Expectation, FakeSpec, Scenario, Subject};
-use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
+use crate::lifecycle::step::{Action, Era, EraChoice, Lifecycle, Step};
 pub use crate::spelled::shell_words;
+use sweep::Extent;
 
 /// Cycles of reconnecting and of calling where the user names none.
 pub const CYCLES: u32 = 20;
@@ -28,6 +34,16 @@ pub struct Case {
     pub order: CaseOrder,
     /// What should come of it, where somebody said.
     pub expect: Option<Expectation>,
+}
+
+impl Case {
+    /// How many lives its cell looks at one after the other; none where it judges one.
+    pub fn lives(&self) -> usize {
+        match &self.order.sweep {
+            Some(SweepOrder::Screen(lives)) => lives.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// A server to judge.
@@ -86,6 +102,8 @@ pub struct Choices {
     pub calls: Vec<Call>,
     /// Path of this program, to start fakes.
     pub program: String,
+    /// The byte sweep in place of the battery, and how much of it.
+    pub sweep: Option<Extent>,
 }
 
 impl Choices {
@@ -103,7 +121,7 @@ impl Choices {
 }
 
 /// `stdio/churn` and `churn` name stdio/churn; `stdio` and `stdio/` name all below.
-fn names_id(name: &str, id: &str) -> bool {
+pub fn names_id(name: &str, id: &str) -> bool {
     let name = name.trim_end_matches('/');
     id == name
         || id.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'))
@@ -119,15 +137,7 @@ pub fn first_look(server: &Server, choices: &Choices, era: Era) -> Case {
 
 /// The rest of the battery.
 pub fn battery(server: &Server, choices: &Choices, learned: &Learned, era: Era) -> Vec<Case> {
-    let callable = learned.tools.iter().filter(|tool| tool.callable);
-    let safe =
-        callable.map(|tool| Call { tool: tool.name.clone(), arguments: tool.arguments.clone() });
-    let mut calls: Vec<Call> = choices.calls.clone();
-    for call in safe {
-        if !calls.iter().any(|chosen| chosen.tool == call.tool) {
-            calls.push(call);
-        }
-    }
+    let calls = calls(choices, learned);
     // The user's own call first, then one that surely lasts, then any.
     let mut lasting = learned.tools.iter().filter(|tool| tool.callable).filter_map(|tool| {
         Some(Call { tool: tool.name.clone(), arguments: tool.lasting.clone()? })
@@ -161,6 +171,20 @@ pub fn battery(server: &Server, choices: &Choices, learned: &Learned, era: Era) 
             case
         })
         .collect()
+}
+
+/// Calls that may be made: those that the user names, and those that are safe.
+fn calls(choices: &Choices, learned: &Learned) -> Vec<Call> {
+    let callable = learned.tools.iter().filter(|tool| tool.callable);
+    let safe =
+        callable.map(|tool| Call { tool: tool.name.clone(), arguments: tool.arguments.clone() });
+    let mut calls: Vec<Call> = choices.calls.clone();
+    for call in safe {
+        if !calls.iter().any(|chosen| chosen.tool == call.tool) {
+            calls.push(call);
+        }
+    }
+    calls
 }
 
 /// Gives a case what the first look at its server has learned: how long an end takes there, and who
@@ -222,7 +246,19 @@ pub fn config_command(file: &str, names: &[String], choices: &Choices) -> String
 /// The options that were chosen, all that shapes a case.
 fn chosen(only: Option<&str>, choices: &Choices) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
-    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+    let mut option = |name: &str, value: String| {
+        words.push(name.to_owned());
+        words.extend((!value.is_empty()).then_some(value));
+    };
+    if let Some(extent) = &choices.sweep {
+        option("--torture", String::new());
+        if let (None, Some(bytes)) = (only, extent.shallow) {
+            option("--shallow", bytes.to_string());
+        }
+        if let (None, Some((part, of))) = (only, extent.shard) {
+            option("--shard", format!("{part}/{of}"));
+        }
+    }
     match only {
         Some(id) => option("--only", id.to_owned()),
         None => {
@@ -263,6 +299,7 @@ pub fn scenario(scenario: &Scenario, mode: &str, path: &str, choices: &Choices) 
             let launch = Launch::plain(&fake_command(&choices.program, fake));
             (SubjectOrder::Server(launch), fake_words(fake))
         }
+        Subject::Http(server) => http::of_scenario(server, choices),
         Subject::Host(host) => embedded(Role::Host, host, &choices.program),
         Subject::Service(service) => embedded(Role::Service, service, &choices.program),
         Subject::Core(peer) => {
@@ -283,7 +320,8 @@ pub fn scenario(scenario: &Scenario, mode: &str, path: &str, choices: &Choices) 
     let mut case = case(scenario.lifecycle.clone(), subject, words, choices, era, repeat);
     case.expect = Some(scenario.expect.clone());
     // What is replayed was found by a lifecycle that was made for any server, and is judged as then.
-    case.order.for_any_server = mode == REPLAY && matches!(scenario.subject, Subject::Command(_));
+    case.order.for_any_server =
+        mode == REPLAY && matches!(scenario.subject, Subject::Command(_) | Subject::Http(_));
     case
 }
 
@@ -314,12 +352,38 @@ pub fn scenarios_command(mode: &str, paths: &[String], choices: &Choices) -> Str
 
 /// The canary and its clean twin.
 pub fn canary(choices: &Choices) -> [Case; 2] {
+    let fake = FakeSpec { name: "canary".into(), ..FakeSpec::default() };
+    with_twin(battery::canary(), &fake, choices)
+}
+
+/// The canary of memory and its clean twin, which shows how much memory gains on this host by itself.
+pub fn memory_canary(choices: &Choices) -> [Case; 2] {
+    let options = [("kib".to_owned(), MEMORY_CANARY_KIB.to_string())].into();
+    let fake = FakeSpec { name: "memory-per-call".into(), options, ..FakeSpec::default() };
+    let mut cases = with_twin(battery::memory_canary(rise::LEAST_CYCLES), &fake, choices);
+    for case in &mut cases {
+        case.order.kinds = [Kind::Memory].into();
+    }
+    cases
+}
+
+/// Whether memory is weighed in a case again and again, in one life.
+pub fn weighs_memory(case: &Case) -> bool {
+    let again = |step: &Step| match &step.action {
+        Action::Repeat { steps, .. } => !steps.iter().any(|step| step.action == Action::Open),
+        _ => false,
+    };
+    case.order.kinds.contains(&Kind::Memory) && case.order.lifecycle.steps.iter().any(again)
+}
+
+fn with_twin(lifecycle: Lifecycle, fake: &FakeSpec, choices: &Choices) -> [Case; 2] {
     [false, true].map(|fixed| {
-        let fake = FakeSpec { name: "canary".into(), fixed, ..FakeSpec::default() };
+        let fake = FakeSpec { fixed, ..fake.clone() };
         let launch = Launch::plain(&fake_command(&choices.program, &fake));
         let words = fake_words(&fake);
         let subject = SubjectOrder::Server(launch);
-        let mut case = case(battery::canary(), subject, words, choices, Era::Legacy, String::new());
+        let lifecycle = lifecycle.clone();
+        let mut case = case(lifecycle, subject, words, choices, Era::Legacy, String::new());
         if !fixed {
             // What leaks on purpose is not waited for; only the twin needs patience.
             case.order.patience = Patience::fixed(CANARY_PATIENCE_MS);
@@ -328,6 +392,8 @@ pub fn canary(choices: &Choices) -> [Case; 2] {
     })
 }
 
+/// What the canary of memory keeps of each call, in KiB: five times what is seen at least.
+const MEMORY_CANARY_KIB: u32 = 64;
 /// How long the canary's leaks are waited for.
 const CANARY_PATIENCE_MS: u64 = 1_000;
 
@@ -356,6 +422,7 @@ fn case(
         start_timeout_ms: choices.start_timeout_ms,
         for_any_server: false,
         repeat,
+        sweep: None,
     };
     Case { order, expect: None }
 }
@@ -386,6 +453,7 @@ pub(crate) mod tests {
             start_timeout_ms: START_TIMEOUT_MS,
             calls: Vec::new(),
             program: String::new(),
+            sweep: None,
         }
     }
 

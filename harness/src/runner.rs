@@ -32,6 +32,8 @@ pub struct Runner {
 /// What came of one case.
 #[derive(Debug)]
 pub enum Outcome {
+    /// Each of its many lives was looked at.
+    Screened,
     /// It was judged.
     Judged(Box<CaseReport>, Option<Box<Learned>>),
     /// The client did not come to the moment that it is about, and this is how.
@@ -45,6 +47,8 @@ pub enum Outcome {
 pub enum News {
     /// The case has its cell.
     Started(usize),
+    /// Of the many lives of a case, one was looked at.
+    Screened(Box<CaseReport>),
     /// The case is done with.
     Ended(usize, Outcome),
 }
@@ -65,18 +69,28 @@ impl Runner {
         })
     }
 
+    /// How many cases it judges at once.
+    pub fn jobs(&self) -> usize {
+        self.jobs
+    }
+
     /// Whether the user interrupted the run.
     pub fn interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
     }
 
     /// Judges all cases and tells of each as it comes.
-    pub fn run_all(&self, cases: &[Case], mut each: impl FnMut(News)) {
+    pub fn run_all(&self, cases: &[Case], each: impl FnMut(News)) {
+        self.run_at_once(self.jobs, cases, each);
+    }
+
+    /// The same, with another number of cases at once.
+    pub fn run_at_once(&self, jobs: usize, cases: &[Case], mut each: impl FnMut(News)) {
         let queue: Mutex<VecDeque<usize>> = Mutex::new((0..cases.len()).collect());
         let lifelines: Mutex<Vec<Lifeline>> = Mutex::new(Vec::new());
         let (sender, told) = channel();
         std::thread::scope(|scope| {
-            for _ in 0..self.jobs.min(cases.len()) {
+            for _ in 0..jobs.clamp(1, cases.len().max(1)) {
                 let sender = sender.clone();
                 scope.spawn(|| self.work(cases, &queue, &lifelines, sender));
             }
@@ -111,13 +125,18 @@ impl Runner {
             }
             let _ = sender.send(News::Started(index));
             let outcome = self
-                .run_case(&cases[index], lifelines)
+                .run_case(&cases[index], lifelines, &sender)
                 .unwrap_or_else(|error| Outcome::NotJudged(format!("the cell failed: {error}")));
             let _ = sender.send(News::Ended(index, outcome));
         }
     }
 
-    fn run_case(&self, case: &Case, lifelines: &Mutex<Vec<Lifeline>>) -> io::Result<Outcome> {
+    fn run_case(
+        &self,
+        case: &Case,
+        lifelines: &Mutex<Vec<Lifeline>>,
+        sender: &Sender<News>,
+    ) -> io::Result<Outcome> {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let directory: PathBuf = self.home.path().join(format!("case-{number}"));
         std::fs::create_dir(&directory)?;
@@ -127,9 +146,14 @@ impl Runner {
         let mut learned = None;
         let mut broken = None;
         let mut not_applicable = None;
+        let mut screened = 0;
         while let Some(event) = cell.event()? {
             match event {
                 CellEvent::Judged(judged) => report = Some(judged),
+                CellEvent::Screened(life) => {
+                    screened += 1;
+                    let _ = sender.send(News::Screened(life));
+                }
                 CellEvent::Learned(facts) => learned = Some(facts),
                 CellEvent::NotApplicable { why } => not_applicable = Some(why),
                 CellEvent::Broken { cause } => broken = Some(cause),
@@ -141,6 +165,7 @@ impl Runner {
         Ok(match (report, broken) {
             (_, Some(cause)) => Outcome::NotJudged(cause),
             (Some(report), None) => Outcome::Judged(report, learned),
+            (None, None) if case.lives() > 0 && screened == case.lives() => Outcome::Screened,
             (None, None) if not_applicable.is_some() => {
                 Outcome::NotApplicable(not_applicable.unwrap_or_default())
             }

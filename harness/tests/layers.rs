@@ -52,6 +52,7 @@ const EDGES: &[Edge] = &[
     ("cell", "peer::fake::service", "and the HTTP server of a judged client"),
     ("cell", "probe", "data: whom to look at"),
     ("cell", "lifecycle::step", "data: the order holds a lifecycle"),
+    ("cell", "lifecycle::sweep", "data: what a counted run has shown"),
     ("cell", "lifecycle::client", "data: the order holds the script of a client"),
     ("cell", "ledger", "data: reports, tiers, identities of processes"),
 
@@ -60,6 +61,7 @@ const EDGES: &[Edge] = &[
     ("subject", "settle", "waits until quiet"),
     ("subject", "ledger", "records what was seen, and judges it"),
     ("subject", "lifecycle::step", "data: what to do"),
+    ("subject", "lifecycle::sweep", "data: what a counted run has shown"),
     ("subject", "lifecycle::client", "data: what to do to a client"),
     ("subject", "spelled", "data: words of a command line"),
     ("subject", "cell::protocol", "data: the order, and what was learned"),
@@ -81,10 +83,12 @@ const EDGES: &[Edge] = &[
     ("probe", "ledger::verdict::Holder", "data: who holds a leaked thing"),
 
     ("ledger", "lifecycle::step", "data: eras"),
+    ("ledger", "lifecycle::sweep", "data: the lane of a range of bytes"),
     ("ledger", "lifecycle::client", "data: the rule that a client is judged by"),
     ("lifecycle", "ledger::snapshot", "data: an expectation names a kind"),
     ("lifecycle", "ledger::verdict", "data: an expectation names class, culprit and verdict"),
 
+    ("report", "lifecycle::sweep", "data: the lane of a range of bytes"),
     ("report", "ledger", "data: cases, findings, verdicts"),
 
     ("gate", "ledger", "data: cases, findings, verdicts"),

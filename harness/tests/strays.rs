@@ -32,6 +32,7 @@ fn a_process_that_belongs_to_no_connection_is_unknown() {
         start_timeout_ms: 1_000,
         for_any_server: false,
         repeat: String::new(),
+        sweep: None,
     };
     let mut tell = |_| {};
     let root = Root::Descendants(std::process::id().cast_signed());

@@ -7,7 +7,7 @@ use rustix::process::{Pid, set_child_subreaper};
 
 use super::contain::{drain, own_pid};
 use super::isolate;
-use super::protocol::{CaseOrder, CellEvent, SubjectOrder};
+use super::protocol::{CaseOrder, CellEvent, Life, SubjectOrder, SweepOrder};
 use crate::ledger::verdict::{CaseReport, Class, Tier, Verdict};
 use crate::probe::Root;
 use crate::subject::server::{Play, Played};
@@ -53,7 +53,21 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
     };
     match &order.subject {
         SubjectOrder::Server(_) => {
+            if let Some(SweepOrder::Screen(lives)) = &order.sweep {
+                return screen(order, lives, tier, root);
+            }
             let mut play = Play::new(order, root, &mut forward);
+            let played = play.run();
+            let started = played.era.is_some();
+            tell(&CellEvent::Judged(Box::new(report(order, tier, played))))?;
+            let measures = order.sweep == Some(SweepOrder::Measure);
+            if (order.first_look || measures) && started {
+                let learned = play.learned();
+                tell(&CellEvent::Learned(Box::new(learned)))?;
+            }
+        }
+        SubjectOrder::HttpServer(http) => {
+            let mut play = crate::subject::http::Play::new(order, http, root, &mut forward);
             let played = play.run();
             let started = played.era.is_some();
             tell(&CellEvent::Judged(Box::new(report(order, tier, played))))?;
@@ -94,6 +108,34 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
     Ok(())
 }
 
+/// Plays many lives, and tells of each whether it is clean.
+fn screen(order: &CaseOrder, lives: &[Life], tier: Tier, root: Root) -> io::Result<()> {
+    for life in lives {
+        // What one life leaves in TMPDIR is nothing to the next, as in a cell of its own.
+        if let Some(directory) = std::env::var_os("TMPDIR") {
+            empty(std::path::Path::new(&directory));
+        }
+        let order = CaseOrder {
+            id: life.lifecycle.id.clone(),
+            lifecycle: life.lifecycle.clone(),
+            sweep: None,
+            ..order.clone()
+        };
+        let mut forward = |_: CellEvent| {};
+        let played = Play::new(&order, root, &mut forward).screening().run();
+        tell(&CellEvent::Screened(Box::new(report(&order, tier, played))))?;
+    }
+    Ok(())
+}
+
+/// Removes what is in a directory. What cannot be removed stays; nothing rests on it.
+fn empty(directory: &std::path::Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
+    }
+}
+
 /// A verdict from what was played. A leak stands beside the failure that caused it.
 fn report(order: &CaseOrder, tier: Tier, played: Played) -> CaseReport {
     let leaked = played.findings.iter().any(|finding| finding.class == Class::Leak);
@@ -131,6 +173,7 @@ fn report(order: &CaseOrder, tier: Tier, played: Played) -> CaseReport {
         failure: played.failure,
         unreadable: played.unreadable.into_iter().collect(),
         repeat: order.repeat.clone(),
+        swept: None,
     }
 }
 

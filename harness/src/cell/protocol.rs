@@ -10,7 +10,9 @@ use serde_json::Value;
 use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{CaseReport, Tier};
 use crate::lifecycle::client::{ConfigStyle, RoundsBy, Script, Traits};
+use crate::lifecycle::endpoint::Wire;
 use crate::lifecycle::step::{Era, Lifecycle};
+use crate::lifecycle::sweep::Works;
 
 /// The one line that a runner writes to a cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +42,26 @@ pub struct CaseOrder {
     pub for_any_server: bool,
     /// Command that repeats the case.
     pub repeat: String,
+    /// What the byte sweep asks beyond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<SweepOrder>,
+}
+
+/// What the byte sweep asks of a cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum SweepOrder {
+    /// Learn how many bytes go each way.
+    Measure,
+    /// Play these lives one after the other, each in place of the order's own lifecycle, and only
+    /// look whether anything is left: what is not clean is judged in a cell of its own.
+    Screen(Vec<Life>),
+}
+
+/// One life of many in a cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Life {
+    /// What to do.
+    pub lifecycle: Lifecycle,
 }
 
 /// Who is judged, as a cell needs it.
@@ -47,6 +69,8 @@ pub struct CaseOrder {
 pub enum SubjectOrder {
     /// A stdio server, by how it is started.
     Server(Launch),
+    /// An HTTP server, by how it is started and where it is reached.
+    HttpServer(HttpOrder),
     /// A client or host, which starts servers of ours.
     Client(ClientOrder),
     /// Our core as the client of this server.
@@ -76,6 +100,24 @@ pub enum Role {
     Host,
     /// A Streamable HTTP server with sessions.
     Service,
+}
+
+/// An HTTP server to judge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpOrder {
+    /// How it is started; [`PORT`](crate::lifecycle::endpoint::PORT) in its words and variables is a
+    /// free port.
+    pub launch: Launch,
+    /// Where it is reached, with the same placeholder.
+    pub url: String,
+    /// Headers of every request, as the user gave them.
+    pub headers: Vec<(String, String)>,
+    /// How long a session may live that no client uses, in milliseconds.
+    pub session_ttl_ms: Option<u64>,
+    /// Which of the two ways over HTTP it speaks, once that is known.
+    pub wire: Option<Wire>,
+    /// Path of this program, which is every client.
+    pub program: String,
 }
 
 /// A client to judge, and what it is given.
@@ -179,6 +221,8 @@ pub enum CellEvent {
     Learned(Box<Learned>),
     /// The case is judged.
     Judged(Box<CaseReport>),
+    /// The next of many lives was looked at.
+    Screened(Box<CaseReport>),
     /// The client did not come to the moment that the case is about.
     NotApplicable {
         /// How it came to that.
@@ -216,9 +260,30 @@ pub struct Learned {
     pub exit_ms: Option<u64>,
     /// Other figures.
     pub figures: BTreeMap<String, f64>,
+    /// Of an HTTP server.
+    #[serde(default)]
+    pub http: Option<HttpTraits>,
     /// Of a client.
     #[serde(default)]
     pub client: Option<Traits>,
+    /// How many bytes go each way in the handshake and the first call, where that was measured.
+    #[serde(default)]
+    pub works: Option<Works>,
+}
+
+/// What the first look learned of an HTTP server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HttpTraits {
+    /// Which of the two ways over HTTP it speaks.
+    pub wire: Wire,
+    /// It gives out session ids.
+    pub sessions: bool,
+    /// It ends a session upon DELETE.
+    pub deletes: bool,
+    /// It has a stream of events for those who GET.
+    pub listens: bool,
+    /// Its events have ids, by which a stream can be taken up again.
+    pub resumes: bool,
 }
 
 /// A tool of a server.

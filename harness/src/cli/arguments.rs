@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use super::Refusal;
+use super::sweep::SweepArguments;
 use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
 use crate::lifecycle::battery::Call;
@@ -32,7 +33,7 @@ pub struct Arguments {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Judge a stdio server, or those of a file of servers
+    /// Judge a stdio server, those of a file of servers, or an HTTP server (`--http`)
     ///
     /// Starts COMMAND again and again, ends its life at every moment that a host can end it, and
     /// looks whether processes, descriptors, threads, zombies or temporary files stay behind.
@@ -65,11 +66,26 @@ pub struct ServerArguments {
     /// Common options.
     #[command(flatten)]
     pub common: Common,
+    /// The byte sweep.
+    #[command(flatten)]
+    pub sweep: SweepArguments,
     /// Also call this tool, with these arguments (repeatable; the first is the one that is in flight
     /// when an end comes); tools marked read-only and
     /// closed-world are called unasked
     #[arg(long = "call", value_name = "TOOL[=JSON]")]
     pub calls: Vec<String>,
+    /// Judge an HTTP server: COMMAND starts it, and here it is reached. `{port}` in URL and COMMAND is a
+    /// free port; many servers take theirs by `env PORT={port} COMMAND`
+    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "names"])]
+    pub http: Option<String>,
+    /// Send this header with every request to an HTTP server (repeatable); `$NAME` and `${NAME}` are
+    /// variables of the environment, whose values are shown nowhere
+    #[arg(long = "header", value_name = "K: V", requires = "http")]
+    pub headers: Vec<String>,
+    /// Of an HTTP server: a session that no client uses may live so long, and is a leak if it answers
+    /// later. When not given, what abandoned sessions hold is told and counts for nothing
+    #[arg(long, value_name = "DUR", value_parser = duration, requires = "http")]
+    pub session_ttl: Option<Duration>,
     /// Judge the servers of this file, as hosts keep it: `mcpServers` or `servers`
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     pub config: Option<PathBuf>,
@@ -190,7 +206,7 @@ pub enum Listed {
 }
 
 /// Options that all judging subcommands have.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Common {
     /// Judge only these lifecycles or scenarios: an id, its last part, or a folder (repeatable, or
     /// with commas)
@@ -261,6 +277,13 @@ impl ServerArguments {
         let is_named = self.config.is_some() || !self.names.is_empty();
         if is_named || !self.command.is_empty() {
             return Ok(());
+        }
+        if let Some(url) = &self.http {
+            return Err(Refusal::usage(format!(
+                "--http {url}: which server? Give the COMMAND that starts it: scupper server --http \
+                 http://127.0.0.1:{{port}}/mcp -- env PORT={{port}} node server.js; one that runs \
+                 already cannot be judged: it has to be started in the cell to be looked into"
+            )));
         }
         Err(Refusal::usage(
             "which server? Give the COMMAND that starts it: scupper server -- npx -y PACKAGE; or a \
@@ -337,6 +360,7 @@ impl Common {
             start_timeout_ms: millis(self.start_timeout),
             calls: calls.iter().map(|call| parse_call(call)).collect::<Result<_, _>>()?,
             program,
+            sweep: None,
         })
     }
 

@@ -4,33 +4,53 @@
 use std::collections::BTreeSet;
 
 use crate::ledger::snapshot::Kind;
-use crate::ledger::verdict::{Class, Culprit, Finding};
+use crate::ledger::verdict::{CaseReport, Class, Culprit, Finding};
 use crate::plan::client::Transport;
 use crate::plan::{self, Case, Choices};
-use crate::report::event::CanaryReport;
+use crate::report::event::{CanaryReport, TwinMemory};
 use crate::runner::Outcome;
 
 /// A canary, before it has flown.
 pub struct Canary {
-    /// The leaky one and its clean twin.
-    pub cases: [Case; 2],
+    /// Pairs of a leaky one and its clean twin.
+    pub cases: Vec<Case>,
     kinds: &'static [Kind],
     seeded: fn(Kind, &Finding) -> bool,
 }
 
 impl Canary {
-    /// A server that leaks each kind.
-    pub fn of_servers(choices: &Choices) -> Self {
+    /// A server that leaks each kind, and one that leaks memory where that is weighed in these cases.
+    pub fn of_servers(choices: &Choices, judged: &[Case]) -> Self {
+        let mut cases = plan::canary(choices).to_vec();
+        if judged.iter().any(plan::weighs_memory) {
+            cases.extend(plan::memory_canary(choices));
+        }
         Self {
-            cases: plan::canary(choices),
+            cases,
             kinds: &[Kind::Process, Kind::Zombie, Kind::Fd, Kind::Thread, Kind::File],
             seeded: in_a_server,
         }
     }
 
+    /// An HTTP server that does.
+    pub fn of_http_servers(choices: &Choices) -> Self {
+        Self {
+            cases: plan::http::canary(choices).to_vec(),
+            kinds: &[
+                Kind::Process,
+                Kind::Zombie,
+                Kind::Fd,
+                Kind::Thread,
+                Kind::File,
+                Kind::Session,
+            ],
+            seeded: in_an_http_server,
+        }
+    }
+
     /// A client that does.
     pub fn of_clients(transport: Transport, choices: &Choices) -> Self {
-        let cases = plan::client::canary(transport, choices);
+        let cases = plan::client::canary(transport, choices).to_vec();
         match transport {
             Transport::Stdio => {
                 Self { cases, kinds: &[Kind::Process, Kind::Zombie, Kind::Fd], seeded: in_a_client }
@@ -49,44 +69,84 @@ impl Canary {
             caught: Vec::new(),
             missed: Vec::new(),
             false_alarms: Vec::new(),
+            memory: None,
             failure: None,
         };
         let mut reports = Vec::new();
         for outcome in outcomes {
             match outcome {
-                Some(Outcome::Judged(case, _)) => reports.push(case),
+                Some(Outcome::Judged(case, _)) => reports.push(*case),
                 Some(Outcome::NotJudged(cause) | Outcome::NotApplicable(cause)) => {
                     report.failure = Some(cause);
                 }
-                None => report.failure = Some("it was not run".to_owned()),
+                Some(Outcome::Screened) | None => {
+                    report.failure = Some("it was not run".to_owned())
+                }
             }
         }
-        let [leaky, clean] = reports.as_slice() else { return report };
-        for kind in self.kinds.iter().filter(|kind| judged.contains(kind)) {
-            let caught = leaky.findings.iter().any(|finding| (self.seeded)(*kind, finding));
-            let list = if caught { &mut report.caught } else { &mut report.missed };
-            list.push(kind.as_str().to_owned());
+        if reports.len() != self.cases.len() {
+            return report;
         }
-        report.false_alarms.extend(clean.findings.iter().map(|finding| finding.what.clone()));
-        for case in [leaky, clean] {
-            if let Some(failure) = &case.failure {
-                report.failure = Some(failure.message.clone());
-            } else if !case.unreadable.is_empty() {
-                report.failure = Some(format!("could not look: {}", case.unreadable.join("; ")));
+        for (at, pair) in reports.chunks_exact(2).enumerate() {
+            let [leaky, clean] = pair else { continue };
+            let kinds = if at == 0 { self.kinds } else { &[Kind::Memory] };
+            for kind in kinds.iter().filter(|kind| judged.contains(kind)) {
+                let caught = leaky.findings.iter().any(|finding| (self.seeded)(*kind, finding));
+                let list = if caught { &mut report.caught } else { &mut report.missed };
+                list.push(kind.as_str().to_owned());
+            }
+            report.false_alarms.extend(clean.findings.iter().map(|finding| finding.what.clone()));
+            if at > 0 {
+                report.memory = memory_of_twin(clean);
+            }
+            for case in pair {
+                if let Some(failure) = &case.failure {
+                    report.failure = Some(failure.message.clone());
+                } else if !case.unreadable.is_empty() {
+                    report.failure =
+                        Some(format!("could not look: {}", case.unreadable.join("; ")));
+                }
             }
         }
         report
     }
 }
 
+/// How much the memory of the clean twin gained by itself.
+fn memory_of_twin(twin: &CaseReport) -> Option<TwinMemory> {
+    let figure = |name: &str| twin.figures.get(name).copied();
+    Some(TwinMemory {
+        kib_per_cycle: figure("private_kib_per_cycle").or(figure("rss_kib_per_cycle"))?,
+        bound_kib_per_cycle: figure("memory_bound_kib_per_cycle")?,
+        cycles: twin.cycles,
+    })
+}
+
 /// Whether a finding is the seeded leak of this kind, caught for the right reason. The one of
 /// processes is the helper that outlives its server; children that pile up are found by growth.
 fn in_a_server(kind: Kind, finding: &Finding) -> bool {
+    if kind == Kind::Memory {
+        return finding.kind == kind && finding.culprit == Culprit::Server;
+    }
     let due = if kind == Kind::Process { "close" } else { "repeat" };
     finding.kind == kind
         && finding.class == Class::Leak
         && finding.culprit == Culprit::Server
         && finding.birth_step.name == "call echo"
+        && finding.due_step.name.starts_with(due)
+}
+
+/// The same of an HTTP server: the helper that outlives it, sessions that answer after DELETE, and what
+/// grows with each session.
+fn in_an_http_server(kind: Kind, finding: &Finding) -> bool {
+    let due = match kind {
+        Kind::Process => "end of the lifecycle",
+        Kind::Session => "close",
+        _ => "repeat",
+    };
+    finding.kind == kind
+        && finding.class == Class::Leak
+        && finding.culprit == Culprit::Server
         && finding.due_step.name.starts_with(due)
 }
 

@@ -7,7 +7,7 @@ use std::string::FromUtf8Error;
 use super::{REFERENCE, Refusal};
 use crate::ledger::rules::{RULES, rule};
 use crate::lifecycle::scenario::{
-    self, FakeSpec, Part, Place, Problem, Scenario, ScenarioError, Subject,
+    self, FakeSpec, HttpServer, HttpStart, Part, Place, Problem, Scenario, ScenarioError, Subject,
 };
 use crate::lifecycle::step::{Action, Step, Transport};
 use crate::peer::fake::{self, FakeError};
@@ -120,7 +120,10 @@ fn unknown_here(scenario: &Scenario) -> Vec<Problem> {
     let fake = match &scenario.subject {
         Subject::Fake(spec) => fake_problem("fake", spec),
         Subject::Core(spec) => fake_problem("core", spec),
-        Subject::Command(_) | Subject::Host(_) | Subject::Service(_) => None,
+        Subject::Http(HttpServer { start: HttpStart::Fake(spec), .. }) => {
+            fake_problem("fake", spec)
+        }
+        Subject::Http(_) | Subject::Command(_) | Subject::Host(_) | Subject::Service(_) => None,
     };
     let rule = scenario.lifecycle.rule.as_deref().and_then(rule_problem);
     let mut added = Vec::new();
@@ -205,6 +208,11 @@ fn fake_problem(key: &'static str, spec: &FakeSpec) -> Option<Problem> {
         error @ FakeError::StdioOnly { .. } => {
             problem(&["subject", key], error.to_string(), "name `plain`, or another transport")
         }
+        FakeError::HttpOnly { name } => problem(
+            &["subject", key],
+            format!("fake `{name}` speaks HTTP only"),
+            "`scupper list fakes` says which speak stdio",
+        ),
         FakeError::NoTwin { name } => problem(
             &["subject", "fixed"],
             format!("fake `{name}` has no clean twin"),

@@ -107,6 +107,7 @@ mod tests {
             start_timeout_ms: 30_000,
             calls: Vec::new(),
             program: "scupper".into(),
+            sweep: None,
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! - [`arguments`]: what may be given, and its meaning.
 //! - [`server`]: `scupper server`, of a command or of a file of servers.
+//! - [`http`]: `scupper server --http`.
+//! - [`headers`]: the headers that it is given, and what of them may be shown.
 //! - [`client`]: `scupper client`.
 //! - [`config`]: what such a file says.
 //! - [`run`]: `scupper run` and `scupper replay`.
@@ -9,6 +11,7 @@
 //! - [`session`]: what both share: runner, canary, reporters, exit code.
 //! - [`canary`]: the run's own proof.
 //! - [`keep`]: what `--keep` writes.
+//! - [`sweep`]: `--torture`, the byte sweep.
 //! - [`show`]: `scupper list` and `scupper doctor`.
 
 pub mod arguments;
@@ -16,11 +19,14 @@ pub mod canary;
 pub mod client;
 pub mod config;
 mod files;
+pub mod headers;
+pub mod http;
 pub mod keep;
 pub mod run;
 pub mod server;
 pub mod session;
 pub mod show;
+pub mod sweep;
 
 /// Name of the reference server among the fakes.
 pub const REFERENCE: &str = "reference";

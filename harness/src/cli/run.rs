@@ -89,7 +89,11 @@ fn calibrate(session: &Session, all: &[(String, Scenario)], cases: &mut [Case], 
                     looks.len() - 1
                 }))
             }
-            Subject::Fake(_) | Subject::Core(_) | Subject::Host(_) | Subject::Service(_) => None,
+            Subject::Fake(_)
+            | Subject::Http(_)
+            | Subject::Core(_)
+            | Subject::Host(_)
+            | Subject::Service(_) => None,
         });
     }
     let learned = session.look(&looks);

@@ -6,13 +6,16 @@ use std::path::Path;
 use super::Ended;
 use super::Refusal;
 use super::arguments::{ServerArguments, no_such_lifecycle};
+use super::canary::Canary;
 use super::config::{self, Obstacle, Surroundings};
 use super::session::Session;
+use super::sweep;
 use crate::cell::protocol::Learned;
 use crate::gate::exit::Mode;
 use crate::lifecycle::battery::{Call, FIRST_LOOK};
 use crate::lifecycle::scenario::nearest;
 use crate::lifecycle::step::{Era, EraChoice};
+use crate::plan::sweep::Sweep;
 use crate::plan::{self, Case, Choices, Server};
 use crate::report::event::{Event, RunInfo, ServerInfo, SubjectInfo};
 
@@ -22,17 +25,28 @@ const NAMES: usize = 8;
 /// Judges a stdio server, or those of a file.
 pub fn run(arguments: &ServerArguments) -> Ended {
     arguments.check()?;
+    if let Some(url) = &arguments.http {
+        return super::http::run(arguments, url);
+    }
     let choices = arguments.common.choices(&arguments.calls)?;
-    let lifecycles = plan::whole_battery();
-    let ids: Vec<&str> = lifecycles.iter().map(|lifecycle| lifecycle.id.as_str()).collect();
-    let unmatched = choices.unmatched(&ids);
-    if !unmatched.is_empty() {
-        return Err(no_such_lifecycle(&unmatched, &ids));
+    let choices = Choices { sweep: arguments.sweep.extent(), ..choices };
+    if choices.sweep.is_some() {
+        sweep::check_names(&choices)?;
+    } else {
+        check_names(&choices)?;
     }
     match &arguments.config {
         Some(file) => judge_file(arguments, &choices, file),
         None => judge_command(arguments, &choices),
     }
+}
+
+/// Refuses names that no lifecycle of the battery has.
+fn check_names(choices: &Choices) -> Result<(), Refusal> {
+    let lifecycles = plan::whole_battery();
+    let ids: Vec<&str> = lifecycles.iter().map(|lifecycle| lifecycle.id.as_str()).collect();
+    let unmatched = choices.unmatched(&ids);
+    if unmatched.is_empty() { Ok(()) } else { Err(no_such_lifecycle(&unmatched, &ids)) }
 }
 
 fn judge_command(arguments: &ServerArguments, choices: &Choices) -> Ended {
@@ -176,6 +190,12 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
         }
     }
     let choices = &choices;
+    if let Some(extent) = choices.sweep {
+        session.forget_first();
+        let plan = Sweep { server, choices, learned: &learned, era };
+        sweep::judge(session, &plan, &Canary::of_servers(choices, &[]), extent);
+        return;
+    }
     if !choices.wants(FIRST_LOOK) {
         session.forget_first();
     }
@@ -190,7 +210,7 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
 }
 
 /// Calls that the user named of tools that the server does not list, and what to say of each.
-fn unlisted(choices: &Choices, learned: &Learned) -> Vec<(Call, String)> {
+pub(super) fn unlisted(choices: &Choices, learned: &Learned) -> Vec<(Call, String)> {
     if learned.lists_more_tools {
         return Vec::new();
     }
@@ -239,7 +259,7 @@ fn left_out(cases: &[Case], server: &Server, choices: &Choices, learned: &Learne
         .collect()
 }
 
-fn introduce(learned: &Learned) -> SubjectInfo {
+pub(super) fn introduce(learned: &Learned) -> SubjectInfo {
     let callable = learned.tools.iter().filter(|tool| tool.callable);
     SubjectInfo {
         name: learned.name.clone(),

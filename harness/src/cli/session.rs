@@ -1,5 +1,6 @@
 //! What judging subcommands share: the runner, the canary, the reporters, the exit code.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,8 +11,10 @@ use super::canary::Canary;
 use super::{Refusal, keep};
 use crate::cell::protocol::Learned;
 use crate::gate::exit::{self, Mode, Strictness};
+use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{CaseReport, Verdict};
 use crate::lifecycle::battery::FIRST_LOOK;
+use crate::lifecycle::sweep::Works;
 use crate::plan::{self, Case, Choices};
 use crate::report::Secrets;
 use crate::report::event::{
@@ -35,6 +38,8 @@ pub struct Session {
     kept: Vec<PathBuf>,
     mode: Mode,
     strictness: Strictness,
+    /// Cases at once, where the user says how many.
+    pub(super) jobs_asked_for: Option<usize>,
     /// The user asked for the first look, too.
     wants_first_look: bool,
     /// Of several servers, the one whose turn it is.
@@ -99,6 +104,7 @@ impl Session {
             kept: Vec::new(),
             mode,
             strictness: Strictness { advisories: common.strict, memory: common.strict_memory },
+            jobs_asked_for: common.jobs.map(usize::from),
             wants_first_look: common.choices(&[])?.wants(FIRST_LOOK),
             server: None,
             servers: Vec::new(),
@@ -160,7 +166,7 @@ impl Session {
     }
 
     /// Takes in what came of a case, in the place it has in the plan, and tells it.
-    fn take(
+    pub(super) fn take(
         &mut self,
         place: usize,
         case: &Case,
@@ -181,6 +187,7 @@ impl Session {
                 }
                 self.cases.push((place, *report));
             }
+            Outcome::Screened => {}
             Outcome::NotApplicable(why) => {
                 let id = case.order.id.clone();
                 self.info.cases = self.info.cases.saturating_sub(1);
@@ -251,7 +258,8 @@ impl Session {
 
     /// Judges cases of servers together with their canary.
     pub fn judge(&mut self, first_place: usize, cases: Vec<Case>, choices: &Choices) {
-        self.judge_beside(&Canary::of_servers(choices), first_place, cases, choices);
+        let canary = Canary::of_servers(choices, &cases);
+        self.judge_beside(&canary, first_place, cases, choices);
     }
 
     /// Judges cases together with a canary.
@@ -262,32 +270,73 @@ impl Session {
         cases: Vec<Case>,
         choices: &Choices,
     ) {
+        self.beside_canary(canary, &cases, &choices.kinds, |session, news| match news {
+            News::Started(index) => {
+                session.on(Event::CaseStarted { id: cases[index].order.id.clone() });
+            }
+            News::Screened(_) => {}
+            News::Ended(index, outcome) => {
+                session.take(first_place + index, &cases[index], outcome, Event::CaseEnded);
+            }
+        });
+    }
+
+    /// Runs cases together with a canary, and tells of each as it comes.
+    pub(super) fn beside_canary(
+        &mut self,
+        canary: &Canary,
+        cases: &[Case],
+        kinds: &BTreeSet<Kind>,
+        mut each: impl FnMut(&mut Self, News),
+    ) {
         // The canary rides among the cases, so that it proves the very conditions of this run. Of
         // several servers, it rides with the first.
         let mut all: Vec<Case> = match self.canary {
-            None => canary.cases.to_vec(),
+            None => canary.cases.clone(),
             Some(_) => Vec::new(),
         };
         let canaries = all.len();
-        all.extend(cases);
-        let mut seeded: Vec<Option<Outcome>> = vec![None, None];
+        all.extend_from_slice(cases);
+        let mut seeded: Vec<Option<Outcome>> =
+            std::iter::repeat_with(|| None).take(canaries).collect();
         let runner = Arc::clone(&self.runner);
         runner.run_all(&all, |news| match news {
             News::Started(index) if index < canaries => {}
-            News::Started(index) => {
-                self.on(Event::CaseStarted { id: all[index].order.id.clone() });
-            }
             News::Ended(index, outcome) if index < canaries => seeded[index] = Some(outcome),
-            News::Ended(index, outcome) => {
-                let place = first_place + index - canaries;
-                self.take(place, &all[index], outcome, Event::CaseEnded);
-            }
+            News::Started(index) => each(self, News::Started(index - canaries)),
+            News::Ended(index, outcome) => each(self, News::Ended(index - canaries, outcome)),
+            News::Screened(life) => each(self, News::Screened(life)),
         });
         if canaries > 0 {
-            let report = canary.report(seeded, &choices.kinds);
+            let report = canary.report(seeded, kinds);
             self.canary = Some(report.clone());
             self.on(Event::CanaryEnded(report));
         }
+    }
+
+    /// Judges the clean life of a byte sweep; gives back how many bytes it had. One that is not clean
+    /// is told as a case.
+    pub(super) fn count(&mut self, case: &Case) -> Option<Works> {
+        self.on(Event::CaseStarted { id: case.order.id.clone() });
+        let mut works = None;
+        let runner = Arc::clone(&self.runner);
+        runner.run_all(std::slice::from_ref(case), |news| {
+            if let News::Ended(_, outcome) = news {
+                let clean = match &outcome {
+                    Outcome::Judged(report, facts) => {
+                        works = facts.as_ref().and_then(|facts| facts.works.clone());
+                        report.verdict == Verdict::Clean
+                    }
+                    _ => false,
+                };
+                if clean && works.is_some() {
+                    self.on(Event::LifeEnded { id: case.order.id.clone() });
+                } else {
+                    self.take(0, case, outcome, Event::CaseEnded);
+                }
+            }
+        });
+        works
     }
 
     fn cases_in_order(&mut self) -> Vec<CaseReport> {

@@ -9,7 +9,7 @@ use crate::ledger::rules::RULES;
 use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::Tier;
 use crate::lifecycle::embedded::{HOSTS, SERVICES};
-use crate::peer::fake::FAKES;
+use crate::peer::fake::{FAKES, HTTP_FAKES};
 use crate::peer::fake_client::FAKE_CLIENTS;
 use crate::peer::fake_client::http::HTTP_FAKE_CLIENTS;
 use crate::plan;
@@ -39,6 +39,10 @@ pub fn list(what: Listed) -> Ended {
             for fake in FAKES {
                 let options = options(fake.options);
                 rows.push((fake.name.to_owned(), format!("{}{options}", fake.about)));
+            }
+            for fake in HTTP_FAKES {
+                let options = options(fake.options);
+                rows.push((format!("--http {}", fake.name), format!("{}{options}", fake.about)));
             }
             rows.push((
                 "reference".to_owned(),

@@ -5,7 +5,7 @@ pub mod http;
 
 use super::snapshot::{Kind, ProcessId};
 use super::verdict::{Class, Culprit, Holder};
-use crate::lifecycle::client::rule;
+use crate::lifecycle::client::{Deed, rule};
 use crate::lifecycle::step::Era;
 
 /// How the client came to leave something.
@@ -15,6 +15,8 @@ pub enum Departure {
     Exited,
     /// It was sent SIGKILL, by which nobody can do anything more.
     Killed,
+    /// While it ended its servers it was sent a signal, and died of it, as by default.
+    Struck(Deed),
     /// It lives on, and has nothing more to do.
     AtRest,
 }
@@ -86,6 +88,23 @@ pub fn server(stay: &Stay<'_>) -> Judgement {
             rule: (stay.era == Era::Modern && stay.stdin_ended).then_some("2026-07-28 stdio N9"),
             hurts: HURTS,
             remedy: "exit when stdin ends",
+        };
+    }
+    if let (Departure::Struck(signal), true) =
+        (stay.departure, stay.stdin_ended || !stay.signals.is_empty())
+    {
+        return Judgement {
+            class: Class::Advisory,
+            culprit: Culprit::Server,
+            blame: format!(
+                "the client was in the middle of ending it when it was sent {signal} and died of it, as \
+                 by default; {}, and the server stayed",
+                seen(stay)
+            ),
+            rule: (stay.era == Era::Modern && stay.stdin_ended).then_some("2026-07-28 stdio N9"),
+            hurts: HURTS,
+            remedy: "exit when stdin ends; a client that wants to be safe from such a server \
+                     catches the signal and goes on with its ladder, up to SIGKILL",
         };
     }
     let left = match stay.departure {
@@ -209,6 +228,24 @@ pub fn client(signal: &str, open: usize) -> Judgement {
     }
 }
 
+/// A client that waits, though no server is left to wait for; with the era by whose rules a request
+/// is in flight. Time alone says that it would wait on, so it is advisory.
+pub fn waiting(in_flight: Option<Era>) -> Judgement {
+    Judgement {
+        class: Class::Advisory,
+        culprit: Culprit::Client,
+        blame:
+            "after a good life it ended by itself; here its server is dead, nothing can come any \
+                more, and it stays"
+                .to_owned(),
+        rule: in_flight.filter(|era| *era == Era::Legacy).map(|_| "2025-11-25 lifecycle T1"),
+        hurts: "who started the client waits with it, for ever where nobody looks",
+        remedy: "take the end of the server's stdout for the end of every request that is in \
+                 flight, and give each request a time-out; --leak-timeout waits longer for a client \
+                 that tries again later",
+    }
+}
+
 /// A server that is dead and that the client, which lives on, has not waited for.
 pub fn zombie() -> Judgement {
     Judgement {
@@ -309,6 +346,17 @@ mod tests {
     fn a_server_that_outlives_a_killed_client_is_its_own_doing() {
         let judged = server(&stay(Departure::Killed));
         assert_eq!((judged.class, judged.culprit), (Class::Advisory, Culprit::Server));
+    }
+
+    #[test]
+    fn a_client_that_dies_in_its_ladder_shares_the_fault_and_one_that_leaves_it_does_not() {
+        let struck = stay(Departure::Struck(Deed::Terminate));
+        let judged = server(&struck);
+        assert_eq!((judged.class, judged.culprit), (Class::Advisory, Culprit::Server));
+        assert!(judged.blame.contains("SIGTERM and died of it"), "{}", judged.blame);
+        // Nothing was done to end it yet, so it was not in the middle of that.
+        let judged = server(&Stay { stdin_ended: false, ..struck });
+        assert_eq!((judged.class, judged.culprit), (Class::Leak, Culprit::Client));
     }
 
     #[test]

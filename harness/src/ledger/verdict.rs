@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::{Identity, Kind};
+use crate::lifecycle::sweep::Lane;
 
 /// Where in a lifecycle something happened.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -239,4 +240,26 @@ pub struct CaseReport {
     pub unreadable: Vec<String>,
     /// The command that repeats it.
     pub repeat: String,
+    /// Of the byte sweep: the bytes that all came to this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swept: Option<Swept>,
+}
+
+/// A range of bytes after each of which the peer went wrong, with one and the same outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Swept {
+    /// What went wrong, and in which direction bytes are counted.
+    pub lane: Lane,
+    /// The first byte of the range.
+    pub first: u64,
+    /// The last one.
+    pub last: u64,
+    /// How many bytes of the range were played.
+    pub lives: usize,
+    /// How many of these were judged in full. The others, which lie between two of them, outlived a
+    /// first look as these did.
+    pub judged: usize,
+    /// Whether so many bytes came to pass; where not, the whole life was played before the end.
+    pub reached: bool,
 }

@@ -55,6 +55,11 @@ pub enum Instead {
     Hold,
     /// The server dies.
     Die,
+    /// The answer comes when the client has given up: it has cancelled the request, or has ended the
+    /// server's stdin.
+    Late,
+    /// The server asks the client for `sampling/createMessage`, and dies.
+    AskAndDie,
 }
 
 /// What is done to the client itself, and when.
@@ -95,7 +100,7 @@ pub enum Deed {
 }
 
 spelled! {
-    Instead { Hold = "hold", Die = "die" }
+    Instead { Hold = "hold", Die = "die", Late = "late", AskAndDie = "ask-and-die" }
     Moment { Starting = "starting", Busy = "busy", Idle = "idle", Closing = "closing" }
     Deed { Terminate = "SIGTERM", Interrupt = "SIGINT", Kill = "SIGKILL", EndStdin = "end of stdin" }
 }
@@ -303,15 +308,28 @@ fn broken(known: &Knowledge) -> Vec<(Lifecycle, Script)> {
         ),
     ];
     if let Some(method) = &known.traits.busy_with {
-        let server = Played {
-            unanswered: Some(Unanswered { method: method.clone(), instead: Instead::Die }),
-            ..played("plain", &[], known.era)
+        let one = |id, why, instead| {
+            let unanswered = Some(Unanswered { method: method.clone(), instead });
+            with_servers(id, why, vec![Played { unanswered, ..played("plain", &[], known.era) }])
         };
-        all.push(with_servers(
-            "client/dies-in-call",
-            "A server that dies while a request is in flight.",
-            vec![server],
-        ));
+        all.extend([
+            one(
+                "client/answers-late",
+                "A server whose answer comes when the client has given up on it.",
+                Instead::Late,
+            ),
+            one(
+                "client/dies-in-call",
+                "A server that dies while a request is in flight.",
+                Instead::Die,
+            ),
+            one(
+                "client/sampling-then-dies",
+                "A server that, while a request is in flight, asks the client for a message of its \
+                 model, and dies.",
+                Instead::AskAndDie,
+            ),
+        ]);
     }
     all
 }
@@ -362,6 +380,8 @@ fn attacks(known: &Knowledge) -> Vec<(Lifecycle, Script)> {
                 ..played("plain", &[], known.era)
             },
             (Moment::Idle, _) if known.traits.lives_on => played("plain", &[], known.era),
+            // So that it is in the middle of its ladder.
+            (Moment::Closing, _) => played("ignores-eof-and-term", &[], known.era),
             _ => continue,
         };
         for deed in Deed::ALL.iter().copied() {

@@ -45,6 +45,10 @@ struct Client {
     events: Outbox,
     server: Option<Server>,
     holder: Option<Child>,
+    /// Bytes that may pass, of the server that is started next.
+    cut: Option<(Stream, u64)>,
+    /// Where every message ends is told.
+    measures: bool,
 }
 
 struct Server {
@@ -53,6 +57,12 @@ struct Server {
     exited: bool,
     stdin: Option<OwnedFd>,
     unwritten: VecDeque<Unwritten>,
+    /// Bytes that stdin has taken.
+    taken: u64,
+    /// Bytes that it is given at most.
+    most: Option<u64>,
+    /// The bytes of a cut have passed, and nothing more is said.
+    is_cut: bool,
     /// Ids of requests that the cell made and that have no answer yet.
     expected: BTreeSet<u64>,
     stdout: Option<Output>,
@@ -72,6 +82,10 @@ struct Output {
     lines: Lines,
     stalled: bool,
     bytes: u64,
+    /// Bytes that are read at most.
+    most: Option<u64>,
+    /// Bytes of whole lines.
+    whole: u64,
     /// It was told that the current line has begun.
     told_begun: bool,
     /// It was told that the current line is too long to be a message.
@@ -99,6 +113,8 @@ impl Client {
             events: Outbox::default(),
             server: None,
             holder: None,
+            cut: None,
+            measures: false,
         })
     }
 
@@ -132,13 +148,14 @@ impl Client {
                 polled.push(PollFd::new(&server.pidfd, PollFlags::IN));
                 wakes.push(Wake::Exit);
             }
-            if let (Some(fd), false) = (&server.stdin, server.unwritten.is_empty()) {
+            if let (Some(fd), true) = (&server.stdin, server.has_to_write()) {
                 polled.push(PollFd::new(fd, PollFlags::OUT));
                 wakes.push(Wake::Stdin);
             }
             for (output, wake) in [(&server.stdout, Wake::Stdout), (&server.stderr, Wake::Stderr)] {
                 if let Some(output) = output
                     && !output.stalled
+                    && output.room() > 0
                 {
                     polled.push(PollFd::new(&output.fd, PollFlags::IN));
                     wakes.push(wake);
@@ -178,9 +195,13 @@ impl Client {
         match command {
             Command::Start { command, environment, directory } => {
                 match Server::start(&command, environment, directory) {
-                    Ok((server, started)) => {
+                    Ok((mut server, started)) => {
+                        let nothing_passes = server.cut(self.cut.take());
                         self.server = Some(server);
                         self.events.push(&started);
+                        if nothing_passes {
+                            self.events.push(&Event::Cut);
+                        }
                     }
                     Err(error) => {
                         self.events.push(&Event::StartFailed { cause: error.to_string() });
@@ -197,7 +218,8 @@ impl Client {
             },
             Command::Close { stream } => {
                 if let Some(server) = self.server.as_mut() {
-                    if stream == Stream::Stdin && server.unwritten.iter().any(|write| write.told) {
+                    let untaken = server.unwritten.iter().any(|write| write.told);
+                    if stream == Stream::Stdin && untaken && !server.is_cut {
                         let cause = "stdin was closed before it took all".to_owned();
                         self.events.push(&Event::WriteFailed { cause });
                     }
@@ -205,7 +227,9 @@ impl Client {
                 }
             }
             Command::Stall { stream } => self.stall(stream, true),
-            Command::Resume { stream } => self.stall(stream, false),
+            Command::Resume { stream } => self.resume(stream),
+            Command::Cut { stream, bytes } => self.cut = Some((stream, bytes)),
+            Command::Measure => self.measures = true,
             Command::Hold => self.hold()?,
         }
         Ok(())
@@ -214,6 +238,18 @@ impl Client {
     fn stall(&mut self, stream: Stream, stalled: bool) {
         if let Some(output) = self.server.as_mut().and_then(|server| server.output(stream)) {
             output.stalled = stalled;
+        }
+    }
+
+    fn resume(&mut self, stream: Stream) {
+        self.stall(stream, false);
+        let Some(server) = self.server.as_mut() else { return };
+        server.is_cut = false;
+        if stream == Stream::Stdin {
+            server.most = None;
+            self.write_stdin();
+        } else if let Some(output) = server.output(stream) {
+            output.most = None;
         }
     }
 
@@ -238,8 +274,17 @@ impl Client {
         let Some(server) = self.server.as_mut() else { return };
         let Some(stdin) = &server.stdin else { return };
         while let Some(front) = server.unwritten.front_mut() {
-            match rustix::io::write(stdin, &front.bytes[front.written..]) {
-                Ok(count) => front.written += count,
+            let room = server.most.map_or(u64::MAX, |most| most.saturating_sub(server.taken));
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            let end = front.bytes.len().min(front.written.saturating_add(room));
+            if end == front.written {
+                return;
+            }
+            match rustix::io::write(stdin, &front.bytes[front.written..end]) {
+                Ok(count) => {
+                    front.written += count;
+                    server.taken += count as u64;
+                }
                 Err(rustix::io::Errno::AGAIN) => return,
                 Err(error) => {
                     let cause = io::Error::from(error).to_string();
@@ -249,24 +294,39 @@ impl Client {
                 }
             }
             if front.written == front.bytes.len() {
+                if self.measures {
+                    let bytes = server.taken;
+                    self.events.push(&Event::Passed { stream: Stream::Stdin, bytes });
+                }
                 if front.told {
                     self.events.push(&Event::Wrote);
                 }
                 server.unwritten.pop_front();
             }
+            if server.most == Some(server.taken) {
+                server.is_cut = true;
+                self.events.push(&Event::Cut);
+                return;
+            }
         }
     }
 
     fn read_output(&mut self, stream: Stream) -> io::Result<()> {
-        let Self { server: Some(server), events, .. } = self else { return Ok(()) };
-        let Server { stdin, unwritten, stdout, stderr, expected, .. } = server;
+        let Self { server: Some(server), events, measures, .. } = self else { return Ok(()) };
+        let Server { stdin, unwritten, stdout, stderr, expected, is_cut, .. } = server;
         let slot = if stream == Stream::Stdout { stdout } else { stderr };
         let Some(output) = slot else { return Ok(()) };
         let mut ended = false;
         let mut replies = Vec::new();
         let mut any_ended = false;
-        output.bytes += output.lines.read(output.fd.as_fd(), &mut ended, |line, length| {
+        let room = output.room();
+        let Output { lines, fd, whole, .. } = &mut *output;
+        output.bytes += lines.read_at_most(room, fd.as_fd(), &mut ended, |line, length| {
             any_ended = true;
+            if *measures && stream == Stream::Stdout {
+                *whole += length + 1;
+                events.push(&Event::Passed { stream, bytes: *whole });
+            }
             if stream == Stream::Stderr {
                 events.offer(&Event::Stderr { text: text(line) });
             } else if let Some(reply) = hear(line, length, expected, events) {
@@ -276,11 +336,15 @@ impl Client {
         if stream == Stream::Stdout {
             output.tell_unfinished(any_ended, events);
         }
+        if output.most == Some(output.bytes) {
+            *is_cut = true;
+            events.push(&Event::Cut);
+        }
         if ended {
             events.push(&Event::Ended { stream, bytes: output.bytes });
             *slot = None;
         }
-        if stdin.is_some() {
+        if stdin.is_some() && !*is_cut {
             let room = REPLY_LIMIT.saturating_sub(unwritten.len());
             let reply = |bytes| Unwritten { bytes, written: 0, told: false };
             unwritten.extend(replies.into_iter().take(room).map(reply));
@@ -346,6 +410,12 @@ fn is_utf8(line: &[u8], length: u64) -> bool {
 }
 
 impl Output {
+    /// Bytes that may still be read.
+    fn room(&self) -> usize {
+        let room = self.most.map_or(u64::MAX, |most| most.saturating_sub(self.bytes));
+        usize::try_from(room).unwrap_or(usize::MAX)
+    }
+
     /// A line without an end is told of while it lasts, or nothing seems to have come.
     fn tell_unfinished(&mut self, any_ended: bool, events: &mut Outbox) {
         if any_ended {
@@ -406,6 +476,8 @@ impl Server {
             lines: Lines::new(LINE_LIMIT),
             stalled: false,
             bytes: 0,
+            most: None,
+            whole: 0,
             told_begun: false,
             told_long: false,
         };
@@ -415,6 +487,9 @@ impl Server {
             exited: false,
             stdin,
             unwritten: VecDeque::new(),
+            taken: 0,
+            most: None,
+            is_cut: false,
             expected: BTreeSet::new(),
             stdout: stdout.map(output),
             stderr: stderr.map(output),
@@ -422,9 +497,25 @@ impl Server {
         Ok((server, Event::Started { pid, pipes }))
     }
 
+    /// Takes in how many bytes may pass; whether that is none at all.
+    fn cut(&mut self, cut: Option<(Stream, u64)>) -> bool {
+        let Some((stream, bytes)) = cut else { return false };
+        match self.output(stream) {
+            Some(output) => output.most = Some(bytes),
+            None => self.most = Some(bytes),
+        }
+        self.is_cut = bytes == 0;
+        self.is_cut
+    }
+
+    /// Whether there is something that stdin may be given.
+    fn has_to_write(&self) -> bool {
+        !self.unwritten.is_empty() && self.most.is_none_or(|most| self.taken < most)
+    }
+
     fn output(&mut self, stream: Stream) -> Option<&mut Output> {
         match stream {
-            Stream::Stdin => None,
+            Stream::Stdin | Stream::Events => None,
             Stream::Stdout => self.stdout.as_mut(),
             Stream::Stderr => self.stderr.as_mut(),
         }
@@ -438,6 +529,7 @@ impl Server {
             }
             Stream::Stdout => self.stdout = None,
             Stream::Stderr => self.stderr = None,
+            Stream::Events => {}
         }
     }
 }

@@ -32,7 +32,17 @@ pub enum Command {
         /// Which.
         stream: Stream,
     },
-    /// Read a stream again.
+    /// Write or read no more than so many bytes, from the start of the server on; [`Event::Cut`] tells
+    /// when the last of them has passed. Comes before [`Command::Start`].
+    Cut {
+        /// Stdin or stdout.
+        stream: Stream,
+        /// How many bytes.
+        bytes: u64,
+    },
+    /// Tell where every message ends, in bytes. Comes before [`Command::Start`].
+    Measure,
+    /// Read a stream again, or write on where a cut had stopped it.
     Resume {
         /// Which.
         stream: Stream,
@@ -118,6 +128,15 @@ pub enum Event {
         code: Option<i32>,
         /// Signal that ended it.
         signal: Option<i32>,
+    },
+    /// As many bytes have passed as a cut lets through.
+    Cut,
+    /// A message has passed as a whole.
+    Passed {
+        /// Stdin or stdout.
+        stream: Stream,
+        /// Bytes in that stream so far, its own included.
+        bytes: u64,
     },
     /// The holder of a copy of stdin runs.
     Held {

@@ -25,9 +25,20 @@ impl Lines {
         &mut self,
         fd: BorrowedFd<'_>,
         ended: &mut bool,
+        each: impl FnMut(&[u8], u64),
+    ) -> u64 {
+        self.read_at_most(CHUNK, fd, ended, each)
+    }
+
+    /// The same, and no more than so many bytes, of which there must be one.
+    pub(super) fn read_at_most(
+        &mut self,
+        most: usize,
+        fd: BorrowedFd<'_>,
+        ended: &mut bool,
         mut each: impl FnMut(&[u8], u64),
     ) -> u64 {
-        let mut chunk = vec![0_u8; CHUNK];
+        let mut chunk = vec![0_u8; most.min(CHUNK)];
         let count = match rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut chunk)) {
             Ok(count) => count,
             Err(rustix::io::Errno::AGAIN) => return 0,

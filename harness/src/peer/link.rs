@@ -17,6 +17,8 @@ use super::control::{Command, Event};
 
 /// Events that may wait in the cell; beyond it the client process drops what nobody waits for.
 const QUEUE: usize = 1024;
+/// Ends of messages that are kept where they are measured.
+const MARKS: usize = 4096;
 /// Lines of stderr and of noise that are kept for messages.
 const TAIL: usize = 30;
 /// How long a client process may take nothing of a command. It waits for nothing but commands and
@@ -72,6 +74,12 @@ pub struct Heard {
     pub messages: u64,
     /// Events that were left out because there were too many.
     pub dropped: u64,
+    /// As many bytes have passed as a cut lets through.
+    pub cut: bool,
+    /// Where messages to the server ended, in bytes, where that is measured.
+    pub passed_to: Vec<u64>,
+    /// The same of messages from the server.
+    pub passed_from: Vec<u64>,
     /// Length of the longest line that was too long to be read as a message.
     pub too_long: Option<u64>,
 }
@@ -231,6 +239,16 @@ impl Heard {
                 self.stderr_ended = true;
             }
             Event::Wrote => self.written += 1,
+            Event::Cut => self.cut = true,
+            Event::Passed { stream, bytes } => {
+                let ends = match stream {
+                    crate::lifecycle::step::Stream::Stdin => &mut self.passed_to,
+                    _ => &mut self.passed_from,
+                };
+                if ends.len() < MARKS {
+                    ends.push(*bytes);
+                }
+            }
             Event::WriteFailed { cause } => self.write_failed = Some(cause.clone()),
             Event::Dropped { events } => self.dropped += *events,
             _ => {}

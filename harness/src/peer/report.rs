@@ -1,7 +1,8 @@
 //! What a server that a client started tells the cell, over a channel of its own: one JSON object a
 //! line on a Unix socket. The cell answers two of them with a byte, the birth and the first message,
 //! and only then the server goes on: so the cell has looked at it, at what it was born with and at
-//! what it has started, before anything else happens.
+//! what it has started, before anything else happens. By a third byte a server that holds an answer
+//! back gives it.
 
 use serde::{Deserialize, Serialize};
 
@@ -43,5 +44,7 @@ pub enum Report {
     Http(HttpReport),
 }
 
+/// Method of what a client says that gives up on a request.
+pub const CANCELLED: &str = "notifications/cancelled";
 /// The byte by which the cell lets a server go on.
 pub const GO: u8 = b'\n';

@@ -41,6 +41,17 @@ pub(super) fn failure_cause(failure: &Failure) -> (String, &str, bool) {
     (without_numbers(&failure.message), &failure.step.name, failure.not_started)
 }
 
+/// What makes the outcomes of two cases one and the same, as a text that means nothing else.
+pub fn outcome(case: &CaseReport) -> String {
+    let mut causes: Vec<String> =
+        case.findings.iter().map(|finding| format!("{:?}", cause(finding))).collect();
+    causes.sort();
+    causes.dedup();
+    let failure = case.failure.as_ref().map(failure_cause);
+    let unseen: Vec<String> = case.unreadable.iter().map(|text| without_numbers(text)).collect();
+    format!("{} {causes:?} {failure:?} {unseen:?}", case.verdict)
+}
+
 /// What makes two notes one and the same.
 pub(super) fn note_cause(note: &str) -> String {
     without_numbers(note.split(LAST_ON_STDERR).next().unwrap_or(note))

@@ -10,7 +10,7 @@ use super::{
     event::{CanaryReport, Event, RunInfo, RunSummary, SubjectInfo, codes},
     group::{cause, failure_cause, grouped, ids, note_cause, server_of, without_numbers},
     json::Totals,
-    redact, servers,
+    redact, servers, sweep,
     tell::{
         VERDICT_WIDTH, case_lines, crash_block, failure_block, finding_block, look_line,
         unknown_block, unmet_block,
@@ -121,6 +121,17 @@ impl<W: Write> Human<W> {
                 let line = look_line(self.page, &case);
                 self.line(&line)?;
             }
+            Event::Swept { done, planned, suspects, left } => {
+                let suspects = match suspects {
+                    0 => String::new(),
+                    number => format!(", {number} to be looked at again"),
+                };
+                let text = format!("{done} of {planned} lives{suspects}, about {left} left");
+                return self.show_status(&text);
+            }
+            Event::LifeEnded { id } => self.running.retain(|running| running != id),
+            // Told in the table at the end.
+            Event::CaseEnded(case) if case.swept.is_some() => self.judged += 1,
             Event::CaseEnded(case) => {
                 self.running.retain(|id| *id != case.id);
                 self.judged += 1;
@@ -200,6 +211,8 @@ impl<W: Write> Human<W> {
         // What a scenario expects and gets is not news.
         let news: Vec<&CaseReport> =
             cases.iter().filter(|case| case.expected.is_none() || !case.met).collect();
+        let table = sweep::table(self.page, &cases);
+        table.iter().try_for_each(|line| self.line(line))?;
         self.line("")?;
         let broken_canary = summary.canary.as_ref().filter(|canary| !canary.holds());
         if let Some(canary) = broken_canary {
@@ -313,7 +326,9 @@ impl<W: Write> Human<W> {
 
     /// Rewrites the status line.
     fn status(&mut self) -> io::Result<()> {
-        let Some(progress) = &mut self.progress else { return Ok(()) };
+        if self.progress.is_none() {
+            return Ok(());
+        }
         let Some(id) = self.running.first() else { return Ok(()) };
         let planned = self.info.as_ref().map_or(0, |info| info.cases);
         let of = if planned > 0 { format!(" of {planned}") } else { String::new() };
@@ -322,7 +337,12 @@ impl<W: Write> Human<W> {
             number => format!(" and {} more", number - 1),
         };
         let text = format!("{}{of} judged, now {}{more}", self.judged, sanitise(id, LONGEST_LINE));
-        let text = cut(&text, self.page.width - 1);
+        self.show_status(&text)
+    }
+
+    fn show_status(&mut self, text: &str) -> io::Result<()> {
+        let Some(progress) = &mut self.progress else { return Ok(()) };
+        let text = cut(text, self.page.width - 1);
         self.has_status = true;
         write!(progress, "\r\x1b[2K{}", self.page.paint(DIM, &text))?;
         progress.flush()

@@ -13,11 +13,13 @@ mod group;
 mod redact;
 mod secrets;
 mod servers;
+mod sweep;
 mod tell;
 mod text;
 
 #[cfg(test)]
 pub(crate) mod samples;
 
+pub use group::outcome;
 pub use redact::{REDACTED, redact};
-pub use secrets::Secrets;
+pub use secrets::{Secrets, names_secret};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::event::{CanaryReport, Event, RunInfo, RunSummary, SubjectInfo};
+use super::event::{CanaryReport, Event, RunInfo, RunSummary, SubjectInfo, TwinMemory};
 use crate::ledger::{
     snapshot::{FdKind, Identity, Kind, ProcessId},
     verdict::{
@@ -47,6 +47,7 @@ pub(crate) fn case(id: &str, verdict: Verdict) -> CaseReport {
         failure: None,
         unreadable: vec![],
         repeat: format!("scupper server --only {id} -- {COMMAND}"),
+        swept: None,
     }
 }
 
@@ -166,6 +167,7 @@ pub(crate) fn canary() -> CanaryReport {
         caught: ["process", "zombie", "fd", "thread", "file"].map(String::from).into(),
         missed: vec![],
         false_alarms: vec![],
+        memory: Some(TwinMemory { kib_per_cycle: 0.04, bound_kib_per_cycle: 12.8, cycles: 100 }),
         failure: None,
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::ledger::blame::{Ending, Roles};
 use crate::ledger::snapshot::ProcessId;
 use crate::ledger::verdict::{LAST_ON_STDERR, StepRef};
-use crate::lifecycle::step::Era;
+use crate::lifecycle::step::{Era, Stream};
 use crate::peer::control::{Command, Event};
 use crate::peer::link::{Link, Silence};
 use crate::peer::wire;
@@ -41,6 +41,8 @@ pub struct Connection {
     pub busy: bool,
     /// The handshake was answered.
     pub answered: bool,
+    /// The stream on which a cut ends what the client says, where there is one.
+    pub cut: Option<Stream>,
     /// The server was sent a signal that ends processes.
     pub signalled: bool,
     /// How and when the connection was brought to its end.
@@ -83,6 +85,8 @@ pub enum NoAnswer {
     StdoutEnded,
     /// The client process is gone, or takes no commands.
     ClientGone,
+    /// The life was cut before it came.
+    Cut,
 }
 
 impl Connection {
@@ -119,6 +123,7 @@ impl Connection {
             asked: 0,
             busy: false,
             answered: false,
+            cut: None,
             signalled: false,
             due: None,
             was_gone: false,
@@ -198,12 +203,20 @@ impl Connection {
             if self.link.heard.stdout_ended {
                 return Err(self.ended(deadline));
             }
+            if self.is_cut() {
+                return Err(NoAnswer::Cut);
+            }
             match self.link.next(deadline) {
                 Ok(_) => {}
                 Err(Silence::Late) => return Err(self.exited().unwrap_or_else(|| self.late())),
                 Err(Silence::ClientGone) => return Err(NoAnswer::ClientGone),
             }
         }
+    }
+
+    /// Whether the bytes of a cut have passed, so that the client says nothing more.
+    pub fn is_cut(&self) -> bool {
+        self.cut.is_some() && self.link.heard.cut
     }
 
     /// Waits for answers to everything asked.

@@ -12,6 +12,7 @@ use crate::ledger::blame::{self, Ending, Scene};
 use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId};
 use crate::ledger::verdict::{Crash, Finding, StepRef};
 use crate::lifecycle::step::Stream;
+use crate::lifecycle::sweep::CUT_REACHED;
 use crate::peer::control::{Command, Event};
 use crate::settle::{Settled, load_per_core, settle};
 
@@ -44,7 +45,9 @@ impl Play<'_> {
         for name in &names {
             self.note_exit(name, settled == Settled::Quiet);
         }
-        if settled == Settled::Bound {
+        if settled == Settled::Bound && self.screens {
+            self.played.unreadable.insert(format!("what outlived {at}, which was not asked"));
+        } else if settled == Settled::Bound {
             // What is first seen now came to be after the step that ended the connection.
             let ended = names.iter().find_map(|name| self.connections.get(name)?.due.clone());
             let since = ended.map_or_else(|| at.clone(), |due| due.step);
@@ -74,7 +77,9 @@ impl Play<'_> {
             }
         }
         self.drained(&names, end);
-        self.look(end, LOOK);
+        if !self.screens {
+            self.look(end, LOOK);
+        }
         self.note_strays();
     }
 
@@ -270,6 +275,10 @@ impl Play<'_> {
     pub(super) fn forget(&mut self, name: &str, at: &StepRef) {
         let Some(mut connection) = self.connections.remove(name) else { return };
         self.ended.insert(name.to_owned());
+        if connection.cut.is_some() {
+            let reached = f64::from(connection.is_cut());
+            self.played.figures.insert(CUT_REACHED.into(), reached);
+        }
         connection.link.leave();
         if let (Some(due), true) = (&connection.due, connection.answered) {
             self.note_end_of_life(&due.step);

@@ -149,7 +149,7 @@ fn plural(growth: &Growth) -> String {
     }
 }
 
-pub(super) fn words_of(kind: Kind) -> (&'static str, &'static str) {
+pub fn words_of(kind: Kind) -> (&'static str, &'static str) {
     match kind {
         Kind::Process => (
             "a server that lives for days collects processes until the host has no room for more",
@@ -191,7 +191,7 @@ pub(super) fn words_of(kind: Kind) -> (&'static str, &'static str) {
 }
 
 /// A thing in words.
-pub(super) fn thing(identity: &Identity, ledger: &Ledger) -> String {
+pub fn thing(identity: &Identity, ledger: &Ledger) -> String {
     match identity {
         Identity::Process(id) => format!("pid {} ({})", id.pid, command(ledger, *id)),
         Identity::Fd { owner, number, kind, target, extra, .. } => {
@@ -300,6 +300,7 @@ pub fn no_handshake(
             ),
         },
         Err(NoAnswer::ClientGone) => "the client process is gone".to_owned(),
+        Err(NoAnswer::Cut) => "the life was cut before its answer".to_owned(),
     }
 }
 
@@ -330,6 +331,7 @@ pub fn no_answer(what: &str, cause: &NoAnswer, heard: &Heard) -> String {
         NoAnswer::StdoutEnded => {
             format!("the server closed its stdout instead of answering {what}")
         }
+        NoAnswer::Cut => format!("the life was cut before {what} was answered"),
         NoAnswer::ClientGone => match &heard.write_failed {
             Some(cause) => format!("{what} could not be sent: {cause}"),
             None => format!("the client process is gone, so {what} has no answer"),

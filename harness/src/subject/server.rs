@@ -62,6 +62,8 @@ pub struct Play<'a> {
     pub(super) lives: Lives,
     /// A process outlived its end in a run that does not judge processes.
     pub(super) unjudged_survivor: bool,
+    /// Only whether something is left is asked, not what and since when.
+    pub(super) screens: bool,
     /// Why the failure of a step says nothing of the server.
     pub(super) unsure: Option<String>,
     pub(super) learned: Learned,
@@ -97,11 +99,18 @@ impl<'a> Play<'a> {
             calls: Calls::default(),
             lives: Lives::default(),
             unjudged_survivor: false,
+            screens: false,
             unsure: None,
             learned: Learned::default(),
             begun: Instant::now(),
             played: Played::default(),
         }
+    }
+
+    /// Looks no closer than it takes to say whether anything is left.
+    #[must_use]
+    pub fn screening(self) -> Self {
+        Self { screens: true, ..self }
     }
 
     /// Plays all steps, brings what is still open to its end, and gives back what came of it.
@@ -157,7 +166,9 @@ impl<'a> Play<'a> {
             let began = Instant::now();
             let played = self.play(step, &at);
             self.time(&at, began);
-            self.look(&at, LOOK);
+            if !self.screens {
+                self.look(&at, LOOK);
+            }
             self.calls.played(step, cycle, began.elapsed());
             played?;
         }

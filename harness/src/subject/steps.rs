@@ -9,12 +9,13 @@ use super::elsewhere::elsewhere;
 use super::pages::filled_in;
 use super::server::Play;
 use crate::cell::contain::{self, Handle};
-use crate::cell::protocol::SubjectOrder;
+use crate::cell::protocol::{SubjectOrder, SweepOrder};
 use crate::ledger::blame::Ending;
 use crate::ledger::verdict::{Failure, StepRef};
 use crate::lifecycle::step::{
     Action, Condition, HandshakePoint, Payload, Signal, Step, Stream, Whom,
 };
+use crate::lifecycle::sweep::CUT_REACHED;
 use crate::peer::control::{Command, Event};
 use crate::peer::link::Link;
 
@@ -61,6 +62,10 @@ impl Play<'_> {
         }
         let name = step.connection.clone();
         let Some(connection) = self.connections.get_mut(&name) else { return Ok(Doing::Nothing) };
+        connection.link.catch_up();
+        if connection.is_cut() && says_something(&step.action) {
+            return Ok(Doing::Nothing);
+        }
         match &step.action {
             action @ (Action::Start { .. }
             | Action::Add { .. }
@@ -69,7 +74,11 @@ impl Play<'_> {
             | Action::Listen
             | Action::Delete
             | Action::Reset
-            | Action::Silence) => {
+            | Action::Silence
+            | Action::Abandon
+            | Action::Join { .. }
+            | Action::Flood { .. }
+            | Action::Trickle { .. }) => {
                 // The check of a file turns these down for a stdio server.
                 let message = format!("{} is no step of a stdio server", action.name());
                 Err(self.failure(&name, at, message))
@@ -150,9 +159,19 @@ impl Play<'_> {
                 Ok(Doing::Nothing)
             }
             Action::Resume { stream } => {
+                if connection.cut == Some(*stream) {
+                    self.played.figures.insert(CUT_REACHED.into(), f64::from(connection.is_cut()));
+                    connection.cut = None;
+                }
                 connection.link.send(&Command::Resume { stream: *stream });
                 Ok(Doing::Nothing)
             }
+            Action::Pause { time } => {
+                std::thread::sleep(*time);
+                Ok(Doing::Nothing)
+            }
+            // It holds since the life began.
+            Action::Cut { .. } => Ok(Doing::Nothing),
             Action::HoldStdin => self.hold(&name, at),
             Action::ReleaseStdin => {
                 self.release(&name, at);
@@ -195,6 +214,19 @@ impl Play<'_> {
         let mut connection = Connection::new(link, self.order.era);
         let mut environment = launch.environment.clone();
         environment.insert(crate::cell::CONNECTION_COOKIE.to_owned(), step.connection.clone());
+        let cut = self.order.lifecycle.steps.iter().find_map(|other| match other.action {
+            Action::Cut { stream, bytes } if other.connection == step.connection => {
+                Some((stream, bytes))
+            }
+            _ => None,
+        });
+        if self.order.sweep == Some(SweepOrder::Measure) {
+            connection.link.send(&Command::Measure);
+        }
+        if let Some((stream, bytes)) = cut {
+            connection.cut = Some(stream);
+            connection.link.send(&Command::Cut { stream, bytes });
+        }
         connection.link.send(&Command::Start {
             command: launch.command.clone(),
             environment: environment.into_iter().collect(),
@@ -331,6 +363,22 @@ impl Play<'_> {
             due.at = Instant::now();
         }
     }
+}
+
+/// What a client whose life was cut does not do.
+fn says_something(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Handshake { .. }
+            | Action::Call { .. }
+            | Action::Request { .. }
+            | Action::ListAll { .. }
+            | Action::Notify { .. }
+            | Action::Send { .. }
+            | Action::Cancel
+            | Action::Read { .. }
+            | Action::WaitFor { condition: Condition::Stderr(_) }
+    )
 }
 
 /// What has nothing left to do once a connection was judged and taken out of the books: nothing of

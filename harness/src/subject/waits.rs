@@ -10,9 +10,10 @@ use super::server::{LOOK, Play, millis};
 use super::steps::Doing;
 use super::{finding, learn};
 use crate::cell::contain;
-use crate::cell::protocol::CellEvent;
+use crate::cell::protocol::{CellEvent, SweepOrder};
 use crate::ledger::verdict::{Failure, StepRef};
 use crate::lifecycle::step::{Action, Condition, Era, HandshakePoint, Read, Step};
+use crate::lifecycle::sweep::Works;
 use crate::peer::link::Heard;
 use crate::settle::{Settled, settle};
 
@@ -92,9 +93,10 @@ impl Play<'_> {
     ) -> Result<(), Box<Failure>> {
         let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
         let sent = connection.sent;
+        let cuts = connection.cut.is_some();
         let told = |heard: &Heard| match &heard.write_failed {
             Some(cause) => Some(Err(cause.clone())),
-            None => (heard.written >= sent).then_some(Ok(())),
+            None => (heard.written >= sent || (cuts && heard.cut)).then_some(Ok(())),
         };
         connection.link.catch_up();
         let written = match told(&connection.link.heard) {
@@ -134,6 +136,7 @@ impl Play<'_> {
                 return Err(Box::new(Failure { refused: true, ..*failure }));
             }
             Ok(Ok(result)) if connection.link.heard.noise_lines == 0 => result,
+            Err(NoAnswer::Cut) => return Ok(()),
             other => {
                 let message = finding::no_handshake(self.order.era, &other, &connection.link.heard);
                 let refused = matches!(other, Ok(Err(_)));
@@ -152,8 +155,10 @@ impl Play<'_> {
             connection.notify("notifications/initialized", Value::Null);
             self.await_written(name, at, deadline)?;
         }
-        self.look(at, LOOK);
-        self.tell_roles(name);
+        if !self.screens {
+            self.look(at, LOOK);
+            self.tell_roles(name);
+        }
         if self.order.first_look && self.learned.eras.is_empty() {
             self.learn(name, era, &result);
         }
@@ -177,6 +182,7 @@ impl Play<'_> {
         }
         match answer {
             Ok(Ok(result)) => {
+                self.note_works(name);
                 if self.order.first_look && what == "tools/list" {
                     self.learn_tools(name, result);
                 }
@@ -185,12 +191,14 @@ impl Play<'_> {
             // That is how a server says that it is of the older era.
             Ok(Err(_)) if self.order.for_any_server && what == "server/discover" => Ok(()),
             Ok(Err(error)) => {
+                self.note_works(name);
                 // The battery knows that some of its cursors are none of the server's.
                 if !(self.order.for_any_server && refuses_cursor(&step.action, &error)) {
                     self.note_error(at, &error);
                 }
                 Ok(())
             }
+            Err(NoAnswer::Cut) => Ok(()),
             Err(cause @ (NoAnswer::Late | NoAnswer::TooLong(_))) if lenient => {
                 connection.pending.remove(&id);
                 connection.notify("notifications/cancelled", json!({ "requestId": id }));
@@ -215,6 +223,17 @@ impl Play<'_> {
                 }
                 Err(self.failure(name, at, message))
             }
+        }
+    }
+
+    /// Writes down how many bytes it took to come to an answer.
+    fn note_works(&mut self, name: &str) {
+        if self.order.sweep == Some(SweepOrder::Measure)
+            && let Some(connection) = self.connections.get(name)
+        {
+            let heard = &connection.link.heard;
+            let (to, from) = (heard.passed_to.clone(), heard.passed_from.clone());
+            self.learned.works = Some(Works { to, from });
         }
     }
 

@@ -1,13 +1,10 @@
 //! The same of a client over HTTP. Its server is ours and goes on without it: what it leaves is a
 //! session there, and sockets of its own while it lives. Pure.
 
-use super::{
-    super::{
-        snapshot::Kind,
-        verdict::{Class, Culprit},
-    },
-    Judgement,
-};
+use super::super::snapshot::Kind;
+use super::super::verdict::{Class, Culprit};
+use super::Judgement;
+use crate::lifecycle::step::Era;
 
 const H6: &str = "2025-11-25 http H6";
 const H12: &str = "2025-11-25 http H12";
@@ -126,6 +123,24 @@ pub fn client(signal: &str, streams: usize, in_flight: usize) -> Judgement {
         hurts: "who started it has to send SIGKILL, which lets it end none of its sessions",
         remedy: "put a bound on every wait of the shutdown: for answers, for the end of streams, and \
                  for the answer to DELETE",
+    }
+}
+
+/// A client that waits, though its server is gone. Time alone says that it would wait on, so it is
+/// advisory.
+pub fn waiting(era: Era) -> Judgement {
+    Judgement {
+        class: Class::Advisory,
+        culprit: Culprit::Client,
+        blame:
+            "after a good life it ended by itself; here its server is gone, nothing can come any \
+                more, and it stays"
+                .to_owned(),
+        rule: (era == Era::Legacy).then_some("2025-11-25 lifecycle T1"),
+        hurts: "who started the client waits with it, for ever where nobody looks",
+        remedy: "take the end of a connection for the end of the request on it, put a bound on \
+                 attempts, and give each request a time-out; --leak-timeout waits longer for a \
+                 client that tries again later",
     }
 }
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt};
 use serde_json::Value;
 
 use super::{
-    FakeSpec, Scenario, Subject,
+    FakeSpec, HttpStart, Scenario, Subject,
     embedded::Sort,
     flow::{Changes, Flow, changes, inside},
     read::shortened,
@@ -41,6 +41,10 @@ pub mod limits {
     pub const MESSAGES: u32 = 10_000;
     /// Bytes that `upto` may name.
     pub const UPTO: usize = 1 << 20;
+    /// Bytes after which a cut may come.
+    pub const CUT: u64 = 1 << 30;
+    /// Longest `pause`.
+    pub const PAUSE: Duration = Duration::from_secs(60);
     /// Longest `within`.
     pub const WITHIN: Duration = Duration::from_secs(600);
     /// Levels of `arguments` and `params`.
@@ -235,24 +239,33 @@ impl Checker {
             }
             Subject::Host(host) => self.embedded("host", host),
             Subject::Service(service) => self.embedded("service", service),
-            Subject::Command(words) => {
-                if words.first().is_none_or(String::is_empty) {
-                    self.problem_at(
-                        "command",
-                        "`command` names no program",
-                        "for example command = [\"node\", \"server.js\"]",
-                    );
+            Subject::Http(server) => {
+                match &server.start {
+                    HttpStart::Command(words) => self.command(words),
+                    HttpStart::Fake(spec) => self.fake_spec("fake", spec),
                 }
-                if words.iter().any(|word| word.contains('\0')) {
-                    self.problem_at(
-                        "command",
-                        "`command` has a NUL byte",
-                        "no program can be given one; leave it out",
-                    );
-                }
+                self.url(server);
             }
+            Subject::Command(words) => self.command(words),
         }
         self.place.pop();
+    }
+
+    fn command(&mut self, words: &[String]) {
+        if words.first().is_none_or(String::is_empty) {
+            self.problem_at(
+                "command",
+                "`command` names no program",
+                "for example command = [\"node\", \"server.js\"]",
+            );
+        }
+        if words.iter().any(|word| word.contains('\0')) {
+            self.problem_at(
+                "command",
+                "`command` has a NUL byte",
+                "no program can be given one; leave it out",
+            );
+        }
     }
 
     fn fake_spec(&mut self, key: &'static str, spec: &FakeSpec) {
@@ -414,11 +427,34 @@ impl Checker {
                     "what = \"answers\" waits for all answers",
                 );
             }
-            Action::Stall { stream: Stream::Stdin } | Action::Resume { stream: Stream::Stdin } => {
+            Action::Stall { stream: Stream::Stdin } => {
                 self.problem_at(
                     "stream",
                     "a client does not read the server's stdin",
                     "stream is \"stdout\" or \"stderr\" here",
+                );
+            }
+            Action::Cut { stream, bytes } => {
+                if *stream == Stream::Stderr {
+                    self.problem_at(
+                        "stream",
+                        "messages do not go through stderr",
+                        "stream is \"stdin\" or \"stdout\" here",
+                    );
+                }
+                if *bytes > limits::CUT {
+                    self.problem_at(
+                        "bytes",
+                        format!("`bytes` must be at most {}", limits::CUT),
+                        "a cut later than that is none of a handshake or a first call",
+                    );
+                }
+            }
+            Action::Pause { time } if *time > limits::PAUSE => {
+                self.problem_at(
+                    "time",
+                    format!("`time` must be at most {} s", limits::PAUSE.as_secs()),
+                    "for example time = \"50ms\"",
                 );
             }
             Action::WaitFor { condition: Condition::Stderr(text) } => {

@@ -1,7 +1,7 @@
 //! From TOML to a scenario, by hand along the spanned tree: serde knows neither all mistakes at
 //! once nor the places of most of them.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use serde_json::{Map, Value};
 use toml::{
@@ -10,7 +10,8 @@ use toml::{
 };
 
 use super::{
-    Embedded, Expectation, ExpectedFinding, FakeSpec, Scenario, ScenarioError, Subject,
+    Embedded, Expectation, ExpectedFinding, FakeSpec, HttpServer, HttpStart, Scenario,
+    ScenarioError, Subject,
     check::{Part, Place, Problem, check, limits},
     mistake::{Mistake, list, nearest},
     nesting::too_deep,
@@ -28,6 +29,9 @@ use crate::{
         Signal, Step, Stream, Transport, Whom,
     },
 };
+
+/// Between one byte and the next of a `trickle` that names no pause.
+const TRICKLE: Duration = Duration::from_millis(10);
 
 /// Reads a scenario. `path` is for messages and, where the file has no `id`, the id: what follows
 /// `scenarios/`, without `.toml`.
@@ -127,6 +131,16 @@ impl Reader {
             &["fake", "command", "core", "host", "service"],
             "fake = \"ignores-eof\"",
         ) {
+            Some(key @ ("command" | "fake")) if table.has("url") => {
+                let own: &[&str] =
+                    if key == "fake" { &["fake", "fixed", "options"] } else { &["command"] };
+                self.only(&table, &[own, &["url", "session-ttl", "headers"]].concat());
+                let start = match key {
+                    "fake" => HttpStart::Fake(self.fake(&table, "fake")),
+                    _ => HttpStart::Command(self.command(&table)),
+                };
+                Subject::Http(self.http(&table, start))
+            }
             Some("command") => {
                 self.only(&table, &["command"]);
                 Subject::Command(self.command(&table))
@@ -162,6 +176,20 @@ impl Reader {
         let Some(item) = table.get("command") else { return Vec::new() };
         let words = self.array(item, "command", "an array of strings", EXAMPLE);
         words.iter().map(|word| self.string(word, "command", EXAMPLE)).collect()
+    }
+
+    fn http(&mut self, table: &Table<'_>, start: HttpStart) -> HttpServer {
+        const HEADERS: &str = "headers = [\"Authorization: Bearer $TOKEN\"]";
+        let url = self.required_string(table, "url", "url = \"http://127.0.0.1:{port}/mcp\"");
+        let session_ttl = self.duration(table, "session-ttl");
+        let headers = match table.get("headers") {
+            None => Vec::new(),
+            Some(item) => {
+                let items = self.array(item, "headers", "an array of strings", HEADERS);
+                items.iter().map(|item| self.string(item, "headers", HEADERS)).collect()
+            }
+        };
+        HttpServer { start, url, session_ttl, headers }
     }
 
     fn fake(&mut self, table: &Table<'_>, key: &str) -> FakeSpec {
@@ -278,6 +306,16 @@ impl Reader {
             },
             "stall" => Action::Stall { stream: self.stream(table) },
             "resume" => Action::Resume { stream: self.stream(table) },
+            "cut" => Action::Cut {
+                stream: self.stream(table),
+                bytes: self
+                    .required(table, "bytes", "bytes = 37")
+                    .map_or(0, |item| self.number(item, "bytes", "bytes = 37").into()),
+            },
+            "pause" => {
+                self.required(table, "time", "time = \"50ms\"")?;
+                Action::Pause { time: self.duration(table, "time")? }
+            }
             "hold-stdin" => Action::HoldStdin,
             "release-stdin" => Action::ReleaseStdin,
             "wait-for" => return self.wait_for(table),
@@ -306,6 +344,20 @@ impl Reader {
             "delete" => Action::Delete,
             "reset" => Action::Reset,
             "silence" => Action::Silence,
+            "abandon" => Action::Abandon,
+            "join" => Action::Join {
+                session_of: self.optional_string(table, "session-of", "session-of = \"a\""),
+            },
+            "flood" => Action::Flood {
+                method: self.required_string(table, "method", "method = \"tools/list\""),
+                times: self
+                    .required(table, "times", "times = 100")
+                    .map_or(1, |item| self.number(item, "times", "times = 100")),
+            },
+            "trickle" => Action::Trickle {
+                payload: self.payload(table)?,
+                pause: self.duration(table, "pause").unwrap_or(TRICKLE),
+            },
             other => unreachable!("{other} is in the list of steps and not here"),
         })
     }
@@ -320,7 +372,13 @@ impl Reader {
     }
 
     fn send(&mut self, table: &Table<'_>) -> Option<Action> {
-        let payload = match self.one_of(table, &["text", "payload"], "text = \"{}\\n\"")? {
+        let payload = self.payload(table)?;
+        let upto = table.get("upto").map(|item| self.number(item, "upto", "upto = 37") as usize);
+        Some(Action::Send { payload, upto })
+    }
+
+    fn payload(&mut self, table: &Table<'_>) -> Option<Payload> {
+        Some(match self.one_of(table, &["text", "payload"], "text = \"{}\\n\"")? {
             "text" => Payload::Text(self.required_string(table, "text", "text = \"{}\\n\"")),
             _ => self
                 .required_word(
@@ -330,9 +388,7 @@ impl Reader {
                     &Payload::Handshake,
                 )
                 .clone(),
-        };
-        let upto = table.get("upto").map(|item| self.number(item, "upto", "upto = 37") as usize);
-        Some(Action::Send { payload, upto })
+        })
     }
 
     fn read(&mut self, table: &Table<'_>) -> Option<Action> {

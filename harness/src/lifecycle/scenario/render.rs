@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use serde_json::Value;
 
-use super::{Embedded, ExpectedFinding, FakeSpec, Scenario, Subject, words::verb};
+use super::{
+    Embedded, ExpectedFinding, FakeSpec, HttpServer, HttpStart, Scenario, Subject, words::verb,
+};
 use crate::{
     ledger::verdict::Class,
     lifecycle::step::{
@@ -31,7 +33,8 @@ pub fn render(scenario: &Scenario) -> String {
         Subject::Core(spec) => page.fake("core", spec),
         Subject::Host(embedded) => page.embedded("host", embedded),
         Subject::Service(embedded) => page.embedded("service", embedded),
-        Subject::Command(words) => page.pair("command", &array(words.iter().map(|w| string(w)))),
+        Subject::Command(words) => page.command(words),
+        Subject::Http(server) => page.http(server),
     }
     page.steps("step", &lifecycle.steps);
     page.header("[expect]");
@@ -78,6 +81,24 @@ impl Page {
         self.options(&spec.options);
     }
 
+    fn command(&mut self, words: &[String]) {
+        self.pair("command", &array(words.iter().map(|word| string(word))));
+    }
+
+    fn http(&mut self, server: &HttpServer) {
+        match &server.start {
+            HttpStart::Command(words) => self.command(words),
+            HttpStart::Fake(spec) => self.fake("fake", spec),
+        }
+        self.pair("url", &string(&server.url));
+        if let Some(ttl) = server.session_ttl {
+            self.pair("session-ttl", &duration(ttl));
+        }
+        if !server.headers.is_empty() {
+            self.pair("headers", &array(server.headers.iter().map(|header| string(header))));
+        }
+    }
+
     fn embedded(&mut self, key: &str, embedded: &Embedded) {
         self.pair(key, &string(&embedded.name));
         self.options(&embedded.options);
@@ -121,7 +142,8 @@ impl Page {
             | Action::Listen
             | Action::Delete
             | Action::Reset
-            | Action::Silence => {}
+            | Action::Silence
+            | Action::Abandon => {}
             Action::Start { options } => self.options(options),
             Action::Add { server, transport, replace, wait } => {
                 self.fake("server", server);
@@ -156,11 +178,21 @@ impl Page {
                 }
             }
             Action::Notify { method, params } => self.request(method, params),
-            Action::Send { payload, upto } => {
-                match payload {
-                    Payload::Handshake => self.pair("payload", &string("handshake")),
-                    Payload::Text(text) => self.pair("text", &string(text)),
+            Action::Join { session_of } => {
+                if let Some(name) = session_of {
+                    self.pair("session-of", &string(name));
                 }
+            }
+            Action::Flood { method, times } => {
+                self.pair("method", &string(method));
+                self.pair("times", &times.to_string());
+            }
+            Action::Trickle { payload, pause } => {
+                self.payload(payload);
+                self.pair("pause", &duration(*pause));
+            }
+            Action::Send { payload, upto } => {
+                self.payload(payload);
                 if let Some(upto) = upto {
                     self.pair("upto", &upto.to_string());
                 }
@@ -173,6 +205,11 @@ impl Page {
             Action::HalfClose { stream } | Action::Stall { stream } | Action::Resume { stream } => {
                 self.pair("stream", &string(stream.as_str()));
             }
+            Action::Cut { stream, bytes } => {
+                self.pair("stream", &string(stream.as_str()));
+                self.pair("bytes", &bytes.to_string());
+            }
+            Action::Pause { time } => self.pair("time", &duration(*time)),
             Action::Kill { whom } => self.pair("whom", &string(whom.as_str())),
             Action::Signal { signal, whom } => {
                 self.pair("signal", &string(signal.as_str()));
@@ -206,6 +243,13 @@ impl Page {
         self.pair("method", &string(method));
         if !params.is_null() {
             self.pair("params", &json(params));
+        }
+    }
+
+    fn payload(&mut self, payload: &Payload) {
+        match payload {
+            Payload::Handshake => self.pair("payload", &string("handshake")),
+            Payload::Text(text) => self.pair("text", &string(text)),
         }
     }
 

@@ -173,6 +173,8 @@ fn action() -> impl Strategy<Value = Action> {
         stream().prop_map(|stream| Action::HalfClose { stream }),
         stream().prop_map(|stream| Action::Stall { stream }),
         stream().prop_map(|stream| Action::Resume { stream }),
+        (stream(), 0..2_000u64).prop_map(|(stream, bytes)| Action::Cut { stream, bytes }),
+        (0..10_000u64).prop_map(|ms| Action::Pause { time: Duration::from_millis(ms) }),
         prop_oneof![
             Just(Condition::Exited),
             Just(Condition::Gone),

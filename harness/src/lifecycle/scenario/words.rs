@@ -26,6 +26,8 @@ pub(super) const STEPS: &[Shape] = &[
     ("signal", &["signal", "whom"]),
     ("stall", &["stream"]),
     ("resume", &["stream"]),
+    ("cut", &["stream", "bytes"]),
+    ("pause", &["time"]),
     ("hold-stdin", &[]),
     ("release-stdin", &[]),
     ("wait-for", &["condition", "stderr"]),
@@ -40,6 +42,10 @@ pub(super) const STEPS: &[Shape] = &[
     ("delete", &[]),
     ("reset", &[]),
     ("silence", &[]),
+    ("abandon", &[]),
+    ("join", &["session-of"]),
+    ("flood", &["method", "times"]),
+    ("trickle", &["text", "payload", "pause"]),
 ];
 
 /// What a step is called in the key `do`.
@@ -61,6 +67,8 @@ pub(super) fn verb(action: &Action) -> &'static str {
         Action::Signal { .. } => "signal",
         Action::Stall { .. } => "stall",
         Action::Resume { .. } => "resume",
+        Action::Cut { .. } => "cut",
+        Action::Pause { .. } => "pause",
         Action::HoldStdin => "hold-stdin",
         Action::ReleaseStdin => "release-stdin",
         Action::WaitFor { .. } => "wait-for",
@@ -75,5 +83,9 @@ pub(super) fn verb(action: &Action) -> &'static str {
         Action::Delete => "delete",
         Action::Reset => "reset",
         Action::Silence => "silence",
+        Action::Abandon => "abandon",
+        Action::Join { .. } => "join",
+        Action::Flood { .. } => "flood",
+        Action::Trickle { .. } => "trickle",
     }
 }

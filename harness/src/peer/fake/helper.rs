@@ -6,7 +6,7 @@ mod life;
 
 use std::{
     io::{self, PipeReader, PipeWriter, Read},
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -92,6 +92,13 @@ pub(super) fn spawn(tie: Tie, until: Until) -> io::Result<Child> {
         // The one between; the helper itself is nobody's child any more.
         child.wait()?;
     }
+    Ok(child)
+}
+
+/// Starts a helper in a session of its own that has this as its stdin, and stays.
+pub(super) fn spawn_with(stdin: OwnedFd) -> io::Result<Child> {
+    let mut child = begin(helper_until(Until::Killed)?.arg("setsid=true").stdin(stdin))?;
+    await_ready(&mut child)?;
     Ok(child)
 }
 

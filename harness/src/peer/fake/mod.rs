@@ -4,15 +4,15 @@
 //! Start with `registry`, the list of them. `server` is the good server below them all and
 //! says where a fault may interfere; `message` and `sleep` are its words and its slow tool.
 //! The faults: `ending`, `growth`, `lock`, `process`, `launcher`, `wire`, `flood`; `helper` is what
-//! they start, `options` how they are set. `http` is the plain server over Streamable HTTP,
-//! [`watched`] a fake that a judged client starts, [`service`] the HTTP server
-//! of one.
+//! they start, `options` how they are set. `http` are those over HTTP, with a list of their own,
+//! [`watched`] a fake that a judged client starts, [`service`] the HTTP server of one.
 
 mod ending;
 mod flood;
 mod growth;
 mod helper;
 mod http;
+mod instead;
 mod launcher;
 mod lock;
 mod message;
@@ -30,6 +30,7 @@ mod wire;
 use std::io;
 
 pub use self::{
+    http::registry::HTTP_FAKES,
     options::FakeError,
     registry::{FAKES, FakeInfo},
 };
@@ -40,7 +41,8 @@ pub fn check(spec: &FakeSpec) -> Result<(), FakeError> {
     registry::build(spec).map(drop)
 }
 
-/// Is this fake over Streamable HTTP, at a port of 127.0.0.1 (0: any), until it is killed.
+/// Is this fake over HTTP, at a port of 127.0.0.1 (0: any), until a signal ends it, and returns its
+/// exit code. Threads may still be at work: the caller must exit at once, as a server does.
 pub fn run_http(spec: &FakeSpec, port: u16) -> Result<io::Result<u8>, FakeError> {
     http::serve(spec, port)
 }

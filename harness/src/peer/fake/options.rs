@@ -23,8 +23,14 @@ pub enum FakeError {
         name: &'static str,
     },
     /// It has a fault of stdio.
-    #[error("fake `{name}` speaks stdio only; over HTTP there is `plain`")]
+    #[error("fake `{name}` speaks stdio only; `scupper list fakes` says which speak HTTP")]
     StdioOnly {
+        /// Which fake.
+        name: String,
+    },
+    /// It has a fault of HTTP.
+    #[error("fake `{name}` speaks HTTP only; add --http PORT (0: any that is free)")]
+    HttpOnly {
         /// Which fake.
         name: String,
     },

@@ -1,4 +1,4 @@
-//! The list of fakes.
+//! The list of fakes over stdio. That of fakes over HTTP is in `http`.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use super::{
     flood::{EndlessLine, FloodsStderr, FloodsStdout},
     growth::{FdSwap, KeepsPerCall, LeaksOnCancel, TempfilePerCall, ThreadPerCall, Together},
     helper::{HELPER_OPTIONS, Helper, Tie},
-    launcher::{HoldsStdin, Wrapper},
+    http,
+    launcher::{Gateway, HoldsStdin, Wrapper},
     lock::LockFile,
     options::{FakeError, Settings, nearest},
     process::{ChildPerCall, ForksWithoutEnd, LeavesHelper, Zombie},
@@ -32,15 +33,20 @@ pub struct FakeInfo {
     pub options: &'static [(&'static str, &'static str, &'static str)],
     /// Whether `--fixed` makes it a clean twin.
     pub has_twin: bool,
-    build: Build,
-    twin: Twin,
+    pub(super) build: Build,
+    pub(super) twin: Twin,
 }
 
-type Build = fn(&Settings) -> Result<Box<dyn Fault>, FakeError>;
+/// What makes a server the fake, by transport.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Build {
+    Stdio(fn(&Settings) -> Result<Box<dyn Fault>, FakeError>),
+    Http(http::registry::Build),
+}
 
 /// What `--fixed` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Twin {
+pub(super) enum Twin {
     /// There is nothing to fix.
     None,
     /// Doing it right is doing nothing special: the plain server.
@@ -50,11 +56,26 @@ enum Twin {
 }
 
 impl FakeInfo {
-    const fn new(name: &'static str, about: &'static str, twin: Twin, build: Build) -> Self {
+    const fn new(
+        name: &'static str,
+        about: &'static str,
+        twin: Twin,
+        build: fn(&Settings) -> Result<Box<dyn Fault>, FakeError>,
+    ) -> Self {
+        Self::over(name, about, twin, Build::Stdio(build))
+    }
+
+    /// One that speaks the transport of its build.
+    pub(super) const fn over(
+        name: &'static str,
+        about: &'static str,
+        twin: Twin,
+        build: Build,
+    ) -> Self {
         Self { name, about, options: &[], has_twin: !matches!(twin, Twin::None), build, twin }
     }
 
-    const fn with(
+    pub(super) const fn with(
         mut self,
         options: &'static [(&'static str, &'static str, &'static str)],
     ) -> Self {
@@ -66,7 +87,7 @@ impl FakeInfo {
 const INNER: (&str, &str, &str) = ("inner", "plain", "the fake it starts");
 const AT: (&str, &str, &str) = ("at", "call", "starts it at `start`, or at the first `call`");
 
-/// Every fake, by what is wrong with it: nothing, its end, what it leaves, how it grows, its words.
+/// Every fake over stdio, by what is wrong with it: nothing, its end, what it leaves, how it grows, its words.
 #[rustfmt::skip]
 pub const FAKES: &[FakeInfo] = &[
     FakeInfo::new("plain", "has no fault: a small server that does everything right", Twin::None,
@@ -95,6 +116,9 @@ pub const FAKES: &[FakeInfo] = &[
     FakeInfo::new("wrapper-holds-stdin", "a launcher that keeps the server's stdin open after its own has ended, and waits", Twin::Own,
         HoldsStdin::build)
         .with(&[INNER]),
+    FakeInfo::new("gateway", "relays to a server of its own and leaves it when the client has gone", Twin::Own,
+        Gateway::build)
+        .with(&[("inner", "ignores-eof", "the fake it relays to")]),
 
     FakeInfo::new("helper-setsid", "leaves a helper in a session of its own when it exits", Twin::Own,
         |s| LeavesHelper::build(s, Tie::OwnSession))
@@ -126,8 +150,9 @@ pub const FAKES: &[FakeInfo] = &[
         |s| Ok(Box::new(LeaksOnCancel::new(s.fixed())))),
     FakeInfo::new("listener-per-call", "listens on another port of 127.0.0.1 at each echo call and never stops", Twin::Own,
         |s| Ok(Box::new(KeepsPerCall::listener(s.fixed())))),
-    FakeInfo::new("memory-per-call", "keeps 1 MiB of memory at each echo call", Twin::Own,
-        |s| Ok(Box::new(KeepsPerCall::memory(s.fixed())))),
+    FakeInfo::new("memory-per-call", "keeps some memory at each echo call", Twin::Own,
+        |s| Ok(Box::new(KeepsPerCall::memory(s.fixed(), s.parsed("kib", "a number of KiB, 65535 at most")?))))
+        .with(&[("kib", "1024", "KiB it keeps of each call")]),
     FakeInfo::new("thread-per-call", "starts a thread at each echo call that never ends", Twin::Own,
         |s| Ok(Box::new(ThreadPerCall { fixed: s.fixed() }))),
     FakeInfo::new("tempfile-per-call", "leaves a file in TMPDIR at each echo call", Twin::Own,
@@ -191,13 +216,20 @@ pub(super) fn find(name: &str) -> Option<&'static FakeInfo> {
 /// The fault that makes a server the wanted fake.
 pub(super) fn build(spec: &FakeSpec) -> Result<Box<dyn Fault>, FakeError> {
     let internal = (spec.name == HELPER.name).then_some(&HELPER);
-    let info = find(&spec.name).or(internal).ok_or_else(|| FakeError::UnknownName {
-        name: spec.name.clone(),
-        nearest: nearest(&spec.name, FAKES.iter().map(|info| info.name)),
-    })?;
+    let info =
+        find(&spec.name).or(internal).ok_or_else(|| match http::registry::find(&spec.name) {
+            Some(_) => FakeError::HttpOnly { name: spec.name.clone() },
+            None => FakeError::UnknownName {
+                name: spec.name.clone(),
+                nearest: nearest(&spec.name, FAKES.iter().map(|info| info.name)),
+            },
+        })?;
     let settings = Settings::new(info, spec)?;
     // Built even where the plain server runs instead, so that a wrong value is refused all the same.
-    let fault = (info.build)(&settings)?;
+    let Build::Stdio(build) = info.build else {
+        unreachable!("every fake of this list speaks stdio");
+    };
+    let fault = build(&settings)?;
     Ok(if spec.fixed && info.twin == Twin::Plain { Box::new(Plain) } else { fault })
 }
 

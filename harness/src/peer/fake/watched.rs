@@ -7,7 +7,6 @@
 use std::{
     fs,
     io::{self, BufRead, BufReader, Read, Write},
-    ops::ControlFlow::Break,
     os::unix::net::UnixStream,
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -22,10 +21,10 @@ use signal_hook::{
 };
 
 use super::{
-    message::{Incoming, Request},
+    instead::{Late, Watched},
+    message::Incoming,
     registry,
-    server::{self, Fault, Flow, Output},
-    sleep::Sleeps,
+    server::{self, Output},
 };
 use crate::{
     lifecycle::{
@@ -33,7 +32,7 @@ use crate::{
         scenario::FakeSpec,
         step::Era,
     },
-    peer::report::Report,
+    peer::report::{CANCELLED, Report},
 };
 
 /// Messages that are told of; a client that sends more has been understood by then.
@@ -67,13 +66,15 @@ pub fn run(words: &[String]) -> io::Result<u8> {
     said.and_wait(&Report::Born { server: number, inherited });
     let fault = registry::build(&server.fake).map_err(io::Error::other)?;
     said.watch_signals(server.fake.name == DEAF)?;
-    let mut fault = Watched { fault, server };
+    let late = Late::new(said.channel()?);
+    let mut fault = Watched { fault, server, late: late.clone() };
     let stdin = Heard {
         stdin: BufReader::new(io::stdin()),
         line: Vec::new(),
         told: 0,
         ended: false,
         said: said.clone(),
+        late,
     };
     let code = server::serve(&mut fault, stdin, Output::new(io::stdout()));
     said.tell(&Report::Leaving { code });
@@ -145,14 +146,18 @@ impl Said {
         let _ = channel.write_all(&line);
     }
 
+    /// A handle of its own, for what is read from it.
+    fn channel(&self) -> io::Result<UnixStream> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).try_clone()
+    }
+
     /// Tells it, and waits until the cell has looked.
     fn and_wait(&self, report: &Report) {
         self.tell(report);
-        // A handle of its own: a signal that comes meanwhile must be told, too.
-        let channel = self.0.lock().unwrap_or_else(PoisonError::into_inner).try_clone();
         let mut go = [0];
-        // Without an answer there is nobody who judges, and a server serves.
-        let _ = channel.and_then(|mut channel| {
+        // A signal that comes meanwhile must be told, too. Without an answer there is nobody who
+        // judges, and a server serves.
+        let _ = self.channel().and_then(|mut channel| {
             channel.set_read_timeout(Some(LOOK_BOUND))?;
             channel.read(&mut go)
         });
@@ -183,6 +188,7 @@ struct Heard<R> {
     told: usize,
     ended: bool,
     said: Said,
+    late: Late,
 }
 
 impl<R: BufRead> Read for Heard<R> {
@@ -202,6 +208,7 @@ impl<R: BufRead> BufRead for Heard<R> {
         if at_end && !self.ended {
             self.ended = true;
             self.said.tell(&Report::StdinEnded);
+            self.late.comes();
         }
         if at_end { Ok(&[]) } else { self.stdin.fill_buf() }
     }
@@ -214,11 +221,17 @@ impl<R: BufRead> BufRead for Heard<R> {
             self.line.extend(&piece[..piece.len().min(room)]);
             if piece.ends_with(b"\n") {
                 let line = std::mem::take(&mut self.line);
+                let heard = heard(&line);
+                let gives_up = matches!(&heard, Report::Heard { method: Some(method), .. }
+                    if method == CANCELLED);
                 match self.told {
                     // What was started before it is seen before the client can end anything.
-                    0 => self.said.and_wait(&heard(&line)),
-                    told if told < MOST_TOLD => self.said.tell(&heard(&line)),
+                    0 => self.said.and_wait(&heard),
+                    told if told < MOST_TOLD => self.said.tell(&heard),
                     _ => {}
+                }
+                if gives_up {
+                    self.late.comes();
                 }
                 self.told += 1;
             }
@@ -253,55 +266,6 @@ fn introduced(params: &Value) -> Option<(String, String)> {
         value.chars().take(100).collect::<String>()
     };
     Some((text("name"), text("version")))
-}
-
-/// A fake that leaves a request unanswered, or serves one era alone.
-struct Watched {
-    fault: Box<dyn Fault>,
-    server: Played,
-}
-
-impl Watched {
-    fn instead(&self, method: &str) -> Option<Instead> {
-        let unanswered = self.server.unanswered.as_ref()?;
-        (unanswered.method == method).then_some(unanswered.instead)
-    }
-}
-
-impl Fault for Watched {
-    fn on_start(&mut self, out: &Output) -> io::Result<Flow> {
-        self.fault.on_start(out)
-    }
-
-    fn speaks(&self, era: Era) -> bool {
-        self.server.era.is_none_or(|only| only == era) && self.fault.speaks(era)
-    }
-
-    fn on_request(&mut self, request: &Request) -> Option<Vec<u8>> {
-        match self.instead(&request.method) {
-            Some(Instead::Hold) => Some(Vec::new()),
-            _ => self.fault.on_request(request),
-        }
-    }
-
-    fn on_call(&mut self, nth: u64) -> io::Result<()> {
-        self.fault.on_call(nth)
-    }
-
-    fn on_cancel(&mut self) -> io::Result<()> {
-        self.fault.on_cancel()
-    }
-
-    fn on_answer(&mut self, method: &str, answer: &[u8], out: &Output) -> io::Result<Flow> {
-        match self.instead(method) {
-            Some(Instead::Die) => Ok(Break(1)),
-            _ => self.fault.on_answer(method, answer, out),
-        }
-    }
-
-    fn on_eof(&mut self, sleeps: &Sleeps) -> u8 {
-        self.fault.on_eof(sleeps)
-    }
 }
 
 #[cfg(test)]

@@ -66,7 +66,13 @@ pub fn run(spec: &FakeSpec, servers: &[Vec<String>]) -> Result<u8, FakeClientErr
     // Before any server is started: the moment at which it may come is any.
     let told_to_end = Arc::new(AtomicBool::new(false));
     if stays {
+        let hurries = all_habits.iter().any(|habits| habits.hurries);
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+            if hurries {
+                // It looks before the line below sets what it looks at, so it is the second that counts.
+                let told = Arc::clone(&told_to_end);
+                signal_hook::flag::register_conditional_shutdown(signal, 1, told)?;
+            }
             signal_hook::flag::register(signal, Arc::clone(&told_to_end))?;
         }
     }

@@ -50,6 +50,12 @@ pub(super) enum Fault {
     LeaksStdin,
     /// It keeps the read end of its server's stdout when it has ended the server.
     KeepsStdout,
+    /// A second signal ends it at once, in the middle of ending its servers.
+    Hurries,
+    /// It does not mind the end of a server's stdout, and waits for the answer.
+    WaitsOn,
+    /// It leaves the process that makes a message for a server when that server is dead.
+    ForgetsWorker,
     /// It leaks the write end and never reaps the first server, and gives up on the second.
     All,
 }
@@ -79,6 +85,12 @@ pub(super) struct Habits {
     pub(super) hands_stdin_on: bool,
     /// Keeps the read end of the server's stdout after its end.
     pub(super) keeps_stdout: bool,
+    /// Exits at once when a signal comes a second time.
+    pub(super) hurries: bool,
+    /// Waits for an answer also when the server's stdout has ended.
+    pub(super) waits_on: bool,
+    /// Ends the process that makes a message for a server also when that server is dead.
+    pub(super) ends_worker: bool,
 }
 
 /// How often a client does its work.
@@ -101,6 +113,9 @@ pub const FAKE_CLIENTS: &[FakeClientInfo] = &[
     FakeClientInfo { name: "forgets-stdin", about: "waits for its server's exit and never ends its stdin, so that both stay", fault: Fault::ForgetsStdin, stays: true },
     FakeClientInfo { name: "leaks-stdin", about: "lets its second server have the write end of the first one's stdin", fault: Fault::LeaksStdin, stays: false },
     FakeClientInfo { name: "keeps-stdout", about: "keeps the read end of each server's stdout, one with every round", fault: Fault::KeepsStdout, stays: false },
+    FakeClientInfo { name: "hurries", about: "exits at once upon a second signal, without the server that it is ending", fault: Fault::Hurries, stays: true },
+    FakeClientInfo { name: "waits-on", about: "does not mind that its server is dead, and waits for the answer", fault: Fault::WaitsOn, stays: false },
+    FakeClientInfo { name: "forgets-worker", about: "starts a process that makes the message its server asked for, and leaves it when that server dies", fault: Fault::ForgetsWorker, stays: false },
     FakeClientInfo { name: "canary", about: "leaks every kind with two servers: the write end of one's stdin, a zombie, and a server", fault: Fault::All, stays: true },
 ];
 
@@ -136,6 +151,9 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
         ends_stdin: true,
         hands_stdin_on: false,
         keeps_stdout: false,
+        hurries: false,
+        waits_on: false,
+        ends_worker: true,
     };
     Ok(match fault {
         Fault::None => match info.fault {
@@ -148,6 +166,9 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
         Fault::KillsWrapper => vec![Habits { by_group: false, ..good }],
         Fault::ForgetsStdin => vec![Habits { ends_stdin: false, ..good }],
         Fault::KeepsStdout => vec![Habits { keeps_stdout: true, ..good }],
+        Fault::Hurries => vec![Habits { hurries: true, ..good }],
+        Fault::WaitsOn => vec![Habits { waits_on: true, ..good }],
+        Fault::ForgetsWorker => vec![Habits { ends_worker: false, ..good }],
         Fault::LeaksStdin => vec![Habits { hands_stdin_on: true, ..good }],
         Fault::All => vec![
             Habits { hands_stdin_on: true, reaps: false, ..good.clone() },

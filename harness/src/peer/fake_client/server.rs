@@ -7,7 +7,7 @@ use std::{
         unix::process::CommandExt,
     },
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::mpsc::{self, Receiver, SyncSender},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     thread,
     time::{Duration, Instant},
 };
@@ -22,6 +22,8 @@ use super::registry::Habits;
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(1);
+/// How long a message takes that a server has asked for, unless the server dies.
+const MODEL: Duration = Duration::from_secs(5);
 /// How often a wait looks.
 const LOOK: Duration = Duration::from_millis(5);
 /// Most lines that wait to be looked at.
@@ -82,7 +84,7 @@ impl Server {
             "initialize",
             json!({
                 "protocolVersion": "2025-11-25",
-                "capabilities": {},
+                "capabilities": { "sampling": {} },
                 "clientInfo": { "name": "scupper-fake-client", "version": "1" },
             }),
         )?;
@@ -98,12 +100,46 @@ impl Server {
         let deadline = Instant::now() + ANSWER;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left).map_err(io::Error::other)?;
+            let line = match self.lines.recv_timeout(left) {
+                // The fault: it is reaped, nothing more can come, and the answer is waited for.
+                Err(RecvTimeoutError::Disconnected) if self.habits.waits_on => {
+                    self.child.wait()?;
+                    thread::sleep(LIFE);
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                line => line.map_err(io::Error::other)?,
+            };
             let message: Value = serde_json::from_slice(&line).unwrap_or_default();
+            if message.get("method").and_then(Value::as_str) == Some("sampling/createMessage") {
+                self.make_message(&message["id"])?;
+                continue;
+            }
             if message.get("id").and_then(Value::as_u64) == Some(id) {
                 return Ok(());
             }
         }
+    }
+
+    /// The server wants a message. A process makes it, as long as one would wait for a model; when
+    /// the server is dead before that, nobody wants it any more.
+    fn make_message(&mut self, id: &Value) -> io::Result<()> {
+        let mut worker = Command::new("sleep")
+            .arg(LIFE.as_secs().to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let is_dead = self.lines.recv_timeout(MODEL) == Err(RecvTimeoutError::Disconnected);
+        if !is_dead || self.habits.ends_worker {
+            worker.kill()?;
+            worker.wait()?;
+        }
+        if is_dead {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let content = json!({ "type": "text", "text": "hello" });
+        let result = json!({ "role": "assistant", "content": content, "model": "none" });
+        self.write(&json!({ "jsonrpc": "2.0", "id": id, "result": result }))
     }
 
     fn write(&mut self, message: &Value) -> io::Result<()> {

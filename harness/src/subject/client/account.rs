@@ -8,7 +8,7 @@ use super::super::server::millis;
 use super::started::Client;
 use super::{HANDSHAKE, Over, Play, channel, servers};
 use crate::ledger::verdict::{Failure, StepRef};
-use crate::lifecycle::client::{Instead, Moment, Traits};
+use crate::lifecycle::client::{Moment, Traits};
 
 impl Play<'_> {
     /// What the battery is made from.
@@ -92,9 +92,8 @@ impl Play<'_> {
         let script = &self.script.script;
         let is_two = script.servers.len() > 1;
         let started: BTreeSet<usize> = self.servers.iter().map(|server| server.number).collect();
-        let dies = script.servers.iter().any(|server| {
-            server.unanswered.as_ref().is_some_and(|one| one.instead == Instead::Die)
-        });
+        // One that waits for a moment is told of by that.
+        let unanswered = script.servers.iter().any(|server| server.unanswered.is_some());
         let why = match script.attack {
             None if script.rounds.is_some() && !self.rounds_judged => {
                 Some("the client did not start a server in each round")
@@ -105,7 +104,7 @@ impl Play<'_> {
                 Moment::Idle => "the client was never idle",
                 Moment::Closing => "the client was not seen to end its server, or not alive then",
             }),
-            None if dies && !self.is_in_flight() => Some("the client made no such request"),
+            None if unanswered && !self.is_in_flight() => Some("the client made no such request"),
             _ if is_two && started.len() < script.servers.len() => {
                 Some("the client did not start both servers")
             }

@@ -143,6 +143,23 @@ impl Play<'_> {
         self.blamed.insert(id);
     }
 
+    /// All of its servers are dead, and the client, which ended by itself after a good life, stays.
+    pub(super) fn judge_waiting(&mut self, at: &StepRef) {
+        let Some(id) = self.client.as_ref().map(|client| client.id) else { return };
+        let waited = self.last_news.elapsed().as_secs_f64();
+        let mut evidence =
+            vec![format!("still alive {waited:.1} s after the last news of a server")];
+        let dead = self.servers.iter().rev().take(LINES);
+        evidence.extend(dead.map(|server| {
+            let pid = server.id.map(|id| format!(", pid {}", id.pid)).unwrap_or_default();
+            format!("{}{pid} (fake {}) is dead", self.name_of(server.number), server.fake)
+        }));
+        let what = "the client, which waits for a server that is dead";
+        let thing = self.process(id, what, at, evidence);
+        let judged = abandoned::waiting(self.is_in_flight().then(|| self.era()));
+        self.played.findings.push(thing.found(judged));
+    }
+
     /// The client is gone. Waits until all that it started is gone too, and judges what is not.
     pub(super) fn judge_what_is_left(&mut self, due: &StepRef) {
         let began = Instant::now();
@@ -295,7 +312,7 @@ impl Play<'_> {
         self.played.findings.push(thing.found(judged));
     }
 
-    fn process<'a>(
+    pub(super) fn process<'a>(
         &self,
         id: ProcessId,
         name: &str,
@@ -350,7 +367,7 @@ impl Play<'_> {
         format!("{:.1} s", self.patience().as_secs_f64())
     }
 
-    fn era(&self) -> Era {
+    pub(super) fn era(&self) -> Era {
         self.played.era.unwrap_or(self.order.era)
     }
 

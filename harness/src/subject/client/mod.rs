@@ -44,7 +44,7 @@ use crate::ledger::abandoned::Departure;
 use crate::ledger::diff::Ledger;
 use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId};
 use crate::ledger::verdict::{StepRef, StepTiming};
-use crate::lifecycle::client::Moment;
+use crate::lifecycle::client::{Deed, Moment};
 use crate::probe::{Root, Scanner, Sight};
 use crate::settle::load_per_core;
 
@@ -94,6 +94,7 @@ pub fn play(order: &CaseOrder, client: &ClientOrder, root: Root) -> io::Result<O
         last_news: Instant::now(),
         moment: None,
         departure: Departure::Exited,
+        told: BTreeSet::new(),
         not_applicable: None,
         learned: Learned::default(),
         played: Played::default(),
@@ -130,6 +131,8 @@ struct Play<'a> {
     /// When the moment of the script came.
     moment: Option<Instant>,
     departure: Departure,
+    /// What was done to the client so far.
+    told: BTreeSet<Deed>,
     not_applicable: Option<String>,
     learned: Learned,
     played: Played,
@@ -161,13 +164,16 @@ impl Play<'_> {
             Err(message) => return self.fail(start, message),
         }
         self.look(&start);
-        let over = match self.script.script.rounds {
+        let mut over = match self.script.script.rounds {
             Some(rounds) => self.play_rounds(rounds),
             None => {
                 self.begin_work();
                 self.until_something_is_to_be_done()
             }
         };
+        if over == Over::AtRest && self.give_what_is_held() {
+            over = self.until_something_is_to_be_done();
+        }
         match (over, self.script.script.attack) {
             (Over::Moment, Some(attack)) => self.attack(attack),
             (Over::AtRest, None) if self.script.script.rounds.is_none() => {
@@ -175,7 +181,7 @@ impl Play<'_> {
                 let rest = self.step("client at rest");
                 self.look(&rest);
                 self.judge_rest(&rest);
-                self.note_rest();
+                self.tell_of_rest(&rest);
             }
             _ => {}
         }
@@ -195,6 +201,7 @@ impl Play<'_> {
             if self.has_exited() {
                 return Over::Exited;
             }
+            self.tell_to_close();
             let moment = self.script.script.attack.map(|attack| attack.moment);
             if moment.is_some_and(|moment| self.has_come(moment)) {
                 self.moment = Some(Instant::now());
@@ -213,6 +220,9 @@ impl Play<'_> {
     }
 
     fn has_come(&self, moment: Moment) -> bool {
+        if self.service.is_some() {
+            return self.has_come_over_http(moment);
+        }
         let Some(server) = self.servers.first() else { return false };
         match moment {
             Moment::Starting => !server.methods.is_empty(),
@@ -224,7 +234,7 @@ impl Play<'_> {
                     && server.stdin_ended.is_none()
                     && self.last_news.elapsed() > IDLE
             }
-            Moment::Closing => false,
+            Moment::Closing => self.is_closing(),
         }
     }
 

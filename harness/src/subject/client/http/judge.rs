@@ -59,14 +59,47 @@ impl Play<'_> {
         self.played.findings.push(thing.found(http::stream()));
     }
 
+    /// The client ended by itself in the first look, and does not with this server.
+    pub(super) fn tell_of_rest_over_http(&mut self, at: &StepRef) {
+        if !self.ends_by_itself() {
+            return;
+        }
+        let Some(service) = &self.service else { return };
+        let (streams, in_flight) = service.open();
+        let waited = self.patience().as_secs();
+        let script = self.script.script.service.as_ref();
+        let is_gone = script.is_some_and(|script| script.fault == Fault::Vanishes);
+        if is_gone && let Some(id) = self.client.as_ref().map(|client| client.id) {
+            let evidence = vec![
+                format!("still alive {waited} s after the last news of its server"),
+                "every connection was reset, and the port is closed".to_owned(),
+            ];
+            let what = "the client, which waits for a server that is gone";
+            let thing = self.process(id, what, at, evidence);
+            self.played.findings.push(thing.found(http::waiting(self.era())));
+            return;
+        }
+        let what = match (streams, in_flight) {
+            (0, 0) => "had an answer to all that it asked".to_owned(),
+            (0, many) => format!("waited for {}", counted(many as u64, "answer", "answers")),
+            (many, _) => format!("had {} open", counted(many as u64, "stream", "streams")),
+        };
+        self.played.notes.push(format!(
+            "the client {what} and did not end within {waited} s; it had to be ended; requests SHOULD \
+             have a timeout (2025-11-25 lifecycle T1)"
+        ));
+    }
+
     /// The descriptor of a process of the client's whose own port this is.
     fn socket_at(&self, port: u16) -> Option<(Identity, String)> {
-        self.ledger.last().things.keys().find_map(|thing| {
-            let Identity::Fd { owner, kind: FdKind::Socket, inode, .. } = thing else {
-                return None;
-            };
-            let is_it = socket::local_port(owner.pid, *inode) == Some(port);
-            is_it.then(|| (thing.clone(), socket::describe(thing)))
+        let is_its = |one: &socket::Tcp| one.local.port() == port && !one.listens();
+        let ours = crate::cell::contain::own_pid();
+        let inode = socket::tcp(ours).into_iter().find(is_its)?.inode;
+        self.ledger.last().things.keys().find_map(|thing| match thing {
+            Identity::Fd { kind: FdKind::Socket, inode: one, .. } if *one == inode => {
+                Some((thing.clone(), socket::describe(thing)))
+            }
+            _ => None,
         })
     }
 

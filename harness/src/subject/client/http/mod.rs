@@ -69,7 +69,7 @@ impl Play<'_> {
                 self.look(&rest);
                 self.judge_rest(&rest);
                 self.judge_kept_streams(&rest);
-                self.note_rest();
+                self.tell_of_rest_over_http(&rest);
             }
             (Over::Storm, _) => self.judge_storm(),
             _ => {}
@@ -122,6 +122,7 @@ impl Play<'_> {
             if self.has_exited() {
                 return Over::Exited;
             }
+            self.tell_to_close();
             let moment = self.script.script.attack.map(|attack| attack.moment);
             if moment.is_some_and(|moment| self.has_come_over_http(moment)) {
                 self.moment = Some(Instant::now());
@@ -145,7 +146,8 @@ impl Play<'_> {
     pub(super) fn has_come_over_http(&self, moment: Moment) -> bool {
         let Some(service) = &self.service else { return false };
         match moment {
-            Moment::Starting | Moment::Busy | Moment::Closing => self.is_held(),
+            Moment::Starting | Moment::Busy => self.is_held(),
+            Moment::Closing => self.is_held() && self.is_alive(),
             Moment::Idle => {
                 let has_worked =
                     service.requests.iter().any(|method| !HANDSHAKE.contains(&method.as_str()));

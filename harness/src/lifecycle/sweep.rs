@@ -1,0 +1,502 @@
+//! The byte sweep: the peer goes wrong after every byte of the handshake and of the first call.
+//!
+//! A clean run counts the bytes that go each way. Every byte then is a point, in both directions, for
+//! every fault, alone and followed by a second one while the subject cleans up. What came of each point
+//! is folded: equal outcomes of neighbours are one range.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::step::{Action, EraChoice, HandshakePoint, Lifecycle, Signal, Step, Stream, Whom};
+
+/// First part of the id of every point.
+pub const FOLDER: &str = "sweep";
+/// The figure that says whether the bytes of a cut have passed: 1, or 0 where the life had fewer.
+pub const CUT_REACHED: &str = "cut_reached";
+/// How long a peer that stalls neither reads nor writes before it leaves.
+const STALL: Duration = Duration::from_millis(50);
+/// The rule that obliges a server to end with its client.
+const N9: &str = "2026-07-28 stdio N9";
+
+/// How many bytes go each way in a clean run: the place at which each message ends.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Works {
+    /// Messages to the subject.
+    pub to: Vec<u64>,
+    /// Messages from the subject.
+    pub from: Vec<u64>,
+}
+
+/// What goes wrong with the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// It is killed.
+    Dies,
+    /// It closes all streams.
+    Closes,
+    /// It writes no more, and still reads.
+    HalfCloses,
+    /// It closes its reading end, so that the subject's next write fails; then it leaves.
+    Resets,
+    /// It neither reads nor writes; then it leaves.
+    Stalls,
+}
+
+/// Which bytes are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Those that a judged server is sent.
+    ToServer,
+    /// Those that are read from it.
+    FromServer,
+}
+
+spelled! {
+    Fault {
+        Dies = "dies", Closes = "closes", HalfCloses = "half-closes", Resets = "resets",
+        Stalls = "stalls",
+    }
+    Direction { ToServer = "to-server", FromServer = "from-server" }
+}
+
+impl Direction {
+    /// Where these bytes go.
+    fn stream(self) -> Stream {
+        match self {
+            Direction::ToServer => Stream::Stdin,
+            Direction::FromServer => Stream::Stdout,
+        }
+    }
+}
+
+impl Fault {
+    /// The second fault, while the subject cleans up after this one.
+    fn second(self) -> &'static str {
+        match self {
+            Fault::HalfCloses | Fault::Resets => "dies",
+            Fault::Dies | Fault::Closes | Fault::Stalls => "sigterm",
+        }
+    }
+}
+
+/// One fault, all bytes of one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Lane {
+    /// Which bytes.
+    pub direction: Direction,
+    /// What goes wrong.
+    pub fault: Fault,
+    /// And then a second thing, during the clean-up.
+    pub twice: bool,
+}
+
+impl Lane {
+    /// Every lane, in the order of play.
+    pub fn all() -> Vec<Lane> {
+        let mut all = Vec::new();
+        for direction in Direction::ALL {
+            for fault in Fault::ALL {
+                let lane = |twice| Lane { direction: *direction, fault: *fault, twice };
+                all.extend([false, true].map(lane));
+            }
+        }
+        all
+    }
+
+    /// The folder of its points, such as `sweep/dies/to-server`.
+    pub fn id(&self) -> String {
+        format!("{FOLDER}/{}/{}", self.faults("-then-"), self.direction)
+    }
+
+    /// In words, such as `dies, then sigterm, to the server`.
+    pub fn words(&self) -> String {
+        let way = match self.direction {
+            Direction::ToServer => "to the server",
+            Direction::FromServer => "from the server",
+        };
+        format!("{}, {way}", self.faults(", then "))
+    }
+
+    fn faults(&self, then: &str) -> String {
+        let fault = self.fault.as_str();
+        if self.twice { format!("{fault}{then}{}", self.fault.second()) } else { fault.to_owned() }
+    }
+
+    /// The steps by which the peer goes wrong.
+    fn ends(&self) -> Vec<Action> {
+        let kill_client = Action::Kill { whom: Whom::Client };
+        let close = |stream| Action::HalfClose { stream };
+        let mut steps = match self.fault {
+            Fault::Dies => vec![kill_client.clone()],
+            Fault::Closes => vec![Action::Drop],
+            // What the subject still has to say is read on.
+            Fault::HalfCloses => {
+                vec![close(Stream::Stdin), Action::Resume { stream: Stream::Stdout }]
+            }
+            // A write that fails is how a subject learns of it, so it is given something to answer.
+            Fault::Resets => vec![
+                close(Stream::Stdout),
+                close(Stream::Stderr),
+                Action::Resume { stream: self.direction.stream() },
+                Action::Request {
+                    method: "tools/list".into(),
+                    params: serde_json::Value::Null,
+                    wait: false,
+                },
+                close(Stream::Stdin),
+            ],
+            Fault::Stalls => vec![
+                Action::Stall { stream: Stream::Stdout },
+                Action::Stall { stream: Stream::Stderr },
+                Action::Pause { time: STALL },
+                Action::Drop,
+            ],
+        };
+        if self.twice {
+            let term = |whom| Action::Signal { signal: Signal::Term, whom };
+            steps.push(match self.fault {
+                Fault::HalfCloses | Fault::Resets => kill_client,
+                // A supervisor that ends the rest.
+                Fault::Dies => term(Whom::Group),
+                Fault::Closes | Fault::Stalls => term(Whom::Server),
+            });
+        }
+        steps
+    }
+}
+
+/// One byte in one lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Point {
+    /// The lane.
+    pub lane: Lane,
+    /// After so many bytes.
+    pub byte: u64,
+}
+
+impl Point {
+    /// Its id, such as `sweep/dies/to-server/152`.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.lane.id(), self.byte)
+    }
+
+    /// The life of a server whose client goes wrong here. `call` is the first call, which is waited
+    /// for.
+    pub fn lifecycle(&self, call: &Step) -> Lifecycle {
+        let stream = self.lane.direction.stream();
+        let begin = [
+            Action::Open,
+            Action::Cut { stream, bytes: self.byte },
+            Action::Handshake { until: HandshakePoint::Ready },
+        ];
+        let begin = begin.into_iter().map(Step::new);
+        let end = self.lane.ends().into_iter().map(Step::new);
+        Lifecycle {
+            id: self.id(),
+            why: format!(
+                "The client {} after byte {} {} the server.",
+                self.lane.faults(", then "),
+                self.byte,
+                if stream == Stream::Stdin { "to" } else { "from" },
+            ),
+            rule: Some(N9.to_owned()),
+            era: EraChoice::Auto,
+            steps: begin.chain([call.clone()]).chain(end).collect(),
+        }
+    }
+}
+
+/// The clean life that is counted.
+pub fn measured(call: &Step) -> Lifecycle {
+    let steps = [
+        Step::new(Action::Open),
+        Step::new(Action::Handshake { until: HandshakePoint::Ready }),
+        call.clone(),
+        Step::new(Action::Close),
+    ];
+    Lifecycle {
+        id: format!("{FOLDER}/counted"),
+        why: "A clean life, of which every byte is counted.".into(),
+        rule: Some(N9.to_owned()),
+        era: EraChoice::Auto,
+        steps: steps.to_vec(),
+    }
+}
+
+/// Whether a name given by `--only` or `--skip` may be that of a point: a fault, a lane, or a byte or a
+/// range of bytes of one.
+pub fn may_name(name: &str, fits: impl Fn(&str, &str) -> bool) -> bool {
+    let lanes = Lane::all();
+    let of_a_lane = |name: &str| lanes.iter().any(|lane| fits(name, &lane.id()));
+    let is_byte = |text: &str| {
+        let mut ends = text.split("..=");
+        ends.clone().count() <= 2 && ends.all(|end| end.parse::<u64>().is_ok())
+    };
+    of_a_lane(name)
+        || name.rsplit_once('/').is_some_and(|(lane, byte)| is_byte(byte) && of_a_lane(lane))
+}
+
+/// Whether a name is that of a range in which this point lies, such as
+/// `sweep/dies/to-server/0..=151`.
+pub fn is_in_range(name: &str, point: &Point) -> bool {
+    let Some((lane, range)) = name.rsplit_once('/') else { return false };
+    let Some((first, last)) = range.split_once("..=") else { return false };
+    let (Ok(first), Ok(last)) = (first.parse::<u64>(), last.parse::<u64>()) else { return false };
+    lane == point.lane.id() && (first..=last).contains(&point.byte)
+}
+
+/// All points, lane by lane, or with `shallow` those of a sample of so many bytes.
+pub fn points(works: &Works, shallow: Option<usize>) -> Vec<Point> {
+    let bytes = bytes(works, shallow);
+    let of_lane = |lane: Lane| {
+        let here = bytes.iter().filter(move |(direction, _)| *direction == lane.direction);
+        here.map(move |(_, byte)| Point { lane, byte: *byte })
+    };
+    Lane::all().into_iter().flat_map(of_lane).collect()
+}
+
+/// The bytes of both directions, or a sample of so many of them that always holds where messages begin
+/// and end, and one byte to either side; these may be more.
+pub fn bytes(works: &Works, shallow: Option<usize>) -> BTreeSet<(Direction, u64)> {
+    let all = |direction, ends: &[u64]| {
+        // Before the first byte, nothing is read that differs from nothing being written.
+        let first = u64::from(direction == Direction::FromServer);
+        (first..=ends.last().copied().unwrap_or(0)).map(move |byte| (direction, byte))
+    };
+    let mut whole: Vec<(Direction, u64)> = all(Direction::ToServer, &works.to).collect();
+    whole.extend(all(Direction::FromServer, &works.from));
+    let Some(shallow) = shallow else { return whole.into_iter().collect() };
+    let near = |byte: u64, ends: &[u64]| [0].iter().chain(ends).any(|end| byte.abs_diff(*end) <= 1);
+    let (mut chosen, others): (Vec<_>, Vec<_>) = whole.into_iter().partition(|(way, byte)| {
+        near(*byte, if *way == Direction::ToServer { &works.to } else { &works.from })
+    });
+    let room = shallow.saturating_sub(chosen.len()).min(others.len());
+    // From the middle of each of so many equal parts.
+    chosen.extend((0..room).map(|part| others[(2 * part + 1) * others.len() / (2 * room)]));
+    chosen.into_iter().collect()
+}
+
+/// One part of several, from 1, of points in their order. The parts are neighbours, so that what is
+/// folded in each can be put together.
+pub fn shard(points: &[Point], part: usize, of: usize) -> &[Point] {
+    let of = of.max(1);
+    let part = part.clamp(1, of);
+    let at = |part: usize| points.len() * part / of;
+    &points[at(part - 1)..at(part)]
+}
+
+/// Neighbours with one and the same outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span<T> {
+    /// The first byte.
+    pub first: u64,
+    /// The last one.
+    pub last: u64,
+    /// How many bytes between were played, these two too.
+    pub lives: usize,
+    /// What came of all of them.
+    pub outcome: T,
+}
+
+/// Folds the outcomes of one lane, in the order of their bytes.
+pub fn fold<T: PartialEq>(outcomes: impl IntoIterator<Item = (u64, T)>) -> Vec<Span<T>> {
+    let mut spans: Vec<Span<T>> = Vec::new();
+    for (byte, outcome) in outcomes {
+        match spans.last_mut() {
+            Some(span) if span.outcome == outcome => {
+                span.last = byte;
+                span.lives += 1;
+            }
+            _ => spans.push(Span { first: byte, last: byte, lives: 1, outcome }),
+        }
+    }
+    spans
+}
+
+/// Longest run of neighbours that are not clean of which each is judged by itself.
+const SHORT_RUN: usize = 8;
+/// How many of the judged ones of a longer run are the least: its ends, and between them.
+const LEAST_JUDGED: usize = 5;
+
+/// Which of a run of neighbours, all of which outlived a first look, have to be judged next. A leak
+/// takes its full time to be proved, so of a long run the ends are judged and some between them; where
+/// two judged neighbours differ, what lies between is halved until the edge is found. `judged` has an
+/// outcome for each that was judged, or none where it turned out to be clean: those say nothing of
+/// others.
+pub fn judge_next<T: PartialEq>(run: usize, judged: &[(usize, Option<T>)]) -> Vec<usize> {
+    let done: BTreeSet<usize> = judged.iter().map(|(at, _)| *at).collect();
+    if run <= SHORT_RUN {
+        return (0..run).filter(|at| !done.contains(at)).collect();
+    }
+    let mut next: Vec<usize> = [0, run - 1].into_iter().filter(|at| !done.contains(at)).collect();
+    if !next.is_empty() {
+        return next;
+    }
+    let longest = run.div_ceil(LEAST_JUDGED - 1);
+    for pair in judged.windows(2) {
+        let ((left, one), (right, other)) = (&pair[0], &pair[1]);
+        let gap = right - left;
+        let alike = one.is_some() && one == other;
+        if gap > 1 && (!alike || gap > longest) {
+            next.push(left + gap / 2);
+        }
+    }
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn works() -> impl Strategy<Value = Works> {
+        let ends = || {
+            vec(1..80u64, 1..5).prop_map(|lengths| {
+                lengths
+                    .iter()
+                    .scan(0, |end, length| {
+                        *end += length;
+                        Some(*end)
+                    })
+                    .collect::<Vec<u64>>()
+            })
+        };
+        (ends(), ends()).prop_map(|(to, from)| Works { to, from })
+    }
+
+    proptest! {
+        #[test]
+        fn shards_are_the_whole_in_order(works in works(), of in 1..9usize) {
+            let all = points(&works, None);
+            let parts: Vec<Point> =
+                (1..=of).flat_map(|part| shard(&all, part, of).to_vec()).collect();
+            prop_assert_eq!(parts, all);
+        }
+
+        #[test]
+        fn every_byte_is_a_point_of_every_lane(works in works()) {
+            let of = |ends: &[u64]| *ends.last().expect("one at least") as usize;
+            let all = points(&works, None);
+            let unique: BTreeSet<&Point> = all.iter().collect();
+            prop_assert_eq!(unique.len(), all.len());
+            prop_assert_eq!(all.len(), 10 * (of(&works.to) + 1 + of(&works.from)));
+        }
+
+        #[test]
+        fn a_sample_holds_the_boundaries_and_a_byte_to_either_side(
+            works in works(), shallow in 0..200usize,
+        ) {
+            let all = bytes(&works, None);
+            let some = bytes(&works, Some(shallow));
+            prop_assert!(some.is_subset(&all));
+            let ways = [(Direction::ToServer, &works.to), (Direction::FromServer, &works.from)];
+            let mut must = BTreeSet::new();
+            for (way, ends) in ways {
+                for end in [0].iter().chain(ends) {
+                    must.extend((end.saturating_sub(1)..=end + 1).map(|byte| (way, byte)));
+                }
+            }
+            let must: BTreeSet<_> = must.intersection(&all).copied().collect();
+            prop_assert!(must.is_subset(&some));
+            prop_assert_eq!(some.len(), shallow.max(must.len()).min(all.len()));
+        }
+
+        #[test]
+        fn folding_loses_nothing(outcomes in vec(0..3u8, 0..200)) {
+            let given: Vec<(u64, u8)> = (0..).zip(outcomes).collect();
+            let spans = fold(given.clone());
+            let told: Vec<(u64, u8)> = spans
+                .iter()
+                .flat_map(|span| (span.first..=span.last).map(|byte| (byte, span.outcome)))
+                .collect();
+            prop_assert_eq!(told, given);
+            prop_assert!(spans.windows(2).all(|two| two[0].outcome != two[1].outcome));
+        }
+
+        /// Whoever judges what is asked for, until nothing is, knows every edge.
+        #[test]
+        fn what_is_judged_finds_every_edge_of_few(
+            edges in proptest::collection::btree_set(1..300usize, 0..3), run in 1..300usize,
+        ) {
+            let truth = |at: usize| edges.iter().filter(|edge| **edge <= at).count();
+            let mut judged: Vec<(usize, Option<usize>)> = Vec::new();
+            loop {
+                let next = judge_next(run, &judged);
+                if next.is_empty() {
+                    break;
+                }
+                prop_assert!(next.iter().all(|at| *at < run));
+                for at in next {
+                    prop_assert!(judged.iter().all(|(known, _)| *known != at));
+                    judged.push((at, Some(truth(at))));
+                }
+                judged.sort_unstable();
+            }
+            prop_assert!(judged.len() >= run.min(LEAST_JUDGED));
+            for pair in judged.windows(2) {
+                if pair[0].1 == pair[1].1 {
+                    continue;
+                }
+                prop_assert_eq!(pair[0].0 + 1, pair[1].0);
+            }
+        }
+    }
+
+    #[test]
+    fn ids_name_fault_direction_and_byte() {
+        let lane = Lane { direction: Direction::ToServer, fault: Fault::Dies, twice: false };
+        let point = Point { lane, byte: 152 };
+        assert_eq!(point.id(), "sweep/dies/to-server/152");
+        let again = Lane { twice: true, fault: Fault::HalfCloses, ..lane };
+        assert_eq!(again.id(), "sweep/half-closes-then-dies/to-server");
+        assert!(is_in_range("sweep/dies/to-server/3..=152", &point));
+        assert!(!is_in_range("sweep/dies/to-server/3..=151", &point));
+    }
+
+    /// One that turned out clean says nothing of its neighbours: all of them are judged.
+    #[test]
+    fn nothing_is_taken_to_be_clean() {
+        let mut judged: Vec<(usize, Option<u8>)> = Vec::new();
+        loop {
+            let next = judge_next(20, &judged);
+            if next.is_empty() {
+                break;
+            }
+            judged.extend(next.into_iter().map(|at| (at, None)));
+            judged.sort_unstable();
+        }
+        assert_eq!(judged.len(), 20);
+    }
+
+    #[test]
+    fn every_life_of_the_sweep_survives_the_way_through_a_file() {
+        use crate::ledger::verdict::Verdict;
+        use crate::lifecycle::scenario::{Expectation, Scenario, Subject, parse, render};
+        let call = Step::new(Action::Request {
+            method: "tools/list".into(),
+            params: serde_json::Value::Null,
+            wait: true,
+        });
+        for lane in Lane::all() {
+            let scenario = Scenario {
+                lifecycle: Point { lane, byte: 152 }.lifecycle(&call),
+                subject: Subject::Command(vec!["server".into()]),
+                expect: Expectation { verdict: Verdict::Clean, findings: Vec::new() },
+            };
+            let text = render(&scenario);
+            match parse("kept.toml", &text) {
+                Ok(read) => assert_eq!(read, scenario, "{text}"),
+                Err(error) => panic!("{error:?}\n{text}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Calls of the tool `sleep`, each a thread of its own that no connection waits for: whoever wants
+//! the answer reads it from the call's channel, on this connection or a later one.
+
+use std::{
+    io,
+    process::Child,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
+    thread,
+    time::Duration,
+};
+
+use super::{super::helper, channel::Channel, server::Server};
+
+/// A call in flight, or its answer.
+pub(super) struct Call {
+    /// Where its answer goes.
+    pub(super) channel: Arc<Channel>,
+    /// Dropped, it cancels.
+    cancel: Mutex<Option<Sender<()>>>,
+}
+
+impl Call {
+    /// Starts one that takes so long to answer with these bytes, on its own channel or on this one.
+    pub(super) fn start(
+        server: &Arc<Server>,
+        time: Duration,
+        answer: Vec<u8>,
+        onto: Option<Arc<Channel>>,
+    ) -> io::Result<Arc<Self>> {
+        let worker = server.fault.worker()?;
+        let channel = Channel::of_answer();
+        let (cancel, cancelled) = mpsc::channel();
+        let call = Arc::new(Self { channel, cancel: Mutex::new(Some(cancel)) });
+        let counted = server.count_call();
+        let (server, channel) = (Arc::clone(server), Arc::clone(&call.channel));
+        thread::Builder::new().name("call".into()).spawn(move || {
+            let timed_out = cancelled.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+            let ended = end_of_work(&server, worker, timed_out);
+            if timed_out && ended.is_ok() {
+                onto.as_ref().unwrap_or(&channel).push(answer);
+            }
+            channel.end();
+            drop(counted);
+        })?;
+        Ok(call)
+    }
+
+    /// Ends it without an answer; tells whether it was in flight.
+    pub(super) fn cancel(&self) -> bool {
+        let cancel = self.cancel.lock().unwrap_or_else(PoisonError::into_inner).take();
+        cancel.is_some() && !self.channel.has_ended()
+    }
+}
+
+fn end_of_work(server: &Server, worker: Option<Child>, timed_out: bool) -> io::Result<()> {
+    if !timed_out {
+        return server.fault.on_cancel(worker);
+    }
+    worker.map_or(Ok(()), |child| helper::end(child).map(drop))
+}

@@ -1,0 +1,125 @@
+//! The cases of the byte sweep. Pure.
+
+use serde_json::Value;
+
+use super::{Case, Choices, Server, calibrate, calls, server_case};
+use crate::cell::protocol::{Learned, Life, Patience, SweepOrder};
+use crate::lifecycle::step::{Action, Era, Step};
+use crate::lifecycle::sweep::{self, Point, Works};
+
+/// What a first look at a life of the sweep waits for before it calls in a closer one, at least.
+const SCREEN_FLOOR_MS: u64 = 500;
+/// The same as a multiple of how long a clean exit took.
+const SCREEN_FACTOR: u64 = 3;
+/// How much work one cell gets, in milliseconds as far as they are known before.
+const CELL_WORK_MS: u64 = 1_500;
+/// Most lives of one cell.
+const CELL_LIVES: u64 = 32;
+/// What a life costs beside the start and the exit of its server, in milliseconds.
+const LIFE_COST_MS: u64 = 15;
+
+/// How much of the sweep is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extent {
+    /// Bytes of a sample; all where none is named.
+    pub shallow: Option<usize>,
+    /// Which part, from 1, of how many.
+    pub shard: Option<(usize, usize)>,
+}
+
+/// A server whose client goes wrong after every byte.
+#[derive(Debug)]
+pub struct Sweep<'a> {
+    /// Who is judged.
+    pub server: &'a Server,
+    /// What the user chose.
+    pub choices: &'a Choices,
+    /// What the first look learned.
+    pub learned: &'a Learned,
+    /// The era that is spoken.
+    pub era: Era,
+}
+
+impl Sweep<'_> {
+    /// The first call: the user's own, or one that is safe and does not last, or a list of tools.
+    fn call(&self) -> Step {
+        let lasting = |name: &str| {
+            self.learned.tools.iter().any(|tool| tool.name == name && tool.lasting.is_some())
+        };
+        let all = calls(self.choices, self.learned);
+        let brief = all.iter().find(|call| !lasting(&call.tool));
+        let chosen = self.choices.calls.first().or(brief).or(all.first());
+        Step::new(match chosen {
+            Some(call) => Action::Call {
+                tool: call.tool.clone(),
+                arguments: call.arguments.clone(),
+                wait: true,
+            },
+            None => {
+                Action::Request { method: "tools/list".into(), params: Value::Null, wait: true }
+            }
+        })
+    }
+
+    /// The clean life of which every byte is counted.
+    pub fn counted(&self) -> Case {
+        let mut case = self.case(sweep::measured(&self.call()));
+        case.order.sweep = Some(SweepOrder::Measure);
+        case
+    }
+
+    /// The points that are wanted.
+    pub fn points(&self, works: &Works, extent: Extent) -> Vec<Point> {
+        let all: Vec<Point> = sweep::points(works, extent.shallow)
+            .into_iter()
+            .filter(|point| self.wants(point))
+            .collect();
+        match extent.shard {
+            Some((part, of)) => sweep::shard(&all, part, of).to_vec(),
+            None => all,
+        }
+    }
+
+    fn wants(&self, point: &Point) -> bool {
+        let id = point.id();
+        let named = |names: &[String]| {
+            names.iter().any(|name| super::names_id(name, &id) || sweep::is_in_range(name, point))
+        };
+        (self.choices.only.is_empty() || named(&self.choices.only)) && !named(&self.choices.skip)
+    }
+
+    /// One point, judged by itself.
+    pub fn judged(&self, point: &Point) -> Case {
+        self.case(point.lifecycle(&self.call()))
+    }
+
+    /// All points, many in a cell, for a first look.
+    pub fn screens(&self, points: &[Point]) -> Vec<Case> {
+        let lives = (CELL_WORK_MS / self.life_ms().max(1)).clamp(1, CELL_LIVES);
+        let call = self.call();
+        points
+            .chunks(usize::try_from(lives).unwrap_or(1))
+            .map(|points| {
+                let mut case = self.judged(&points[0]);
+                let screen = self.learned.exit_ms.unwrap_or(0).saturating_mul(SCREEN_FACTOR);
+                let floor = SCREEN_FLOOR_MS.min(case.order.patience.bound_ms);
+                let bound_ms = screen.clamp(floor, case.order.patience.bound_ms);
+                case.order.patience = Patience { bound_ms, ..case.order.patience };
+                let lives = points.iter().map(|point| Life { lifecycle: point.lifecycle(&call) });
+                case.order.sweep = Some(SweepOrder::Screen(lives.collect()));
+                case
+            })
+            .collect()
+    }
+
+    /// About how long one life takes, in milliseconds.
+    pub fn life_ms(&self) -> u64 {
+        self.learned.start_ms + self.learned.exit_ms.unwrap_or(0) + LIFE_COST_MS
+    }
+
+    fn case(&self, lifecycle: crate::lifecycle::step::Lifecycle) -> Case {
+        let mut case = server_case(lifecycle, self.server, self.choices, self.era);
+        calibrate(&mut case, self.choices, self.learned);
+        case
+    }
+}
