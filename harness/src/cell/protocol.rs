@@ -265,7 +265,7 @@ pub struct Learned {
     pub client: Option<Traits>,
     /// How many bytes go each way in the handshake and the first call, where that was measured.
     #[serde(default)]
-    pub works: Option<Works>,
+    pub works: Option<Box<Works>>,
 }
 
 /// What the first look learned of an HTTP server.

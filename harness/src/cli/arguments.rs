@@ -301,12 +301,6 @@ impl ClientArguments {
         if self.command.iter().any(|word| word.contains("{url}")) {
             return Err(super::client::no_url());
         }
-        if self.common.keep.is_some() {
-            return Err(Refusal::usage(
-                "--keep: no scenario file can tell a case of a client yet; each finding names the \
-                 command that repeats it",
-            ));
-        }
         let told = self.command.iter().chain(&self.rounds_arg).any(|word| word.contains(ROUNDS));
         let rounds_by = match (self.long_lived, self.rounds_arg.as_slice()) {
             (true, _) => Some(RoundsBy::Lines),

@@ -110,6 +110,28 @@ impl Canary {
     }
 }
 
+/// What became of all canaries of a run: each kind once, and whatever went wrong with any of them.
+pub fn of_all(reports: impl Iterator<Item = CanaryReport>) -> CanaryReport {
+    let mut all = CanaryReport {
+        caught: Vec::new(),
+        missed: Vec::new(),
+        false_alarms: Vec::new(),
+        memory: None,
+        failure: None,
+    };
+    for report in reports {
+        for (list, more) in [(&mut all.caught, report.caught), (&mut all.missed, report.missed)] {
+            let new: Vec<String> = more.into_iter().filter(|kind| !list.contains(kind)).collect();
+            list.extend(new);
+        }
+        all.false_alarms.extend(report.false_alarms);
+        all.memory = all.memory.or(report.memory);
+        all.failure = all.failure.or(report.failure);
+    }
+    all.caught.retain(|kind| !all.missed.contains(kind));
+    all
+}
+
 /// How much the memory of the clean twin gained by itself.
 fn memory_of_twin(twin: &CaseReport) -> Option<TwinMemory> {
     let figure = |name: &str| twin.figures.get(name).copied();

@@ -56,7 +56,7 @@ pub fn run(arguments: &ServerArguments, url: &str) -> Ended {
     }
     let info = RunInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        mode: "server".to_owned(),
+        mode: "http-server".to_owned(),
         subject: crate::plan::shell_words(&arguments.command),
         cases: 0,
         seed: arguments.common.seed,
@@ -95,5 +95,5 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
         )));
     }
     session.on(Event::Planned(cases.len() + usize::from(choices.wants(FIRST_LOOK))));
-    session.judge_beside(&Canary::of_servers(&choices), 1, cases, &choices);
+    session.judge_beside(&[Canary::of_http_servers(&choices)], 1, cases, &choices);
 }

@@ -15,6 +15,7 @@
 //! - `steps`: the effect of each step, and what it waits for.
 //! - `books`: sessions and sockets, and whether they are due.
 //! - `ending`: the end of the server, and what is left.
+//! - `watch`: whether work goes on for a client that has hung up.
 //! - `rounds`: the same again and again, and what grows.
 
 mod books;
@@ -24,6 +25,7 @@ mod life;
 mod peers;
 mod rounds;
 mod steps;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -31,6 +33,7 @@ use std::time::{Duration, Instant};
 use self::books::{Client, Past, SessionBook};
 use self::life::Life;
 use self::peers::Peer;
+use self::watch::InFlight;
 use super::server::{LOOK, Played, millis};
 use crate::cell::contain;
 use crate::cell::protocol::{CaseOrder, CellEvent, HttpOrder, HttpTraits, Learned};
@@ -65,6 +68,10 @@ pub struct Play<'a> {
     answered: bool,
     next_id: u64,
     cursor: Option<String>,
+    /// The last call that nobody waits for.
+    in_flight: Option<InFlight>,
+    /// How long calls took that were waited for, by tool.
+    timed: BTreeMap<String, Duration>,
     learned: Learned,
     begun: Instant,
     played: Played,
@@ -108,6 +115,8 @@ impl<'a> Play<'a> {
             answered: false,
             next_id: 0,
             cursor: None,
+            in_flight: None,
+            timed: BTreeMap::new(),
             learned: Learned::default(),
             begun: Instant::now(),
             played: Played::default(),
