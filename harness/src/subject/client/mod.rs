@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 use self::channel::Channel;
 use self::servers::Server;
 use self::started::Client;
+use super::memory::Weights;
 use super::server::{LOOK, Played, millis};
 use crate::cell::contain;
 use crate::cell::protocol::{CaseOrder, ClientOrder, Learned};
@@ -89,6 +90,7 @@ pub fn play(order: &CaseOrder, client: &ClientOrder, root: Root) -> io::Result<O
         blamed: BTreeSet::new(),
         steps: 0,
         rounds_judged: false,
+        weights: BTreeMap::new(),
         step_began: Instant::now(),
         begun: Instant::now(),
         last_news: Instant::now(),
@@ -124,6 +126,8 @@ struct Play<'a> {
     blamed: BTreeSet<ProcessId>,
     steps: usize,
     rounds_judged: bool,
+    /// What each process that started a server weighed then.
+    weights: BTreeMap<ProcessId, Weights>,
     step_began: Instant,
     begun: Instant,
     /// When a server told something, or something was done to the client.

@@ -100,6 +100,9 @@ impl Play<'_> {
         };
         self.look(&step);
         let id = contain::identify(pid);
+        if self.script.script.rounds.is_some() {
+            self.weigh(id.and_then(|id| self.ledger.parent(id)), &step);
+        }
         let things = &self.ledger.last().things;
         let stdin = things.keys().find_map(|thing| match thing {
             Identity::Fd {
