@@ -26,6 +26,8 @@ mod signals;
 mod stalling;
 mod starting;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod working;
 
 use std::io;
