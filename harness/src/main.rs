@@ -35,7 +35,9 @@ fn be(arguments: &FakeArguments) -> Ended {
     let options = fake_options(&arguments.options)?;
     if arguments.name == REFERENCE {
         #[cfg(feature = "core")]
-        return harness::peer::reference::run()
+        return arguments
+            .http
+            .map_or_else(harness::peer::reference::run, harness::peer::reference::run_http)
             .map_err(|error| Refusal::ours(format!("the reference server: {error}")));
         #[cfg(not(feature = "core"))]
         return Err(Refusal::usage(

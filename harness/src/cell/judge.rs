@@ -66,6 +66,16 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
                 tell(&CellEvent::Learned(learned))?;
             }
         }
+        SubjectOrder::HttpServer(http) => {
+            let mut play = crate::subject::http::Play::new(order, http, root, &mut forward);
+            let played = play.run();
+            let started = played.era.is_some();
+            tell(&CellEvent::Judged(Box::new(report(order, tier, played))))?;
+            if order.first_look && started {
+                let learned = play.learned();
+                tell(&CellEvent::Learned(learned))?;
+            }
+        }
         SubjectOrder::Client(client) => match crate::subject::client::play(order, client, root) {
             Ok(outcome) => {
                 if let Some(why) = outcome.not_applicable {

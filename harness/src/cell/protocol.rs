@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{CaseReport, Tier};
 use crate::lifecycle::client::{ConfigStyle, RoundsBy, Script, Traits};
+use crate::lifecycle::endpoint::Wire;
 use crate::lifecycle::step::{Era, Lifecycle};
 use crate::lifecycle::sweep::Works;
 
@@ -68,6 +69,8 @@ pub struct Life {
 pub enum SubjectOrder {
     /// A stdio server, by how it is started.
     Server(Launch),
+    /// An HTTP server, by how it is started and where it is reached.
+    HttpServer(HttpOrder),
     /// A client or host, which starts servers of ours.
     Client(ClientOrder),
     /// Our core as the client of this server.
@@ -97,6 +100,24 @@ pub enum Role {
     Host,
     /// A Streamable HTTP server with sessions.
     Service,
+}
+
+/// An HTTP server to judge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpOrder {
+    /// How it is started; [`PORT`](crate::lifecycle::endpoint::PORT) in its words and variables is a
+    /// free port.
+    pub launch: Launch,
+    /// Where it is reached, with the same placeholder.
+    pub url: String,
+    /// Headers of every request, as the user gave them.
+    pub headers: Vec<(String, String)>,
+    /// How long a session may live that no client uses, in milliseconds.
+    pub session_ttl_ms: Option<u64>,
+    /// Which of the two ways over HTTP it speaks, once that is known.
+    pub wire: Option<Wire>,
+    /// Path of this program, which is every client.
+    pub program: String,
 }
 
 /// A client to judge, and what it is given.
@@ -236,12 +257,30 @@ pub struct Learned {
     pub exit_ms: Option<u64>,
     /// Other figures.
     pub figures: BTreeMap<String, f64>,
+    /// Of an HTTP server.
+    #[serde(default)]
+    pub http: Option<HttpTraits>,
     /// Of a client.
     #[serde(default)]
     pub client: Option<Traits>,
     /// How many bytes go each way in the handshake and the first call, where that was measured.
     #[serde(default)]
-    pub works: Option<Works>,
+    pub works: Option<Box<Works>>,
+}
+
+/// What the first look learned of an HTTP server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HttpTraits {
+    /// Which of the two ways over HTTP it speaks.
+    pub wire: Wire,
+    /// It gives out session ids.
+    pub sessions: bool,
+    /// It ends a session upon DELETE.
+    pub deletes: bool,
+    /// It has a stream of events for those who GET.
+    pub listens: bool,
+    /// Its events have ids, by which a stream can be taken up again.
+    pub resumes: bool,
 }
 
 /// A tool of a server.

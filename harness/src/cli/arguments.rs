@@ -33,7 +33,7 @@ pub struct Arguments {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Judge a stdio server, or those of a file of servers
+    /// Judge a stdio server, those of a file of servers, or an HTTP server (`--http`)
     ///
     /// Starts COMMAND again and again, ends its life at every moment that a host can end it, and
     /// looks whether processes, descriptors, threads, zombies or temporary files stay behind.
@@ -74,6 +74,18 @@ pub struct ServerArguments {
     /// closed-world are called unasked
     #[arg(long = "call", value_name = "TOOL[=JSON]")]
     pub calls: Vec<String>,
+    /// Judge an HTTP server: COMMAND starts it, and here it is reached. `{port}` in URL and COMMAND is a
+    /// free port; many servers take theirs by `env PORT={port} COMMAND`
+    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "names"])]
+    pub http: Option<String>,
+    /// Send this header with every request to an HTTP server (repeatable); `$NAME` and `${NAME}` are
+    /// variables of the environment, whose values are shown nowhere
+    #[arg(long = "header", value_name = "K: V", requires = "http")]
+    pub headers: Vec<String>,
+    /// Of an HTTP server: a session that no client uses may live so long, and is a leak if it answers
+    /// later. When not given, what abandoned sessions hold is told and counts for nothing
+    #[arg(long, value_name = "DUR", value_parser = duration, requires = "http")]
+    pub session_ttl: Option<Duration>,
     /// Judge the servers of this file, as hosts keep it: `mcpServers` or `servers`
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     pub config: Option<PathBuf>,
@@ -191,7 +203,7 @@ pub enum Listed {
 }
 
 /// Options that all judging subcommands have.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Common {
     /// Judge only these lifecycles or scenarios: an id, its last part, or a folder (repeatable, or
     /// with commas)
@@ -263,6 +275,13 @@ impl ServerArguments {
         if is_named || !self.command.is_empty() {
             return Ok(());
         }
+        if let Some(url) = &self.http {
+            return Err(Refusal::usage(format!(
+                "--http {url}: which server? Give the COMMAND that starts it: scupper server --http \
+                 http://127.0.0.1:{{port}}/mcp -- env PORT={{port}} node server.js; one that runs \
+                 already cannot be judged: it has to be started in the cell to be looked into"
+            )));
+        }
         Err(Refusal::usage(
             "which server? Give the COMMAND that starts it: scupper server -- npx -y PACKAGE; or a \
              file of servers: scupper server --config .mcp.json",
@@ -281,12 +300,6 @@ impl ClientArguments {
         }
         if self.command.iter().any(|word| word.contains("{url}")) {
             return Err(super::client::no_url());
-        }
-        if self.common.keep.is_some() {
-            return Err(Refusal::usage(
-                "--keep: no scenario file can tell a case of a client yet; each finding names the \
-                 command that repeats it",
-            ));
         }
         let told = self.command.iter().chain(&self.rounds_arg).any(|word| word.contains(ROUNDS));
         let rounds_by = match (self.long_lived, self.rounds_arg.as_slice()) {

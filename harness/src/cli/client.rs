@@ -65,7 +65,7 @@ fn judge(session: &mut Session, client: &Client, choices: &Choices) {
         )));
     }
     session.on(Event::Planned(cases.len() + usize::from(choices.wants(FIRST_LOOK))));
-    session.judge_beside(&Canary::of_clients(choices), 1, cases, choices);
+    session.judge_beside(&[Canary::of_clients(choices)], 1, cases, choices);
 }
 
 fn introduce(learned: &Learned) -> SubjectInfo {

@@ -2,6 +2,8 @@
 //!
 //! - [`arguments`]: what may be given, and its meaning.
 //! - [`server`]: `scupper server`, of a command or of a file of servers.
+//! - [`http`]: `scupper server --http`.
+//! - [`headers`]: the headers that it is given, and what of them may be shown.
 //! - [`client`]: `scupper client`.
 //! - [`config`]: what such a file says.
 //! - [`run`]: `scupper run` and `scupper replay`.
@@ -17,6 +19,8 @@ pub mod canary;
 pub mod client;
 pub mod config;
 mod files;
+pub mod headers;
+pub mod http;
 pub mod keep;
 pub mod run;
 pub mod server;

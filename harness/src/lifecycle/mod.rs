@@ -4,12 +4,16 @@
 //! - [`scenario`]: a lifecycle in a file, with subject and expectation.
 //! - [`embedded`]: the names of hosts and services that are played inside the cell.
 //! - [`battery`]: the built-in lifecycles for any stdio server.
+//! - [`http`]: those for any HTTP server.
+//! - [`endpoint`]: where such a server is reached.
 //! - [`client`]: those for any client or host.
 //! - [`sweep`]: a peer that goes wrong after every byte.
 
 pub mod battery;
 pub mod client;
 pub mod embedded;
+pub mod endpoint;
+pub mod http;
 pub mod scenario;
 pub mod step;
 pub mod sweep;

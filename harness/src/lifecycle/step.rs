@@ -245,6 +245,28 @@ pub enum Action {
     Reset,
     /// The client neither reads nor writes any more, and nothing tells the service.
     Silence,
+    /// The client closes the connections of requests whose answers it does not wait for, and keeps its
+    /// session.
+    Abandon,
+    /// The client goes on with a session that another one began.
+    Join {
+        /// The client that began it, open or gone. With none: an id that no server gave.
+        session_of: Option<String>,
+    },
+    /// Many requests at once on one connection of its own, whose answers nobody reads.
+    Flood {
+        /// JSON-RPC method.
+        method: String,
+        /// How many.
+        times: u32,
+    },
+    /// A message whose body comes byte by byte.
+    Trickle {
+        /// Which bytes.
+        payload: Payload,
+        /// Between one byte and the next.
+        pause: Duration,
+    },
 }
 
 /// How a server is reached.
@@ -316,7 +338,7 @@ pub enum Read {
     End,
 }
 
-/// One of the server's three streams.
+/// One of the server's three streams, or its events over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stream {
@@ -326,6 +348,8 @@ pub enum Stream {
     Stdout,
     /// The client reads log lines from it.
     Stderr,
+    /// Of an HTTP server: what it sends as events.
+    Events,
 }
 
 /// Whom a signal is for.
@@ -372,7 +396,7 @@ pub enum Condition {
 
 spelled! {
     Transport { Stdio = "stdio", Http = "http" }
-    Stream { Stdin = "stdin", Stdout = "stdout", Stderr = "stderr" }
+    Stream { Stdin = "stdin", Stdout = "stdout", Stderr = "stderr", Events = "events" }
     Whom { Client = "client", Server = "server", Group = "group" }
     Signal { Term = "TERM", Int = "INT", Hup = "HUP", Kill = "KILL", Stop = "STOP", Cont = "CONT" }
     HandshakePoint { Sent = "sent", Answered = "answered", Ready = "ready" }
@@ -424,6 +448,11 @@ impl Action {
             Action::Delete => "delete".into(),
             Action::Reset => "reset".into(),
             Action::Silence => "silence".into(),
+            Action::Abandon => "abandon".into(),
+            Action::Join { session_of: Some(name) } => format!("join session of {name}"),
+            Action::Join { session_of: None } => "join unknown session".into(),
+            Action::Flood { method, times } => format!("flood {times} {method}"),
+            Action::Trickle { .. } => "trickle".into(),
         }
     }
 }

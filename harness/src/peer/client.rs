@@ -229,6 +229,7 @@ impl Client {
             Command::Stall { stream } => self.stall(stream, true),
             Command::Resume { stream } => self.resume(stream),
             Command::Cut { stream, bytes } => self.cut = Some((stream, bytes)),
+            Command::Sync => self.events.push(&Event::Synced),
             Command::Measure => self.measures = true,
             Command::Hold => self.hold()?,
         }
@@ -515,7 +516,7 @@ impl Server {
 
     fn output(&mut self, stream: Stream) -> Option<&mut Output> {
         match stream {
-            Stream::Stdin => None,
+            Stream::Stdin | Stream::Events => None,
             Stream::Stdout => self.stdout.as_mut(),
             Stream::Stderr => self.stderr.as_mut(),
         }
@@ -529,6 +530,7 @@ impl Server {
             }
             Stream::Stdout => self.stdout = None,
             Stream::Stderr => self.stderr = None,
+            Stream::Events => {}
         }
     }
 }

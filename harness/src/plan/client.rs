@@ -3,6 +3,7 @@
 use super::{Case, Choices, FakeSpec, Patience, case, chosen, shell_words};
 use crate::cell::protocol::{ClientOrder, Learned, SubjectOrder};
 use crate::lifecycle::client::{self, ConfigStyle, Knowledge, RoundsBy, Script, Traits};
+use crate::lifecycle::scenario::{ClientSpec, WhichClient};
 use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
 
 /// The subcommand that is a fake client.
@@ -52,13 +53,7 @@ pub fn battery(client: &Client, choices: &Choices, learned: &Learned) -> Vec<Cas
         .map(|(mut lifecycle, script)| {
             lifecycle.rule = Some(client::rule(era).to_owned());
             let mut case = client_case(client, (lifecycle, script), choices);
-            case.order.era = era;
-            if let SubjectOrder::Client(order) = &mut case.order.subject {
-                order.ends_with_stdin = known.traits.ends_with_stdin;
-            }
-            if choices.leak_timeout_ms.is_none() {
-                case.order.patience = Patience::calibrated(learned.exit_ms.unwrap_or(0));
-            }
+            calibrate(&mut case, choices, learned);
             case
         })
         .collect()
@@ -83,6 +78,53 @@ pub fn left_out(client: &Client, choices: &Choices, traits: &Traits) -> Vec<Stri
     whole.filter(|id| choices.wants(id) && !played.contains(id)).collect()
 }
 
+/// The client of a scenario.
+pub fn of_spec(spec: &ClientSpec, program: &str) -> Client {
+    let command = match &spec.client {
+        WhichClient::Command(words) => words.clone(),
+        WhichClient::Fake(fake) => fake_client(program, fake),
+    };
+    Client { command, style: spec.style, rounds_by: rounds_by(spec) }
+}
+
+/// A number among its words tells a client of rounds without further words.
+fn rounds_by(spec: &ClientSpec) -> Option<RoundsBy> {
+    spec.rounds_by.clone().or(spec.script.rounds.map(|_| RoundsBy::Words(Vec::new())))
+}
+
+/// The order of a scenario, and its subject in words.
+pub(super) fn of_scenario(spec: &ClientSpec, program: &str) -> (SubjectOrder, String) {
+    let client = of_spec(spec, program);
+    let words = match &spec.client {
+        WhichClient::Command(words) => shell_words(words),
+        WhichClient::Fake(_) => {
+            let words = client.command.iter().skip(1).cloned();
+            shell_words(&["scupper".to_owned()].into_iter().chain(words).collect::<Vec<_>>())
+        }
+    };
+    (order(&client, spec.script.clone(), program), words)
+}
+
+/// A client of ours, which is told of its servers by a file.
+fn fake_client(program: &str, fake: &FakeSpec) -> Vec<String> {
+    let mut words = vec![program.to_owned(), FAKE_CLIENT.to_owned()];
+    words.extend(fake.arguments().into_iter().skip(1));
+    words.extend(["--config", "{config}"].map(str::to_owned));
+    words
+}
+
+/// Gives a case what is known of its client: how it ends, which era it speaks, how long its end takes.
+pub fn calibrate(case: &mut Case, choices: &Choices, learned: &Learned) {
+    case.order.era = learned.eras.first().copied().unwrap_or(Era::Legacy);
+    if let SubjectOrder::Client(order) = &mut case.order.subject {
+        let traits = learned.client.as_ref();
+        order.ends_with_stdin = traits.and_then(|traits| traits.ends_with_stdin);
+    }
+    if choices.leak_timeout_ms.is_none() {
+        case.order.patience = Patience::calibrated(learned.exit_ms.unwrap_or(0));
+    }
+}
+
 /// The command that judges a client the same way again, of one lifecycle or all that were chosen.
 pub fn command(only: Option<&str>, client: &Client, choices: &Choices) -> String {
     let mut words: Vec<String> = vec!["scupper".into(), "client".into()];
@@ -105,10 +147,8 @@ pub fn command(only: Option<&str>, client: &Client, choices: &Choices) -> String
 pub fn canary(choices: &Choices) -> [Case; 2] {
     [false, true].map(|fixed| {
         let fake = FakeSpec { name: "canary".into(), fixed, ..FakeSpec::default() };
-        let mut words = vec![choices.program.clone(), FAKE_CLIENT.to_owned()];
-        words.extend(fake.arguments().into_iter().skip(1));
-        words.extend(["--config", "{config}"].map(str::to_owned));
-        let client = Client { command: words, style: ConfigStyle::Claude, rounds_by: None };
+        let command = fake_client(&choices.program, &fake);
+        let client = Client { command, style: ConfigStyle::Claude, rounds_by: None };
         let mut case = client_case(&client, client::canary(), choices);
         case.order.repeat = String::new();
         // What leaks on purpose is not waited for; only the twin needs patience, whatever the user's.
@@ -117,6 +157,17 @@ pub fn canary(choices: &Choices) -> [Case; 2] {
             false => Patience::fixed(CANARY_PATIENCE_MS),
         };
         case
+    })
+}
+
+fn order(client: &Client, script: Script, program: &str) -> SubjectOrder {
+    SubjectOrder::Client(ClientOrder {
+        command: client.command.clone(),
+        style: client.style,
+        script,
+        ends_with_stdin: None,
+        rounds_by: client.rounds_by.clone(),
+        program: program.to_owned(),
     })
 }
 
@@ -134,14 +185,7 @@ fn client_case(
     choices: &Choices,
 ) -> Case {
     let repeat = command(Some(&lifecycle.id), client, choices);
-    let subject = SubjectOrder::Client(ClientOrder {
-        command: client.command.clone(),
-        style: client.style,
-        script,
-        ends_with_stdin: None,
-        rounds_by: client.rounds_by.clone(),
-        program: choices.program.clone(),
-    });
+    let subject = order(client, script, &choices.program);
     let words = shell_words(&client.command);
     let era = only_era(choices).unwrap_or(Era::Legacy);
     case(lifecycle, subject, words, choices, era, repeat)

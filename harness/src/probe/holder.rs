@@ -56,6 +56,12 @@ pub fn pipe_ends(inode: u64) -> Holders {
     search(&wanted, None, Instant::now() + PIPE_ENDS_BUDGET)
 }
 
+/// Everyone who holds the socket with this inode.
+pub fn of_socket(inode: u64) -> Holders {
+    let wanted = [Wanted::SameSocket(format!("socket:[{inode}]"))];
+    search(&wanted, None, Instant::now() + PIPE_ENDS_BUDGET)
+}
+
 /// What to look for among the descriptors of a process.
 enum Wanted {
     Pipe(String),

@@ -49,6 +49,43 @@ pub(super) fn peer(pid: i32, inode: u64) -> Option<String> {
     Some(format!("socket:[{}]", other.inode))
 }
 
+/// A TCP socket as the kernel's table has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tcp {
+    /// This end.
+    pub local: SocketAddr,
+    /// The other end; port 0 of one that listens.
+    pub remote: SocketAddr,
+    /// Its state, such as `close-wait` or `listening`.
+    pub state: &'static str,
+    /// Its inode, by which descriptors name it.
+    pub inode: u64,
+}
+
+impl Tcp {
+    /// It waits for connections.
+    pub fn listens(&self) -> bool {
+        self.state == "listening"
+    }
+
+    /// The other end was closed, and this one was not.
+    pub fn waits_for_close(&self) -> bool {
+        self.state == "close-wait"
+    }
+}
+
+/// Every TCP socket that some process has, in the network namespace of this process.
+pub fn tcp(pid: i32) -> Vec<Tcp> {
+    let rows = inet_table(pid).into_iter().filter(|row| row.protocol == "tcp");
+    let tcp = |row: InetRow| Tcp {
+        local: row.local,
+        remote: row.remote,
+        state: row.state_name(),
+        inode: row.inode,
+    };
+    rows.map(tcp).collect()
+}
+
 fn borrow(pid: i32, number: i32, inode: u64) -> Result<OwnedFd, Errno> {
     let pidfd = pidfd_open(Pid::from_raw(pid).ok_or(Errno::SRCH)?, PidfdFlags::empty())?;
     let copy = pidfd_getfd(pidfd, number, PidfdGetfdFlags::empty())?;

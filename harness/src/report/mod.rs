@@ -22,4 +22,4 @@ pub(crate) mod samples;
 
 pub use group::outcome;
 pub use redact::{REDACTED, redact};
-pub use secrets::Secrets;
+pub use secrets::{Secrets, names_secret};

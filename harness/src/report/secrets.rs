@@ -35,6 +35,17 @@ impl Secrets {
         self.values.dedup();
     }
 
+    /// Takes in a value that is a credential, whatever it looks like, and each part of it that could
+    /// stand alone.
+    pub fn add_credential(&mut self, value: &str) {
+        let parts = value.split_whitespace().filter(|part| part.len() >= TELLING);
+        let parts = parts.filter(|part| part.chars().any(|c| !c.is_ascii_alphabetic()));
+        let whole = Some(value.trim()).filter(|value| value.len() >= SHORTEST);
+        self.values.extend(parts.chain(whole).map(str::to_owned));
+        self.values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        self.values.dedup();
+    }
+
     /// Takes in those of another server.
     pub fn extend(&mut self, others: &Self) {
         self.values.extend(others.values.iter().cloned());
@@ -70,13 +81,13 @@ impl Secrets {
     }
 }
 
-/// A variable of this name holds a credential, by any of its words: wider than for flags, because an
+/// Whether a variable or a header of this name holds a credential, by any of its words: wider than for flags, because an
 /// environment is where credentials live.
-fn names_secret(name: &str) -> bool {
+pub fn names_secret(name: &str) -> bool {
     const WORDS: &[&str] =
         &["KEY", "TOKEN", "SECRET", "PASS", "PASSWORD", "PWD", "AUTH", "CREDENTIALS", "DSN", "PAT"];
     let upper = name.to_ascii_uppercase();
-    is_credential(name) || upper.split('_').any(|word| WORDS.contains(&word))
+    is_credential(name) || upper.split(['_', '-']).any(|word| WORDS.contains(&word))
 }
 
 /// The start of the value with the mark that something was cut behind it, if the text has that: a

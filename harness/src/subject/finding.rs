@@ -149,7 +149,8 @@ fn plural(growth: &Growth) -> String {
     }
 }
 
-pub(super) fn words_of(kind: Kind) -> (&'static str, &'static str) {
+/// Why a thing of this kind hurts that is left, and what to change.
+pub fn words_of(kind: Kind) -> (&'static str, &'static str) {
     match kind {
         Kind::Process => (
             "a server that lives for days collects processes until the host has no room for more",
@@ -191,7 +192,7 @@ pub(super) fn words_of(kind: Kind) -> (&'static str, &'static str) {
 }
 
 /// A thing in words.
-pub(super) fn thing(identity: &Identity, ledger: &Ledger) -> String {
+pub fn thing(identity: &Identity, ledger: &Ledger) -> String {
     match identity {
         Identity::Process(id) => format!("pid {} ({})", id.pid, command(ledger, *id)),
         Identity::Fd { owner, number, kind, target, extra, .. } => {

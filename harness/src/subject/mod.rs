@@ -6,6 +6,7 @@
 //! - [`calls`]: which tools are called again and again, and what came of it.
 //! - [`pages`]: lists by pages, and the cursor that is remembered.
 //! - [`growth`]: the same steps again and again, and what grows with them.
+//! - [`memory`]: what a server weighs after each cycle, and whether it rises.
 //! - [`drain`]: waiting until a connection has drained, and judging what has not.
 //! - [`second_signal`]: whether the server or its launcher did not obey a signal.
 //! - [`second_chance`]: what survived a signal, once its stdin has ended as well.
@@ -15,6 +16,8 @@
 //! - [`connection`]: one client process and the server behind it.
 //! - [`roles`]: which process is the server and which are launchers.
 //! - [`client`]: a lifecycle played on any client or host, whose servers are ours.
+//! - [`http`]: a lifecycle played on any HTTP server, with clients of ours.
+//! - [`output`]: the last lines that a process has written.
 //! - `core` (feature `core`): a lifecycle played with our own core as the client.
 //! - `embedded` (feature `core`): hosts and services played inside the cell: our core's, and what
 //!   stands in for software with known leaks.
@@ -32,8 +35,11 @@ pub mod elsewhere;
 pub mod embedded;
 pub mod finding;
 pub mod growth;
+pub mod http;
 pub mod learn;
 pub mod lives;
+pub mod memory;
+pub mod output;
 pub mod pages;
 pub mod roles;
 pub mod second_chance;

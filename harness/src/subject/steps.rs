@@ -74,7 +74,11 @@ impl Play<'_> {
             | Action::Listen
             | Action::Delete
             | Action::Reset
-            | Action::Silence) => {
+            | Action::Silence
+            | Action::Abandon
+            | Action::Join { .. }
+            | Action::Flood { .. }
+            | Action::Trickle { .. }) => {
                 // The check of a file turns these down for a stdio server.
                 let message = format!("{} is no step of a stdio server", action.name());
                 Err(self.failure(&name, at, message))

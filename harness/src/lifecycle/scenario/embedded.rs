@@ -2,10 +2,11 @@
 //! and options that there are not, things used before they are up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::{
-    Embedded, Subject,
-    check::{Checker, Part},
+    Embedded, HttpServer, Subject,
+    check::{Checker, Part, limits},
     flow::inside,
     mistake::{list, nearest},
     read::shortened,
@@ -13,8 +14,12 @@ use super::{
 };
 use crate::lifecycle::{
     embedded::{EmbeddedInfo, HOSTS, SERVICES, find},
-    step::{Action, Condition, MAIN, Step, Whom},
+    endpoint::{Endpoint, header_parts},
+    step::{Action, Condition, MAIN, Payload, Read, Step, Stream, Whom},
 };
+
+/// Longest pause between two bytes of a `trickle`.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What sort of subject a scenario is about: each has steps of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,6 +31,10 @@ pub(super) enum Sort {
     Host,
     /// A service.
     Service,
+    /// A client, whose steps are its own.
+    Client,
+    /// An HTTP server that is started by its command.
+    Http,
 }
 
 impl Sort {
@@ -34,6 +43,8 @@ impl Sort {
             Subject::Fake(_) | Subject::Command(_) | Subject::Core(_) => Sort::Stdio,
             Subject::Host(_) => Sort::Host,
             Subject::Service(_) => Sort::Service,
+            Subject::Client(_) => Sort::Client,
+            Subject::Http(_) => Sort::Http,
         }
     }
 
@@ -42,12 +53,15 @@ impl Sort {
             Sort::Stdio => "a stdio server, and our core as its client",
             Sort::Host => "a host",
             Sort::Service => "a service",
+            Sort::Client => "a client",
+            Sort::Http => "an HTTP server",
         }
     }
 
     fn verbs(self) -> &'static [&'static str] {
         match self {
             Sort::Stdio => &["open", "handshake", "call", "close", "drop", "kill"],
+            Sort::Client => &[],
             Sort::Host => &[
                 "start",
                 "add",
@@ -63,6 +77,7 @@ impl Sort {
                 "repeat",
                 "concurrently",
             ],
+            Sort::Http => HTTP_STEPS,
             Sort::Service => &[
                 "start",
                 "open",
@@ -94,13 +109,51 @@ impl Sort {
                 | Action::Delete
                 | Action::Reset
                 | Action::Silence
+                | Action::Abandon
+                | Action::Join { .. }
+                | Action::Flood { .. }
+                | Action::Trickle { .. }
         );
         match self {
             Sort::Stdio => !is_embedded_only,
-            Sort::Host | Sort::Service => self.verbs().contains(&verb(action)),
+            Sort::Host | Sort::Service | Sort::Http | Sort::Client => {
+                self.verbs().contains(&verb(action))
+            }
         }
     }
 }
+
+/// The steps of an HTTP server.
+const HTTP_STEPS: &[&str] = &[
+    "start",
+    "open",
+    "handshake",
+    "call",
+    "request",
+    "list-all",
+    "notify",
+    "send",
+    "trickle",
+    "flood",
+    "read",
+    "listen",
+    "join",
+    "cancel",
+    "abandon",
+    "stall",
+    "resume",
+    "silence",
+    "delete",
+    "close",
+    "drop",
+    "reset",
+    "kill",
+    "signal",
+    "wait-for",
+    "shutdown",
+    "repeat",
+    "concurrently",
+];
 
 /// Which host or service a name is about: `b` for `b.files`, the first one for a name without a dot.
 pub(crate) fn keeper(connection: &str) -> &str {
@@ -110,6 +163,13 @@ pub(crate) fn keeper(connection: &str) -> &str {
 /// The step is about a whole host or service, not about a connection of it.
 fn is_of_a_whole(sort: Sort, action: &Action) -> bool {
     matches!(action, Action::Start { .. } | Action::Shutdown | Action::Health)
+        || (sort == Sort::Http
+            && matches!(
+                action,
+                Action::WaitFor { .. }
+                    | Action::Signal { .. }
+                    | Action::Kill { whom: Whom::Server | Whom::Group }
+            ))
         || (sort == Sort::Host && matches!(action, Action::Drop))
 }
 
@@ -188,8 +248,27 @@ impl Checker {
                 "take it out; a server that refuses is an expectation: verdict = \"failed\"",
             );
         }
+        let stream = match action {
+            Action::HalfClose { stream } | Action::Stall { stream } | Action::Resume { stream } => {
+                Some(*stream)
+            }
+            _ => None,
+        };
+        if stream.is_some_and(|stream| (stream == Stream::Events) != (sort == Sort::Http)) {
+            self.problem_at(
+                "stream",
+                format!("{} has no such stream", sort.words()),
+                match sort {
+                    Sort::Http => "stream = \"events\" is what an HTTP server sends",
+                    _ => "stream is \"stdin\", \"stdout\" or \"stderr\" here",
+                },
+            );
+        }
         if sort == Sort::Stdio {
             return;
+        }
+        if sort == Sort::Http {
+            return self.http_step(step);
         }
         match action {
             Action::Kill { whom } | Action::Signal { whom, .. } if *whom != Whom::Server => self
@@ -212,6 +291,74 @@ impl Checker {
         }
     }
 
+    fn http_step(&mut self, step: &Step) {
+        match &step.action {
+            Action::Read { what: Read::Messages(_) } => self.problem_at(
+                "messages",
+                "messages of an HTTP server are not counted",
+                "what = \"answers\" waits for all answers, what = \"end\" for the end of all streams",
+            ),
+            Action::Signal { whom: Whom::Client, .. } => self.problem_at(
+                "whom",
+                "a client of an HTTP server is signalled by no one",
+                "{ do = \"kill\", whom = \"client\" } ends its process",
+            ),
+            Action::Start { options } if !options.is_empty() => self.problem_at(
+                "options",
+                "an HTTP server is started as [subject] says",
+                "take `options` out",
+            ),
+            Action::Flood { method, times } => {
+                self.text("method", method, limits::NAME);
+                if *times == 0 || *times > limits::TIMES {
+                    self.problem_at(
+                        "times",
+                        format!("`times` must be from 1 to {}", limits::TIMES),
+                        "for example times = 100",
+                    );
+                }
+            }
+            Action::Trickle { payload, pause } => {
+                let whole = pause.subsec_nanos().is_multiple_of(1_000_000);
+                if pause.is_zero() || *pause > PAUSE || !whole {
+                    self.problem_at(
+                        "pause",
+                        "`pause` must be from \"1ms\" to \"1s\"",
+                        "take it out for 10 ms",
+                    );
+                }
+                if *payload == Payload::Text(String::new()) {
+                    self.problem_at("text", "`text` is empty", "name the bytes to send");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Where an HTTP server is reached.
+    pub(super) fn url(&mut self, server: &HttpServer) {
+        if let Err(problem) = Endpoint::at(&server.url, 1) {
+            self.problem_at(
+                "url",
+                problem.to_string(),
+                "for example \"http://127.0.0.1:{port}/mcp\"",
+            );
+        }
+        let ttl = server.session_ttl;
+        if ttl.is_some_and(|ttl| ttl.is_zero() || ttl > limits::WITHIN) {
+            self.problem_at(
+                "session-ttl",
+                "`session-ttl` must be from \"1ms\" to \"10m\"",
+                "take it out",
+            );
+        }
+        for header in &server.headers {
+            if let Err(problem) = header_parts(header) {
+                self.problem_at("headers", problem, "for example \"Authorization: Bearer $TOKEN\"");
+            }
+        }
+    }
+
     /// What is used before it is up, step by step. Where branches run at once, the benefit of the
     /// doubt is given.
     pub(super) fn embedded_flow(&mut self, steps: &[Step], known: &mut BTreeSet<String>) {
@@ -223,11 +370,17 @@ impl Checker {
                     return checker.embedded_inside(step, known);
                 }
                 if let Action::Start { .. } = step.action {
-                    known.insert(format!("{name}."));
+                    let keeper = if sort == Sort::Http { MAIN } else { name };
+                    known.insert(format!("{keeper}."));
                     return;
                 }
                 let whole = is_of_a_whole(sort, &step.action);
-                let keeper = if whole { name.as_str() } else { keeper(name) };
+                let keeper = match sort {
+                    // There is one, and its clients need not name it.
+                    Sort::Http => MAIN,
+                    _ if whole => name.as_str(),
+                    _ => keeper(name),
+                };
                 if !known.contains(&format!("{keeper}.")) {
                     let which = match keeper == MAIN {
                         true => "{ do = \"start\" }".to_owned(),

@@ -8,7 +8,14 @@
 //!
 //! Start with [`Scenario`], then `parse.rs`.
 
+macro_rules! words {
+    ($type:ty) => {
+        &<$type>::ALL.iter().map(|value| (value.as_str(), *value)).collect::<Vec<_>>()
+    };
+}
+
 mod check;
+mod client;
 mod embedded;
 mod expected;
 mod flow;
@@ -25,10 +32,12 @@ mod tests;
 mod words;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use check::{Part, Place, Problem, check, limits};
+pub use client::{ClientSpec, WhichClient};
 #[cfg(feature = "core")]
 pub(crate) use embedded::duration_ms;
 #[cfg(feature = "core")]
@@ -62,12 +71,38 @@ pub enum Subject {
     Fake(FakeSpec),
     /// Any server, by its command line.
     Command(Vec<String>),
+    /// Any HTTP server, by how it is started and its URL.
+    Http(HttpServer),
     /// Our connection core as the client, facing a server of ours.
     Core(FakeSpec),
     /// A host of MCP servers, facing servers of ours.
     Host(Embedded),
     /// A Streamable HTTP server with sessions, facing clients of ours.
     Service(Embedded),
+    /// A client or host, which starts servers of ours.
+    Client(Box<ClientSpec>),
+}
+
+/// An HTTP server: how it is started, and where it is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpServer {
+    /// How it is started; `{port}` in it is a free port.
+    pub start: HttpStart,
+    /// Where it is reached, with the same placeholder.
+    pub url: String,
+    /// How long a session may live that no client uses.
+    pub session_ttl: Option<Duration>,
+    /// Headers of every request, such as `Authorization: Bearer $TOKEN`, the variable not put in.
+    pub headers: Vec<String>,
+}
+
+/// What starts an HTTP server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HttpStart {
+    /// A command line.
+    Command(Vec<String>),
+    /// One of our servers, over HTTP.
+    Fake(FakeSpec),
 }
 
 /// A host or a service that is played inside the cell: our core, or what stands in for somebody

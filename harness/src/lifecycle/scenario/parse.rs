@@ -1,7 +1,7 @@
 //! From TOML to a scenario, by hand along the spanned tree: serde knows neither all mistakes at
 //! once nor the places of most of them.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use serde_json::{Map, Value};
 use toml::{
@@ -10,7 +10,8 @@ use toml::{
 };
 
 use super::{
-    Embedded, Expectation, ExpectedFinding, FakeSpec, Scenario, ScenarioError, Subject,
+    Embedded, Expectation, ExpectedFinding, FakeSpec, HttpServer, HttpStart, Scenario,
+    ScenarioError, Subject,
     check::{Part, Place, Problem, check, limits},
     mistake::{Mistake, list, nearest},
     nesting::too_deep,
@@ -28,6 +29,9 @@ use crate::{
         Signal, Step, Stream, Transport, Whom,
     },
 };
+
+/// Between one byte and the next of a `trickle` that names no pause.
+const TRICKLE: Duration = Duration::from_millis(10);
 
 /// Reads a scenario. `path` is for messages and, where the file has no `id`, the id: what follows
 /// `scenarios/`, without `.toml`.
@@ -86,12 +90,6 @@ pub fn parse_with(
     if reader.mistakes.is_empty() { Ok(scenario) } else { fail(reader.mistakes) }
 }
 
-macro_rules! words {
-    ($type:ty) => {
-        &<$type>::ALL.iter().map(|value| (value.as_str(), *value)).collect::<Vec<_>>()
-    };
-}
-
 impl Reader {
     fn scenario(&mut self, path: &str, keys: &DeTable<'_>, end: usize) -> Scenario {
         let top = Table { keys, span: 0..0, name: FILE.to_owned() };
@@ -108,7 +106,13 @@ impl Reader {
         let era =
             top.get("era").map(|item| self.word(item, "era", words!(EraChoice), EraChoice::Auto));
         let subject = self.subject(&top);
-        let steps = self.steps(&bottom, "step", "[[step]] with do = \"open\"");
+        let steps = match &subject {
+            Subject::Client(_) => self.no_steps(&top),
+            _ => {
+                self.no_script(&top);
+                self.steps(&bottom, "step", "[[step]] with do = \"open\"")
+            }
+        };
         let expect = self.expectation(&bottom);
         let id = id.unwrap_or_else(|| id_of(path));
         let era = era.unwrap_or_default();
@@ -124,12 +128,22 @@ impl Reader {
         };
         match self.one_of(
             &table,
-            &["fake", "command", "core", "host", "service"],
+            &["fake", "command", "core", "host", "service", "client", "fake-client"],
             "fake = \"ignores-eof\"",
         ) {
+            Some(key @ ("command" | "fake")) if table.has("url") => {
+                let own: &[&str] =
+                    if key == "fake" { &["fake", "fixed", "options"] } else { &["command"] };
+                self.only(&table, &[own, &["url", "session-ttl", "headers"]].concat());
+                let start = match key {
+                    "fake" => HttpStart::Fake(self.fake(&table, "fake")),
+                    _ => HttpStart::Command(self.command(&table, "command")),
+                };
+                Subject::Http(self.http(&table, start))
+            }
             Some("command") => {
                 self.only(&table, &["command"]);
-                Subject::Command(self.command(&table))
+                Subject::Command(self.command(&table, "command"))
             }
             Some("core") => {
                 self.only(&table, &["core", "fixed", "options"]);
@@ -143,6 +157,9 @@ impl Reader {
                 self.only(&table, &["service", "options"]);
                 Subject::Service(self.embedded(&table, "service"))
             }
+            Some(key @ ("client" | "fake-client")) => {
+                Subject::Client(Box::new(self.client(top, &table, key)))
+            }
             Some(_) => {
                 self.only(&table, &["fake", "fixed", "options"]);
                 Subject::Fake(self.fake(&table, "fake"))
@@ -150,21 +167,74 @@ impl Reader {
             None => {
                 self.only(
                     &table,
-                    &["fake", "command", "core", "host", "service", "fixed", "options"],
+                    &[
+                        "fake",
+                        "command",
+                        "core",
+                        "host",
+                        "service",
+                        "client",
+                        "fake-client",
+                        "fixed",
+                        "options",
+                    ],
                 );
                 stand_in
             }
         }
     }
 
-    fn command(&mut self, table: &Table<'_>) -> Vec<String> {
-        const EXAMPLE: &str = "command = [\"node\", \"server.js\"]";
-        let Some(item) = table.get("command") else { return Vec::new() };
-        let words = self.array(item, "command", "an array of strings", EXAMPLE);
-        words.iter().map(|word| self.string(word, "command", EXAMPLE)).collect()
+    pub(super) fn command(&mut self, table: &Table<'_>, key: &str) -> Vec<String> {
+        let example = match key {
+            "command" => "command = [\"node\", \"server.js\"]",
+            "client" => "client = [\"python\", \"client.py\", \"{command}\", \"{args}\"]",
+            _ => "rounds-arg = [\"--rounds={rounds}\"]",
+        };
+        let Some(item) = table.get(key) else { return Vec::new() };
+        let words = self.array(item, key, "an array of strings", example);
+        words.iter().map(|word| self.string(word, key, example)).collect()
     }
 
-    fn fake(&mut self, table: &Table<'_>, key: &str) -> FakeSpec {
+    /// A client's steps are its own.
+    fn no_steps(&mut self, top: &Table<'_>) -> Vec<Step> {
+        if let Some((key, _)) = top.keys.get_key_value("step") {
+            self.mistake(
+                key.span(),
+                "a client has no [[step]]: its steps are its own",
+                "not for a client",
+                "what it is given, and what is done to it, stands in [script]",
+            );
+        }
+        Vec::new()
+    }
+
+    fn no_script(&mut self, top: &Table<'_>) {
+        if let Some((key, _)) = top.keys.get_key_value("script") {
+            self.mistake(
+                key.span(),
+                "[script] is for a client",
+                "not for this subject",
+                "write what is done as [[step]], or judge a client: [subject] with client = \
+                 [\"python\", \"client.py\", \"{command}\", \"{args}\"]",
+            );
+        }
+    }
+
+    fn http(&mut self, table: &Table<'_>, start: HttpStart) -> HttpServer {
+        const HEADERS: &str = "headers = [\"Authorization: Bearer $TOKEN\"]";
+        let url = self.required_string(table, "url", "url = \"http://127.0.0.1:{port}/mcp\"");
+        let session_ttl = self.duration(table, "session-ttl");
+        let headers = match table.get("headers") {
+            None => Vec::new(),
+            Some(item) => {
+                let items = self.array(item, "headers", "an array of strings", HEADERS);
+                items.iter().map(|item| self.string(item, "headers", HEADERS)).collect()
+            }
+        };
+        HttpServer { start, url, session_ttl, headers }
+    }
+
+    pub(super) fn fake(&mut self, table: &Table<'_>, key: &str) -> FakeSpec {
         let name = self.required_string(table, key, &format!("{key} = \"ignores-eof\""));
         let fixed = self.bool_or(table, "fixed", false);
         let options = table.get("options").map(|item| self.options(item)).unwrap_or_default();
@@ -316,6 +386,20 @@ impl Reader {
             "delete" => Action::Delete,
             "reset" => Action::Reset,
             "silence" => Action::Silence,
+            "abandon" => Action::Abandon,
+            "join" => Action::Join {
+                session_of: self.optional_string(table, "session-of", "session-of = \"a\""),
+            },
+            "flood" => Action::Flood {
+                method: self.required_string(table, "method", "method = \"tools/list\""),
+                times: self
+                    .required(table, "times", "times = 100")
+                    .map_or(1, |item| self.number(item, "times", "times = 100")),
+            },
+            "trickle" => Action::Trickle {
+                payload: self.payload(table)?,
+                pause: self.duration(table, "pause").unwrap_or(TRICKLE),
+            },
             other => unreachable!("{other} is in the list of steps and not here"),
         })
     }
@@ -330,7 +414,13 @@ impl Reader {
     }
 
     fn send(&mut self, table: &Table<'_>) -> Option<Action> {
-        let payload = match self.one_of(table, &["text", "payload"], "text = \"{}\\n\"")? {
+        let payload = self.payload(table)?;
+        let upto = table.get("upto").map(|item| self.number(item, "upto", "upto = 37") as usize);
+        Some(Action::Send { payload, upto })
+    }
+
+    fn payload(&mut self, table: &Table<'_>) -> Option<Payload> {
+        Some(match self.one_of(table, &["text", "payload"], "text = \"{}\\n\"")? {
             "text" => Payload::Text(self.required_string(table, "text", "text = \"{}\\n\"")),
             _ => self
                 .required_word(
@@ -340,9 +430,7 @@ impl Reader {
                     &Payload::Handshake,
                 )
                 .clone(),
-        };
-        let upto = table.get("upto").map(|item| self.number(item, "upto", "upto = 37") as usize);
-        Some(Action::Send { payload, upto })
+        })
     }
 
     fn read(&mut self, table: &Table<'_>) -> Option<Action> {
@@ -445,7 +533,7 @@ impl Reader {
         self.required_word(table, "whom", words!(Whom), Whom::Server)
     }
 
-    fn required_word<T: Copy>(
+    pub(super) fn required_word<T: Copy>(
         &mut self,
         table: &Table<'_>,
         key: &str,

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use serde_json::Value;
 
-use super::{Embedded, ExpectedFinding, FakeSpec, Scenario, Subject, words::verb};
+use super::{
+    Embedded, ExpectedFinding, FakeSpec, HttpServer, HttpStart, Scenario, Subject, words::verb,
+};
 use crate::{
     ledger::verdict::Class,
     lifecycle::step::{
@@ -31,7 +33,12 @@ pub fn render(scenario: &Scenario) -> String {
         Subject::Core(spec) => page.fake("core", spec),
         Subject::Host(embedded) => page.embedded("host", embedded),
         Subject::Service(embedded) => page.embedded("service", embedded),
-        Subject::Command(words) => page.pair("command", &array(words.iter().map(|w| string(w)))),
+        Subject::Client(spec) => {
+            page.client(spec);
+            page.script(&spec.script);
+        }
+        Subject::Command(words) => page.command(words),
+        Subject::Http(server) => page.http(server),
     }
     page.steps("step", &lifecycle.steps);
     page.header("[expect]");
@@ -50,7 +57,7 @@ pub fn render_finding(finding: &ExpectedFinding) -> String {
 }
 
 #[derive(Default)]
-struct Page {
+pub(super) struct Page {
     text: String,
     indent: usize,
 }
@@ -61,21 +68,39 @@ impl Page {
         let _ = writeln!(self.text, "{:1$}{line}", "", self.indent * 2);
     }
 
-    fn header(&mut self, header: &str) {
+    pub(super) fn header(&mut self, header: &str) {
         self.text.push('\n');
         self.line(header);
     }
 
-    fn pair(&mut self, key: &str, value: &str) {
+    pub(super) fn pair(&mut self, key: &str, value: &str) {
         self.line(&format!("{key} = {value}"));
     }
 
-    fn fake(&mut self, key: &str, spec: &FakeSpec) {
+    pub(super) fn fake(&mut self, key: &str, spec: &FakeSpec) {
         self.pair(key, &string(&spec.name));
         if spec.fixed {
             self.pair("fixed", "true");
         }
         self.options(&spec.options);
+    }
+
+    fn command(&mut self, words: &[String]) {
+        self.pair("command", &array(words.iter().map(|word| string(word))));
+    }
+
+    fn http(&mut self, server: &HttpServer) {
+        match &server.start {
+            HttpStart::Command(words) => self.command(words),
+            HttpStart::Fake(spec) => self.fake("fake", spec),
+        }
+        self.pair("url", &string(&server.url));
+        if let Some(ttl) = server.session_ttl {
+            self.pair("session-ttl", &duration(ttl));
+        }
+        if !server.headers.is_empty() {
+            self.pair("headers", &array(server.headers.iter().map(|header| string(header))));
+        }
     }
 
     fn embedded(&mut self, key: &str, embedded: &Embedded) {
@@ -121,7 +146,8 @@ impl Page {
             | Action::Listen
             | Action::Delete
             | Action::Reset
-            | Action::Silence => {}
+            | Action::Silence
+            | Action::Abandon => {}
             Action::Start { options } => self.options(options),
             Action::Add { server, transport, replace, wait } => {
                 self.fake("server", server);
@@ -156,11 +182,21 @@ impl Page {
                 }
             }
             Action::Notify { method, params } => self.request(method, params),
-            Action::Send { payload, upto } => {
-                match payload {
-                    Payload::Handshake => self.pair("payload", &string("handshake")),
-                    Payload::Text(text) => self.pair("text", &string(text)),
+            Action::Join { session_of } => {
+                if let Some(name) = session_of {
+                    self.pair("session-of", &string(name));
                 }
+            }
+            Action::Flood { method, times } => {
+                self.pair("method", &string(method));
+                self.pair("times", &times.to_string());
+            }
+            Action::Trickle { payload, pause } => {
+                self.payload(payload);
+                self.pair("pause", &duration(*pause));
+            }
+            Action::Send { payload, upto } => {
+                self.payload(payload);
                 if let Some(upto) = upto {
                     self.pair("upto", &upto.to_string());
                 }
@@ -211,6 +247,13 @@ impl Page {
         self.pair("method", &string(method));
         if !params.is_null() {
             self.pair("params", &json(params));
+        }
+    }
+
+    fn payload(&mut self, payload: &Payload) {
+        match payload {
+            Payload::Handshake => self.pair("payload", &string("handshake")),
+            Payload::Text(text) => self.pair("text", &string(text)),
         }
     }
 
@@ -271,7 +314,7 @@ fn inline(value: &Value) -> String {
     }
 }
 
-fn array(values: impl Iterator<Item = String>) -> String {
+pub(super) fn array(values: impl Iterator<Item = String>) -> String {
     format!("[{}]", values.collect::<Vec<_>>().join(", "))
 }
 
@@ -287,7 +330,7 @@ fn key(name: &str) -> String {
 }
 
 /// A TOML string in the form that needs the fewest escapes.
-fn string(text: &str) -> String {
+pub(super) fn string(text: &str) -> String {
     let has_escapes = text.contains(['"', '\\', '\n']);
     let is_literal = !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t');
     if !has_escapes || !is_literal {

@@ -42,6 +42,10 @@ pub(super) const STEPS: &[Shape] = &[
     ("delete", &[]),
     ("reset", &[]),
     ("silence", &[]),
+    ("abandon", &[]),
+    ("join", &["session-of"]),
+    ("flood", &["method", "times"]),
+    ("trickle", &["text", "payload", "pause"]),
 ];
 
 /// What a step is called in the key `do`.
@@ -79,5 +83,9 @@ pub(super) fn verb(action: &Action) -> &'static str {
         Action::Delete => "delete",
         Action::Reset => "reset",
         Action::Silence => "silence",
+        Action::Abandon => "abandon",
+        Action::Join { .. } => "join",
+        Action::Flood { .. } => "flood",
+        Action::Trickle { .. } => "trickle",
     }
 }

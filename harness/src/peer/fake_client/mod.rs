@@ -37,6 +37,18 @@ const FILE_LIMIT: u64 = 1 << 20;
 /// How often a client that stays looks whether a signal has come.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// Whether there is such a client, with such options.
+pub fn check(spec: &FakeSpec) -> Result<(), FakeClientError> {
+    registry::build(spec).map(drop)
+}
+
+/// Whether it ends when its own stdin does; none of one that ends by itself.
+pub fn ends_with_stdin(spec: &FakeSpec) -> Option<bool> {
+    let all_habits = registry::build(spec).ok()?;
+    let stays = all_habits.iter().any(|habits| habits.stays);
+    stays.then(|| all_habits.iter().all(|habits| habits.ends_stdin))
+}
+
 /// The command lines of the servers of a file, in order.
 pub fn servers_of(file: &Path) -> io::Result<Vec<Vec<String>>> {
     let mut text = String::new();

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use crate::lifecycle::scenario::FakeSpec;
+use crate::lifecycle::{client::ROUNDS, scenario::FakeSpec};
 
 /// A fake client, as `scupper list fake-clients` shows it.
 #[derive(Debug)]
@@ -132,6 +132,8 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
             "stays" => stays = value.parse().map_err(|_| unknown())?,
             "grace" => grace = Duration::from_millis(value.parse().map_err(|_| unknown())?),
             "rounds" if value == "lines" => rounds = Rounds::Lines,
+            // As a scenario says it, where the number is not known yet.
+            "rounds" if value == ROUNDS => {}
             "rounds" => rounds = Rounds::Number(value.parse().map_err(|_| unknown())?),
             _ => return Err(unknown()),
         }

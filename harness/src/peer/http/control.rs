@@ -1,8 +1,11 @@
 //! What the cell tells the process of its HTTP clients, and what it hears back: one JSON object a
-//! line, each order answered before the next.
+//! line. Each client does one thing after another, and different clients do theirs at once.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::lifecycle::endpoint::{Endpoint, Wire};
+use crate::lifecycle::step::Era;
 
 /// What one client is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,14 +18,27 @@ pub struct Order {
     pub within_ms: u64,
 }
 
+/// What a client is told of its server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// Which of the two ways over HTTP.
+    pub wire: Wire,
+    /// Which headers messages carry.
+    pub era: Era,
+    /// Headers on top, of the user's.
+    pub headers: Vec<(String, String)>,
+}
+
 /// What a client does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Act {
-    /// Connect.
+    /// Connect. Over [`Wire::Sse`], open the stream and wait for the endpoint that it names.
     Open {
-        /// `127.0.0.1:PORT`.
-        address: String,
+        /// Where to.
+        place: Place,
     },
     /// POST a message.
     Post {
@@ -31,14 +47,48 @@ pub enum Act {
         /// Wait for the answer.
         wait: bool,
     },
-    /// GET: open the stream of events, on a connection of its own, and read it.
+    /// Begin a POST of this body and send only so many bytes of it, so many at a time.
+    Begin {
+        /// The body.
+        body: String,
+        /// Bytes of it that are sent; all where it is absent.
+        upto: Option<usize>,
+        /// Milliseconds between each byte and the next; all at once where it is 0.
+        pause_ms: u64,
+    },
+    /// Wait for the answers to all messages that were posted without waiting.
+    Answers,
+    /// Wait for the end of all streams.
+    Ends,
+    /// GET: open the stream of events, on a connection of its own, and read it. With the id of the last
+    /// event, if one came with an id.
     Listen,
+    /// Many requests at once on one connection, whose answers nobody reads.
+    Flood {
+        /// The message.
+        message: Value,
+        /// How many.
+        times: u32,
+    },
+    /// Go on with this session.
+    Join {
+        /// Its id.
+        session: Option<String>,
+        /// The last event that was seen of it.
+        last_event: Option<String>,
+    },
     /// DELETE the session.
     Delete,
     /// Close every connection (FIN).
     Drop,
     /// Close every connection, what is in flight thrown away (RST).
     Reset,
+    /// Close the connections of messages that nobody waits for (FIN), and keep the others.
+    Abandon,
+    /// Stop reading every stream, keep it open; the session may still be used.
+    Stall,
+    /// Read streams again.
+    Resume,
     /// Stop reading and writing, keep every connection.
     Silence,
 }
@@ -46,10 +96,34 @@ pub enum Act {
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Told {
+    /// Which client says so.
+    #[serde(default)]
+    pub client: String,
     /// What went wrong.
     pub error: Option<String>,
+    /// Why there is no HTTP behind the port.
+    #[serde(default)]
+    pub no_http: bool,
     /// Status of the response, where there was one.
     pub status: Option<u16>,
+    /// Type of its content.
+    #[serde(default)]
+    pub content_type: Option<String>,
+    /// The beginning of a body that is no message.
+    #[serde(default)]
+    pub body: Option<String>,
     /// The message that answered.
     pub answer: Option<Value>,
+    /// The session that the client is in.
+    #[serde(default)]
+    pub session: Option<String>,
+    /// The last event that it saw.
+    #[serde(default)]
+    pub last_event: Option<String>,
+    /// Ports of this host that its connections have, those closed by this act too.
+    #[serde(default)]
+    pub ports: Vec<u16>,
+    /// Of an answer as a stream: it did not end though all was said.
+    #[serde(default)]
+    pub endless: bool,
 }

@@ -1,15 +1,14 @@
 //! The client process: how it is told of its servers, its own stdin, what it writes.
 
-use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 
 use super::super::finding;
+use super::super::output::Output;
 use super::rounds::played;
 use crate::cell::contain::{self, Exit, Handle};
 use crate::cell::protocol::ClientOrder;
@@ -18,11 +17,6 @@ use crate::lifecycle::client::{ConfigStyle, ROUNDS, RoundsBy};
 use crate::peer::fake::watched;
 use crate::spelled::shell_words;
 
-/// Lines of the client's output that are kept, the last ones.
-const LINES: usize = 12;
-/// Longest line that is kept, in bytes.
-const LINE_LIMIT: u64 = 500;
-
 /// A client that was started.
 pub struct Client {
     /// Which process.
@@ -30,7 +24,7 @@ pub struct Client {
     /// How it ended, once it was reaped.
     pub exit: Option<Exit>,
     stdin: Option<ChildStdin>,
-    output: Arc<Mutex<VecDeque<String>>>,
+    output: Output,
 }
 
 impl Client {
@@ -60,13 +54,7 @@ impl Client {
             .spawn()
             .map_err(|error| finding::not_started(program, &error.to_string()))?;
         let pid = child.id().cast_signed();
-        let output = Arc::new(Mutex::new(VecDeque::new()));
-        if let Some(stdout) = child.stdout.take() {
-            keep_last("stdout", stdout, &output);
-        }
-        if let Some(stderr) = child.stderr.take() {
-            keep_last("stderr", stderr, &output);
-        }
+        let output = Output::of(&mut child);
         // Not reaped yet, so it is there, dead or alive.
         let id = contain::identify(pid).ok_or("the client vanished when it was started")?;
         Ok(Self { id, exit: None, stdin: child.stdin.take(), output })
@@ -94,38 +82,8 @@ impl Client {
 
     /// The last lines that it has written.
     pub fn last_output(&self) -> Vec<String> {
-        let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        output.iter().cloned().collect()
+        self.output.last()
     }
-}
-
-/// Reads a stream to its end, in a thread that ends with it, and keeps the last lines.
-fn keep_last(
-    name: &'static str,
-    stream: impl Read + Send + 'static,
-    kept: &Arc<Mutex<VecDeque<String>>>,
-) {
-    let kept = Arc::clone(kept);
-    let read = move || {
-        let mut stream = BufReader::new(stream);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            match Read::take(&mut stream, LINE_LIMIT).read_until(b'\n', &mut line) {
-                Ok(0) | Err(_) => return,
-                Ok(_) => {
-                    let text = String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
-                    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                    kept.push_back(format!("{name}: {text}"));
-                    if kept.len() > LINES {
-                        kept.pop_front();
-                    }
-                }
-            }
-        }
-    };
-    // Without it the client would stop at a full pipe, which shows.
-    let _ = std::thread::Builder::new().name(name.into()).spawn(read);
 }
 
 /// What stands for each placeholder.

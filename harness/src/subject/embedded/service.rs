@@ -17,9 +17,10 @@ use crate::cell::protocol::CaseOrder;
 use crate::ledger::snapshot::{Facts, Identity};
 use crate::ledger::verdict::{Culprit, StepRef};
 use crate::lifecycle::embedded::OURS;
+use crate::lifecycle::endpoint::{Endpoint, Wire};
 use crate::lifecycle::scenario::keeper;
 use crate::lifecycle::step::{Action, CURSOR, Era, HandshakePoint, Step};
-use crate::peer::http::control::{Act, Order, Told};
+use crate::peer::http::control::{Act, Order, Place, Told};
 use crate::probe::store;
 use crate::settle::load_per_core;
 use crate::subject::server::Played;
@@ -164,7 +165,7 @@ impl Play<'_> {
         self.start(WARM, &BTreeMap::new())?;
         let address = self.service(WARM)?.address();
         let done = self
-            .tell(&client, Act::Open { address })
+            .tell(&client, open(&address)?)
             .and_then(|_| self.handshake(&client, HandshakePoint::Ready))
             .and_then(|()| self.tell(&client, Act::Delete))
             .and_then(|_| self.tell(&client, Act::Drop));
@@ -277,7 +278,7 @@ impl Play<'_> {
             Action::Shutdown => self.shut_down(name),
             Action::Open => {
                 let address = self.service(keeper(name))?.address();
-                self.tell(name, Act::Open { address }).map(drop)
+                self.tell(name, open(&address)?).map(drop)
             }
             Action::Handshake { until } => self.handshake(name, *until),
             Action::Call { tool, arguments, wait } => {
@@ -431,4 +432,12 @@ impl Play<'_> {
         // The client gives up first.
         self.stage.drive_within(within * 2, clients.obey(&order))
     }
+}
+
+/// The order to connect to a service at `127.0.0.1:PORT`.
+fn open(address: &str) -> Result<Act, String> {
+    let endpoint =
+        Endpoint::parse(&format!("http://{address}/mcp")).map_err(|error| error.to_string())?;
+    let place = Place { endpoint, wire: Wire::Streamable, era: Era::Legacy, headers: Vec::new() };
+    Ok(Act::Open { place })
 }

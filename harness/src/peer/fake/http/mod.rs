@@ -9,6 +9,7 @@
 //! At `/census` such a server tells what it keeps, so that a client that goes without DELETE shows.
 
 mod call;
+mod canary;
 mod channel;
 mod connection;
 mod ending;

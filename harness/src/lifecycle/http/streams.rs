@@ -1,0 +1,80 @@
+//! Clients that do not read, or that write slowly.
+
+use std::time::Duration;
+
+use super::{
+    Action, Knowledge, Lifecycle, Step, body, close, handshake, lifecycle, list, open, repeat,
+    stall, start, step,
+};
+
+/// Streams of one session.
+const STREAMS: usize = 5;
+/// Requests whose answers nobody reads: more than sockets hold, for a server with a few tools.
+const UNREAD: u32 = 1_000;
+/// Between one byte of a slow body and the next.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Bytes of a body that is never finished.
+const PART: usize = 20;
+
+pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
+    let rule = known.end_rule();
+    let begun = || [start(), open(), handshake()].into_iter();
+    let mut all = vec![
+        lifecycle(
+            "http/stream-unread",
+            "A client that opens a stream, asks for much and reads nothing: other sessions must be \
+             served meanwhile, and so must this one.",
+            rule,
+            begun().chain(known.stream()).chain(unread()).chain(others()).collect(),
+        ),
+        lifecycle(
+            "http/slow-body",
+            "A client whose request comes byte by byte: others must be served meanwhile, and it leaves \
+             nothing.",
+            rule,
+            begun()
+                .chain([step(Action::Trickle { payload: body(known), pause: PAUSE }), list(true)])
+                .chain([close()])
+                .collect(),
+        ),
+        lifecycle(
+            "http/unfinished-body",
+            "Clients that die while they send a request, one after another: half a body, then nothing.",
+            rule,
+            vec![
+                start(),
+                repeat(
+                    known.cycles,
+                    vec![
+                        open(),
+                        step(Action::Send { payload: body(known), upto: Some(PART) }),
+                        step(Action::Drop),
+                    ],
+                ),
+            ],
+        ),
+    ];
+    if !known.stream().is_empty() {
+        let streams = (0..STREAMS).map(|_| step(Action::Listen));
+        let round: Vec<Step> =
+            [open(), handshake()].into_iter().chain(streams).chain([list(true), close()]).collect();
+        all.push(lifecycle(
+            "http/many-streams",
+            "Five streams on one session, as a client that reconnects too eagerly opens them; the \
+             session ends well, and all of them with it.",
+            rule,
+            vec![start(), repeat(known.cycles, round)],
+        ));
+    }
+    all
+}
+
+fn unread() -> [Step; 2] {
+    [stall(), step(Action::Flood { method: "tools/list".into(), times: UNREAD })]
+}
+
+/// Another session, and then this one again.
+fn others() -> Vec<Step> {
+    let other = [open(), handshake(), list(true), close()].map(|step| step.on("other"));
+    other.into_iter().chain([list(true), close()]).collect()
+}

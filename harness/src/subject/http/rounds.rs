@@ -1,0 +1,260 @@
+//! The same again and again, in one life of the server: how many cycles are played, and what grows with
+//! them.
+//!
+//! What cycles add whose sessions were ended well is a leak. What they add whose clients only hung up
+//! is one once the sessions' time is over, and where nobody said how long that is, it is told.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::Play;
+use super::books::Fate;
+use crate::ledger::rise;
+use crate::ledger::snapshot::{Identity, Kind, ProcessId, Snapshot};
+use crate::ledger::trend::{self, Growth, ROUNDS, Rounds, SURE_CYCLES};
+use crate::ledger::verdict::{Class, Failure, StepRef};
+use crate::lifecycle::step::{Action, Step};
+use crate::probe::memory;
+use crate::settle::settle;
+use crate::subject::finding;
+use crate::subject::server::{FIRM_LOOK, LOOK};
+
+/// After a round nothing must come for so long.
+const QUIET: Duration = Duration::from_millis(200);
+/// Longest time that is waited for that.
+const LINGER: Duration = Duration::from_secs(2);
+/// Longest time for all rounds after the first.
+const MORE_ROUNDS: Duration = Duration::from_secs(30);
+/// Fewer cycles than this, where more were wanted, make of growth no more than an advisory.
+const CUT_SHORT: u32 = 16;
+
+/// A repeat that was played.
+#[derive(Clone, Copy)]
+struct Judged<'a> {
+    at: &'a StepRef,
+    rounds: Rounds,
+    /// Cycles from which on growth is sure.
+    sure: u32,
+    /// Time ended it.
+    cut_short: bool,
+    /// Requests were given up, so that the next came beside them.
+    overlaps: bool,
+}
+
+impl Play<'_> {
+    /// Plays a repeat, and judges what grew with it.
+    pub(super) fn repeat(
+        &mut self,
+        times: u32,
+        steps: &[Step],
+        within: Option<Duration>,
+        at: &StepRef,
+    ) -> Result<(), Box<Failure>> {
+        let length = Rounds::length_of(times.saturating_sub(1));
+        let mut cycle = 0;
+        let mut weights = Vec::new();
+        let deadline = within.map(|within| Instant::now() + within);
+        let mut cut_short = !self.cycles(&mut cycle, times, steps, deadline, at, &mut weights)?;
+        if cut_short {
+            self.note(format!("{at}: stopped after {cycle} of {times} cycles by its time limit"));
+        }
+        let rounds = |cycle: u32| Rounds { length, cycles: cycle.saturating_sub(1) };
+        let adaptive = self.order.for_any_server && times.saturating_sub(1) <= length;
+        let deadline = Instant::now() + MORE_ROUNDS;
+        while adaptive {
+            self.linger(cycle, at);
+            let now = rounds(cycle);
+            if Instant::now() >= deadline || !self.tells_more(at, now) {
+                break;
+            }
+            let end_of_round = 1 + (now.complete() + 1) * length;
+            let more = Some(deadline);
+            cut_short = !self.cycles(&mut cycle, end_of_round, steps, more, at, &mut weights)?;
+        }
+        let rounds = rounds(cycle);
+        self.played.cycles = self.played.cycles.max(rounds.cycles);
+        let sure = match (self.order.for_any_server, cut_short) {
+            (true, _) => SURE_CYCLES,
+            (false, true) => CUT_SHORT,
+            (false, false) => trend::LEAST_CYCLES,
+        };
+        let overlaps = steps.iter().any(|step| {
+            matches!(
+                step.action,
+                Action::Call { wait: false, .. } | Action::Request { wait: false, .. }
+            )
+        });
+        self.judge_growth(&Judged { at, rounds, sure, cut_short, overlaps }, &weights);
+        Ok(())
+    }
+
+    /// Plays cycles up to this one; false where the time was up before.
+    fn cycles(
+        &mut self,
+        cycle: &mut u32,
+        until: u32,
+        steps: &[Step],
+        deadline: Option<Instant>,
+        at: &StepRef,
+        weights: &mut Vec<f64>,
+    ) -> Result<bool, Box<Failure>> {
+        let above = format!("{}.", at.place);
+        while *cycle < until {
+            // As many as growth needs are played whatever the time; the case has its own bound.
+            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if late && *cycle > trend::LEAST_CYCLES {
+                return Ok(false);
+            }
+            *cycle += 1;
+            self.play_all(steps, &above, Some(*cycle))?;
+            if *cycle > 1 {
+                let weight = self.server().and_then(|server| memory::of(server.pid));
+                weights.extend(weight.map(|memory| memory.rss_kib as f64));
+            }
+        }
+        Ok(true)
+    }
+
+    /// The process that serves.
+    pub(super) fn server(&self) -> Option<ProcessId> {
+        let life = self.life.as_ref()?;
+        life.roles.server.or(life.roles.root)
+    }
+
+    /// Waits until nothing comes any more. What does belongs to the round that is over.
+    fn linger(&mut self, cycle: u32, at: &StepRef) {
+        let after = StepRef { cycle: Some(cycle), ..at.clone() };
+        let deadline = Instant::now() + LINGER;
+        while Instant::now() < deadline {
+            std::thread::sleep(QUIET);
+            if self.look(&after, LOOK).born.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Kinds that are judged by growth.
+    fn growing_kinds(&self) -> BTreeSet<Kind> {
+        let kinds = [Kind::Process, Kind::Zombie, Kind::Fd, Kind::Thread, Kind::File];
+        kinds.into_iter().filter(|kind| self.order.kinds.contains(kind)).collect()
+    }
+
+    /// Whether nothing is clear yet and another round can make it so.
+    fn tells_more(&self, at: &StepRef, rounds: Rounds) -> bool {
+        let judged = self.growing_kinds();
+        let mut found = trend::growth(&self.ledger, &at.place, rounds).into_iter();
+        let clear = found
+            .any(|growth| judged.contains(&growth.kind) && growth.is_sure(rounds, SURE_CYCLES));
+        !clear
+            && rounds.complete() < ROUNDS
+            && trend::may_grow(&self.ledger, &at.place, rounds, &judged)
+    }
+
+    /// What grew, given time to go away: what is due after a session, and the session's own time.
+    fn judge_growth(&mut self, judged: &Judged<'_>, weights: &[f64]) {
+        let Judged { at, rounds, sure, cut_short, overlaps } = *judged;
+        let abandoned = self.abandoned_in(&at.place);
+        if abandoned > 0 {
+            self.wait_for_session_ttl();
+        }
+        let patience = self.patience();
+        let judged = self.growing_kinds();
+        let is_sure = |growth: &Growth| growth.is_sure(rounds, sure);
+        // What nobody said is due is not waited for.
+        let untimed = abandoned > 0 && self.http.session_ttl_ms.is_none();
+        let bound = if untimed { LINGER.min(patience) } else { patience };
+        let mut found = Vec::new();
+        settle(Instant::now() + bound, || {
+            self.look(at, FIRM_LOOK);
+            found = trend::growth(&self.ledger, &at.place, rounds);
+            found.retain(|growth| judged.contains(&growth.kind));
+            found.retain(|growth| cut_short || is_sure(growth));
+            found.is_empty()
+        });
+        if !self.ledger.last().stable {
+            self.played
+                .unreadable
+                .insert("no two scans in a row agreed, so growth could not be judged".into());
+            return;
+        }
+        if abandoned > 0 {
+            self.tell_what_abandoned_hold(at, abandoned, weights);
+        }
+        let roles = self.life.as_ref().map(|life| life.roles.clone()).unwrap_or_default();
+        for growth in found {
+            let mut one = finding::of_growth(&growth, at, rounds, bound, &self.ledger, &roles);
+            if untimed {
+                one.class = Class::Advisory;
+                one.evidence.push(
+                    "advisory: its sessions were abandoned, and may live on; say for how long by \
+                     --session-ttl"
+                        .to_owned(),
+                );
+            } else if overlaps && growth.kind == Kind::Thread {
+                one.class = Class::Advisory;
+                one.evidence.push(
+                    "advisory: requests overlapped, for which a pool of threads may grow and keep them \
+                     for a while"
+                        .to_owned(),
+                );
+            } else if !is_sure(&growth) {
+                one.class = Class::Advisory;
+                one.evidence.push(format!(
+                    "advisory: the time limit left {} cycles, in which a pool may still fill",
+                    rounds.cycles
+                ));
+            }
+            self.played.findings.push(one);
+        }
+    }
+
+    /// Sessions whose clients went without a word, in the cycles of the step at this place that count.
+    fn abandoned_in(&self, place: &str) -> usize {
+        let here = |step: &StepRef| {
+            let below = step.place.strip_prefix(place).is_some_and(|rest| rest.starts_with('.'));
+            below && step.cycle.is_some_and(|cycle| cycle >= 2)
+        };
+        self.sessions
+            .iter()
+            .filter(|one| matches!(&one.fate, Fate::Abandoned(step, _) if here(step)))
+            .count()
+    }
+
+    /// Figures of what each abandoned session holds, and the same in words.
+    fn tell_what_abandoned_hold(&mut self, at: &StepRef, abandoned: usize, weights: &[f64]) {
+        let here = |step: &StepRef| {
+            step.place.strip_prefix(&at.place).is_some_and(|rest| rest.starts_with('.'))
+                && step.cycle.is_some_and(|cycle| cycle >= 2)
+        };
+        let count = |kind: Kind| {
+            let things = self.ledger.alive().filter(|(identity, facts, step)| {
+                let of_new_process = identity
+                    .owner()
+                    .map(Identity::Process)
+                    .filter(|owner| owner != *identity)
+                    .and_then(|owner| self.ledger.birth(&owner).cloned())
+                    .is_some_and(|step| here(&step));
+                Snapshot::kind_of(identity, facts) == kind && here(step) && !of_new_process
+            });
+            things.count() as f64 / abandoned as f64
+        };
+        let mut figures: Vec<(&str, f64)> = vec![
+            ("fds", count(Kind::Fd)),
+            ("threads", count(Kind::Thread)),
+            ("children", count(Kind::Process) + count(Kind::Zombie)),
+        ];
+        let per_cycle = abandoned as f64 / weights.len().max(1) as f64;
+        let samples: Vec<rise::Sample> = (2..).zip(weights.iter().copied()).collect();
+        figures.extend(rise::slope(&samples).map(|slope| ("kib", (slope / per_cycle).max(0.0))));
+        let mut words = Vec::new();
+        for (name, value) in figures {
+            let value = (value * 10.0).round() / 10.0;
+            self.played.figures.insert(format!("abandoned_session_{name}"), value);
+            words.push(match name {
+                "kib" => format!("{value} KiB"),
+                name => format!("{value} {name}"),
+            });
+        }
+        self.note(format!("each abandoned session holds {}", words.join(", ")));
+    }
+}
