@@ -149,7 +149,7 @@ pub struct FakeArguments {
     /// Be its clean twin
     #[arg(long)]
     pub fixed: bool,
-    /// Serve Streamable HTTP at this port of 127.0.0.1 (0: any), until killed; the address is the first
+    /// Serve HTTP at this port of 127.0.0.1 (0: any), until SIGTERM or SIGINT; the address is the first
     /// line on stdout
     #[arg(long, value_name = "PORT")]
     pub http: Option<u16>,
