@@ -11,10 +11,11 @@ pub mod sweep;
 use std::collections::BTreeSet;
 
 use crate::cell::protocol::{CaseOrder, Launch, Learned, Patience, Role, SubjectOrder, SweepOrder};
+use crate::ledger::rise;
 use crate::ledger::snapshot::Kind;
 use crate::lifecycle::battery::{self, Call, Discover, Knowledge};
 use crate::lifecycle::scenario::{Embedded, Expectation, FakeSpec, Scenario, Subject};
-use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
+use crate::lifecycle::step::{Action, Era, EraChoice, Lifecycle, Step};
 pub use crate::spelled::shell_words;
 use sweep::Extent;
 
@@ -298,6 +299,7 @@ pub fn scenario(scenario: &Scenario, mode: &str, path: &str, choices: &Choices) 
             let launch = Launch::plain(&fake_command(&choices.program, fake));
             (SubjectOrder::Server(launch), fake_words(fake))
         }
+        Subject::Client(spec) => client::of_scenario(spec, &choices.program),
         Subject::Http(server) => http::of_scenario(server, choices),
         Subject::Host(host) => embedded(Role::Host, host, &choices.program),
         Subject::Service(service) => embedded(Role::Service, service, &choices.program),
@@ -351,12 +353,38 @@ pub fn scenarios_command(mode: &str, paths: &[String], choices: &Choices) -> Str
 
 /// The canary and its clean twin.
 pub fn canary(choices: &Choices) -> [Case; 2] {
+    let fake = FakeSpec { name: "canary".into(), ..FakeSpec::default() };
+    with_twin(battery::canary(), &fake, choices)
+}
+
+/// The canary of memory and its clean twin, which shows how much memory gains on this host by itself.
+pub fn memory_canary(choices: &Choices) -> [Case; 2] {
+    let options = [("kib".to_owned(), MEMORY_CANARY_KIB.to_string())].into();
+    let fake = FakeSpec { name: "memory-per-call".into(), options, ..FakeSpec::default() };
+    let mut cases = with_twin(battery::memory_canary(rise::LEAST_CYCLES), &fake, choices);
+    for case in &mut cases {
+        case.order.kinds = [Kind::Memory].into();
+    }
+    cases
+}
+
+/// Whether memory is weighed in a case again and again, in one life.
+pub fn weighs_memory(case: &Case) -> bool {
+    let again = |step: &Step| match &step.action {
+        Action::Repeat { steps, .. } => !steps.iter().any(|step| step.action == Action::Open),
+        _ => false,
+    };
+    case.order.kinds.contains(&Kind::Memory) && case.order.lifecycle.steps.iter().any(again)
+}
+
+fn with_twin(lifecycle: Lifecycle, fake: &FakeSpec, choices: &Choices) -> [Case; 2] {
     [false, true].map(|fixed| {
-        let fake = FakeSpec { name: "canary".into(), fixed, ..FakeSpec::default() };
+        let fake = FakeSpec { fixed, ..fake.clone() };
         let launch = Launch::plain(&fake_command(&choices.program, &fake));
         let words = fake_words(&fake);
         let subject = SubjectOrder::Server(launch);
-        let mut case = case(battery::canary(), subject, words, choices, Era::Legacy, String::new());
+        let lifecycle = lifecycle.clone();
+        let mut case = case(lifecycle, subject, words, choices, Era::Legacy, String::new());
         if !fixed {
             // What leaks on purpose is not waited for; only the twin needs patience.
             case.order.patience = Patience::fixed(CANARY_PATIENCE_MS);
@@ -365,6 +393,8 @@ pub fn canary(choices: &Choices) -> [Case; 2] {
     })
 }
 
+/// What the canary of memory keeps of each call, in KiB: five times what is seen at least.
+const MEMORY_CANARY_KIB: u32 = 64;
 /// How long the canary's leaks are waited for.
 const CANARY_PATIENCE_MS: u64 = 1_000;
 
@@ -410,10 +440,10 @@ fn fake_words(fake: &FakeSpec) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn choices() -> Choices {
+    pub(super) fn choices() -> Choices {
         Choices {
             only: Vec::new(),
             skip: Vec::new(),

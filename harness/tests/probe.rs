@@ -480,8 +480,11 @@ fn memory_is_read_only_when_asked_for() {
     assert!(scanner.scan(&sight(root, &[Kind::Fd])).memory.is_empty());
     let memory = scanner.scan(&sight(root, &[Kind::Memory])).memory;
     let of_target = memory.iter().find(|(id, _)| id.pid == target.pid);
-    let Some((_, Memory { rss_kib, pss_kib })) = of_target else { panic!("{memory:?}") };
+    let Some((_, Memory { rss_kib, pss_kib, private_kib })) = of_target else {
+        panic!("{memory:?}")
+    };
     assert!(*rss_kib > 100 && pss_kib.is_some_and(|pss| pss <= *rss_kib), "{memory:?}");
+    assert!(private_kib.is_some_and(|private| (1..=*rss_kib).contains(&private)), "{memory:?}");
 }
 
 #[test]

@@ -100,5 +100,5 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
         )));
     }
     session.on(Event::Planned(cases.len() + usize::from(choices.wants(FIRST_LOOK))));
-    session.judge_beside(&Canary::of_http_servers(&choices), 1, cases, &choices);
+    session.judge_beside(&[Canary::of_http_servers(&choices)], 1, cases, &choices);
 }

@@ -4,7 +4,7 @@
 //! - [`snapshot`]: what all probes saw at one instant.
 //! - [`diff`]: born, died, changed, by identity; the birth step of everything alive.
 //! - [`trend`]: growth that does not saturate, over repeated steps.
-//! - [`rise`]: memory that does not level off, likewise.
+//! - [`rise`]: memory that does not level off, likewise; [`rank`]: the slope and the test for it.
 //! - [`blame`]: whose duty the end of a surviving process was.
 //! - [`abandoned`]: the same for what a judged client has left.
 //! - [`rules`]: texts of the specification's rules.
@@ -12,7 +12,10 @@
 
 pub mod abandoned;
 pub mod blame;
+#[cfg(test)]
+mod chance;
 pub mod diff;
+pub mod rank;
 pub mod rise;
 pub mod rules;
 pub mod snapshot;

@@ -229,6 +229,18 @@ pub struct Memory {
     pub rss_kib: u64,
     /// Proportional share of the resident set, where smaps_rollup could be read.
     pub pss_kib: Option<u64>,
+    /// What the process has for itself: anonymous and shared memory, in RAM or swapped, without what
+    /// it has marked as free; where smaps_rollup could be read.
+    pub private_kib: Option<u64>,
+}
+
+/// What tells how a process takes and gives back memory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Runtime {
+    /// File name of the program that runs, without its folder; empty where it could not be read.
+    pub program: String,
+    /// Address space that it has mapped or reserved.
+    pub address_space_kib: u64,
 }
 
 /// Something that could not be looked at. Never the same as nothing there.

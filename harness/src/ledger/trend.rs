@@ -230,6 +230,7 @@ fn late(ledger: &Ledger, identities: &[Identity], place: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::chance::Chance;
     use super::super::diff::tests::{pipe, process, snapshot, step};
     use super::*;
 
@@ -309,19 +310,6 @@ mod tests {
             if at(cycle) {
                 open.insert(1_000 + u64::from(cycle));
             }
-        }
-    }
-
-    /// Numbers that look random: splitmix64.
-    struct Chance(u64);
-
-    impl Chance {
-        fn below(&mut self, bound: u64) -> u64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = self.0;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            (z ^ (z >> 31)) % bound
         }
     }
 

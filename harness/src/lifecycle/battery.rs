@@ -132,6 +132,13 @@ pub fn canary() -> Lifecycle {
     Lifecycle { id: "canary".into(), ..again::churn(&known) }
 }
 
+/// That of the canary of memory: one call, after the warm-up so many times more.
+pub fn memory_canary(cycles: u32) -> Lifecycle {
+    let call = Call { tool: "echo".into(), arguments: json!({ "text": "canary" }) };
+    let again = Action::Repeat { times: cycles + 1, steps: vec![call.step(true)] };
+    Lifecycle { steps: vec![open(), handshake(), step(again), close()], ..canary() }
+}
+
 fn lifecycle(id: &str, why: &str, rule: &str, steps: Vec<Step>) -> Lifecycle {
     Lifecycle {
         id: id.to_owned(),

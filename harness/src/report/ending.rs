@@ -2,7 +2,7 @@
 
 use super::{
     block::{Block, MAGENTA, Page},
-    event::{CanaryReport, RunInfo, RunSummary, ServerReport, codes},
+    event::{CanaryReport, RunInfo, RunSummary, ServerReport, TwinMemory, codes},
     text::count,
 };
 use crate::ledger::verdict::{CaseReport, Class, Tier, Verdict};
@@ -131,7 +131,13 @@ fn tier(cases: &[CaseReport]) -> &'static str {
 
 /// What a canary that holds has proved.
 pub(super) fn canary_words(canary: &CanaryReport) -> String {
-    format!("caught {}; its clean twin stayed clean", canary.caught.join(", "))
+    let memory = canary.memory.map(|TwinMemory { kib_per_cycle, bound_kib_per_cycle, cycles }| {
+        format!(
+            ", its memory {kib_per_cycle:+.1} KiB a cycle over {cycles} (bound {bound_kib_per_cycle:.1})"
+        )
+    });
+    let memory = memory.unwrap_or_default();
+    format!("caught {}; its clean twin stayed clean{memory}", canary.caught.join(", "))
 }
 
 /// The block of a canary that failed.

@@ -127,7 +127,7 @@ pub struct SubjectInfo {
 }
 
 /// What became of the canary.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CanaryReport {
     /// Kinds of seeded leaks that were caught.
@@ -136,8 +136,24 @@ pub struct CanaryReport {
     pub missed: Vec<String>,
     /// What was blamed in the clean twin: the run is invalid.
     pub false_alarms: Vec<String>,
+    /// The memory of the clean twin, where memory was weighed: how much it gains on this host without a
+    /// leak.
+    #[serde(default)]
+    pub memory: Option<TwinMemory>,
     /// Why the canary could not be judged, if it could not.
     pub failure: Option<String>,
+}
+
+/// Memory of a server that leaks none.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct TwinMemory {
+    /// What it gained, in KiB a cycle.
+    pub kib_per_cycle: f64,
+    /// What it would have to gain before it is told, in KiB a cycle.
+    pub bound_kib_per_cycle: f64,
+    /// Over so many cycles.
+    pub cycles: u32,
 }
 
 impl CanaryReport {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::event::{CanaryReport, Event, RunInfo, RunSummary, SubjectInfo};
+use super::event::{CanaryReport, Event, RunInfo, RunSummary, SubjectInfo, TwinMemory};
 use crate::ledger::{
     snapshot::{FdKind, Identity, Kind, ProcessId},
     verdict::{
@@ -167,6 +167,7 @@ pub(crate) fn canary() -> CanaryReport {
         caught: ["process", "zombie", "fd", "thread", "file"].map(String::from).into(),
         missed: vec![],
         false_alarms: vec![],
+        memory: Some(TwinMemory { kib_per_cycle: 0.04, bound_kib_per_cycle: 12.8, cycles: 100 }),
         failure: None,
     }
 }

@@ -11,13 +11,13 @@
 use std::time::{Duration, Instant};
 
 use super::finding;
+use super::memory::Weights;
 use super::server::{FIRM_LOOK, LOOK, Play};
-use crate::ledger::rise::{self, Rise, Sample};
-use crate::ledger::snapshot::{Identity, Kind, Memory, ProcessId};
+use crate::ledger::rise;
+use crate::ledger::snapshot::Kind;
 use crate::ledger::trend::{self, Growth, ROUNDS, Rounds, SURE_CYCLES};
-use crate::ledger::verdict::{Class, Culprit, Failure, Finding, StepRef};
+use crate::ledger::verdict::{Class, Failure, StepRef};
 use crate::lifecycle::step::{Action, Step};
-use crate::probe::memory;
 use crate::settle::{load_per_core, settle};
 
 /// After a round nothing must come for so long. What a call leaves behind later than that, after the
@@ -39,7 +39,7 @@ struct Repetition<'a> {
     /// Cycles of a round.
     length: u32,
     /// Memory of the server after each cycle but the first.
-    weights: Vec<(u32, Memory)>,
+    weights: Weights,
 }
 
 /// Why no further cycle was played.
@@ -61,10 +61,6 @@ impl Repetition<'_> {
     /// The last cycle of the round that is the next one to end.
     fn end_of_round(&self) -> u32 {
         1 + (self.rounds().complete() + 1) * self.length
-    }
-
-    fn samples(&self) -> Vec<Sample> {
-        self.weights.iter().map(|(cycle, memory)| (*cycle, memory.rss_kib as f64)).collect()
     }
 }
 
@@ -90,12 +86,15 @@ impl Play<'_> {
         let of_battery = self.order.for_any_server && !lives;
         let length = Rounds::length_of(judged);
         let adaptive = of_battery && length >= judged;
-        let mut repetition = Repetition { at, steps, cycle: 0, length, weights: Vec::new() };
+        let weights = Weights::default();
+        let mut repetition = Repetition { at, steps, cycle: 0, length, weights };
         let deadline = within.map(|within| Instant::now() + within);
         let stopped = if adaptive {
             self.adaptive(&mut repetition, times, deadline)?
         } else {
-            self.exact(&mut repetition, times, deadline, length < judged && !lives)?
+            // Memory does not come late.
+            let lingers = self.order.kinds.iter().any(|kind| *kind != Kind::Memory);
+            self.exact(&mut repetition, times, deadline, length < judged && !lives && lingers)?
         };
         let rounds = repetition.rounds();
         self.played.cycles = self.played.cycles.max(rounds.cycles);
@@ -106,9 +105,11 @@ impl Play<'_> {
                 _ => trend::LEAST_CYCLES,
             };
             self.judge_growth(at, rounds, sure, stopped == Stopped::Late);
-            self.judge_memory(at, rounds, &repetition.samples());
+            self.judge_memory(at, &repetition.weights);
+            if of_battery {
+                self.note_bound(judged, rounds, &repetition.weights);
+            }
         }
-        self.note_weights(&repetition.weights);
         Ok(())
     }
 
@@ -180,7 +181,7 @@ impl Play<'_> {
             self.play_all(repetition.steps, &above, Some(repetition.cycle))?;
             if repetition.cycle > 1 {
                 let memory = self.weight();
-                repetition.weights.extend(memory.map(|memory| (repetition.cycle, memory)));
+                repetition.weights.0.extend(memory.map(|memory| (repetition.cycle, memory)));
             }
             if self.leaks() > before {
                 return Ok(Stopped::Leaked);
@@ -219,7 +220,8 @@ impl Play<'_> {
         let mut found = trend::growth(&self.ledger, &at.place, rounds).into_iter();
         let clear = found
             .any(|growth| judged.contains(&growth.kind) && growth.is_sure(rounds, SURE_CYCLES));
-        let rises = || rise::may_rise(&repetition.samples(), rounds);
+        let samples = || repetition.weights.samples();
+        let rises = || rise::may_rise(&samples(), rounds, self.heap());
         !clear
             && rounds.complete() < ROUNDS
             && (trend::may_grow(&self.ledger, &at.place, rounds, judged) || rises())
@@ -262,78 +264,6 @@ impl Play<'_> {
             self.played.findings.push(one);
         }
     }
-
-    /// Memory that rises and does not level off; never more than an advisory.
-    fn judge_memory(&mut self, at: &StepRef, rounds: Rounds, samples: &[Sample]) {
-        if let Some(rise) = rise::rise(samples, rounds)
-            && let Some(server) = self.weighed()
-        {
-            self.played.findings.push(of_rise(&rise, at, rounds, server));
-        }
-    }
-
-    /// The one server that is alive, if memory is judged.
-    fn weighed(&self) -> Option<ProcessId> {
-        let [connection] = self.connections.values().collect::<Vec<_>>()[..] else { return None };
-        let judged = self.order.kinds.contains(&Kind::Memory);
-        connection.roles.server.or(connection.roles.root).filter(|_| judged)
-    }
-
-    fn weight(&self) -> Option<Memory> {
-        memory::of(self.weighed()?.pid)
-    }
-
-    /// The figures of memory.
-    fn note_weights(&mut self, weights: &[(u32, Memory)]) {
-        let rss = weights.iter().map(|(_, memory)| memory.rss_kib as f64).collect();
-        let pss = weights.iter().filter_map(|(_, memory)| memory.pss_kib).map(|kib| kib as f64);
-        for (name, samples) in [("rss", rss), ("pss", pss.collect())] {
-            let samples: Vec<f64> = samples;
-            if let (Some(slope), Some(last)) = (rise::slope(&samples), samples.last()) {
-                self.played.figures.insert(format!("{name}_kib"), *last);
-                self.played.figures.insert(format!("{name}_kib_per_cycle"), slope);
-            }
-        }
-    }
-}
-
-/// Memory that rises, in the words of a finding.
-fn of_rise(rise: &Rise, at: &StepRef, rounds: Rounds, server: ProcessId) -> Finding {
-    let mib = |kib: &f64| format!("{:.0}", kib / 1024.0);
-    let medians: Vec<String> = rise.medians_kib.iter().map(mib).collect();
-    Finding {
-        class: Class::Advisory,
-        kind: Kind::Memory,
-        what: format!("the server's memory grows by {:.0} KiB a cycle", rise.kib_per_cycle),
-        identities: vec![Identity::Process(server)],
-        count: 1,
-        birth_step: StepRef { cycle: Some(2), ..at.clone() },
-        due_step: StepRef { cycle: None, ..at.clone() },
-        culprit: Culprit::Server,
-        blame: format!("it is the resident memory of pid {} itself", server.pid),
-        rule: None,
-        hurts: "a server that lives for days grows until the host or its container kills it"
-            .to_owned(),
-        site: None,
-        holders: Vec::new(),
-        holders_unread: 0,
-        evidence: vec![
-            format!(
-                "resident memory in {} rounds of {} cycles, the median of each: {} MiB",
-                medians.len(),
-                rounds.length,
-                medians.join(", ")
-            ),
-            format!(
-                "each round added at least {} MiB, the last about as much as the third",
-                rise::STEP_KIB / 1024.0
-            ),
-            "advisory: a heap may grow to its limit before anything is collected".to_owned(),
-        ],
-        remedy: "look for what each call keeps: an array, a map or a listener that is only ever \
-                 added to"
-            .to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -355,7 +285,7 @@ mod tests {
     fn a_round_ends_at_its_last_cycle() {
         let at = StepRef { place: "3".into(), name: "repeat 21".into(), cycle: None };
         let ends = |cycle| {
-            Repetition { at: &at, steps: &[], cycle, length: 20, weights: Vec::new() }
+            Repetition { at: &at, steps: &[], cycle, length: 20, weights: Weights::default() }
                 .end_of_round()
         };
         // The first cycle is the warm-up.

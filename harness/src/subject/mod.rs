@@ -6,6 +6,7 @@
 //! - [`calls`]: which tools are called again and again, and what came of it.
 //! - [`pages`]: lists by pages, and the cursor that is remembered.
 //! - [`growth`]: the same steps again and again, and what grows with them.
+//! - [`memory`]: what a server weighs after each cycle, and whether it rises.
 //! - [`drain`]: waiting until a connection has drained, and judging what has not.
 //! - [`second_signal`]: whether the server or its launcher did not obey a signal.
 //! - [`second_chance`]: what survived a signal, once its stdin has ended as well.
@@ -37,6 +38,7 @@ pub mod growth;
 pub mod http;
 pub mod learn;
 pub mod lives;
+pub mod memory;
 pub mod output;
 pub mod pages;
 pub mod roles;

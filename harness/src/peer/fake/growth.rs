@@ -26,13 +26,13 @@ fn open_socket() -> io::Result<OwnedFd> {
 pub(super) struct KeepsPerCall<T> {
     fixed: bool,
     every: u64,
-    take: fn() -> io::Result<T>,
+    take: Box<dyn Fn() -> io::Result<T>>,
     kept: Vec<T>,
 }
 
 impl<T> KeepsPerCall<T> {
-    fn new(fixed: bool, every: u64, take: fn() -> io::Result<T>) -> Self {
-        Self { fixed, every, take, kept: Vec::new() }
+    fn new(fixed: bool, every: u64, take: impl Fn() -> io::Result<T> + 'static) -> Self {
+        Self { fixed, every, take: Box::new(take), kept: Vec::new() }
     }
 }
 
@@ -56,9 +56,9 @@ impl KeepsPerCall<TcpListener> {
 }
 
 impl KeepsPerCall<Vec<u8>> {
-    /// 1 MiB of memory, every page of it written to: what was never touched takes no room.
-    pub(super) fn memory(fixed: bool) -> Self {
-        Self::new(fixed, 1, || Ok(black_box(vec![1; 1 << 20])))
+    /// So much memory, every page of it written to: what was never touched takes no room.
+    pub(super) fn memory(fixed: bool, kib: u16) -> Self {
+        Self::new(fixed, 1, move || Ok(black_box(vec![1; usize::from(kib) * 1024])))
     }
 }
 

@@ -1,14 +1,15 @@
-//! Faults of launchers such as `npx` or `sh -c`: they die of a signal and leave the server, or keep
-//! the end of stdin from it.
+//! Faults of launchers such as `npx` or `sh -c`, and of gateways: they die of a signal and leave the
+//! server, keep the end of stdin from it, or leave it when their client has gone.
 
 use std::{
-    io::{self, Write},
+    io::{self, BufRead, BufReader, Write},
     ops::ControlFlow::Break,
     os::{
         fd::AsFd,
         unix::{net::UnixStream, process::ExitStatusExt},
     },
-    process::{Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
@@ -16,10 +17,13 @@ use rustix::{
     event::{PollFd, PollFlags},
     process::{Pid, PidfdFlags, Signal},
 };
-use signal_hook::consts::SIGTERM;
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 use super::{
-    helper::{linger, ourselves},
+    helper::{end, linger, ourselves},
     options::{FakeError, Settings},
     registry,
     server::{Fault, Flow, Output},
@@ -77,6 +81,78 @@ impl Fault for HoldsStdin {
         thread::Builder::new().name("copy stdin".into()).spawn(copy)?;
         Ok(Break(exit_code(server.wait()?)))
     }
+}
+
+/// Relays between its client and a server of its own, and exits when the client has gone: it ends
+/// that server's stdin, and does not look whether the server minds. The twin ends the server itself
+/// and waits for it.
+pub(super) struct Gateway {
+    fixed: bool,
+    inner: String,
+}
+
+impl Gateway {
+    pub(super) fn build(settings: &Settings) -> Result<Box<dyn Fault>, FakeError> {
+        Ok(Box::new(Self { fixed: settings.fixed(), inner: inner(settings)? }))
+    }
+}
+
+impl Fault for Gateway {
+    fn on_start(&mut self, out: &Output) -> io::Result<Flow> {
+        let backend = Arc::new(Mutex::new(None));
+        if self.fixed {
+            ends_upon_signals(&backend)?;
+        }
+        let mut server = ourselves()?;
+        server.arg(&self.inner).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Held meanwhile, so that a signal finds either no server or this one.
+        let mut held = lock(&backend);
+        let mut server = server.spawn()?;
+        let mut servers_stdin = server.stdin.take().expect("stdin was asked for as a pipe");
+        let servers_stdout = server.stdout.take().expect("stdout was asked for as a pipe");
+        *held = Some(server);
+        drop(held);
+        let out = out.clone();
+        let relay = move || {
+            let mut reader = BufReader::new(servers_stdout);
+            let mut line = Vec::new();
+            while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                if out.write(&line).is_err() {
+                    return;
+                }
+                line.clear();
+            }
+        };
+        thread::Builder::new().name("copy stdout".into()).spawn(relay)?;
+        // A server that is gone takes no more, which is an end like that of the client.
+        let _ = copy_stdin(&mut servers_stdin);
+        drop(servers_stdin);
+        if self.fixed {
+            lock(&backend).take().map(end).transpose()?;
+        }
+        Ok(Break(0))
+    }
+}
+
+/// From now on ends this server upon SIGTERM and SIGINT, and then does what they do to whoever takes
+/// no notice of them.
+fn ends_upon_signals(server: &Arc<Mutex<Option<Child>>>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let server = Arc::clone(server);
+    let wait = move || {
+        if let Some(signal) = signals.forever().next() {
+            let mut server = lock(&server);
+            // One that is gone already needs no end.
+            let _ = server.take().map(end);
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(wait).map(drop)
+}
+
+/// Every change is one step, so that a holder that panicked leaves it right.
+fn lock(server: &Mutex<Option<Child>>) -> MutexGuard<'_, Option<Child>> {
+    server.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Copies stdin up to its end. The descriptor itself is read: the server below every fault has the

@@ -11,10 +11,10 @@ use super::{
     growth::{FdSwap, KeepsPerCall, LeaksOnCancel, TempfilePerCall, ThreadPerCall, Together},
     helper::{HELPER_OPTIONS, Helper, Tie},
     http,
-    launcher::{HoldsStdin, Wrapper},
+    launcher::{Gateway, HoldsStdin, Wrapper},
     lock::LockFile,
     options::{FakeError, Settings, nearest},
-    process::{ChildPerCall, ForksWithoutEnd, LeavesHelper, Zombie},
+    process::{ChildPerCall, ForksWithoutEnd, LeaksMidMessage, LeavesHelper, Zombie},
     server::{Fault, Plain},
     wire::{
         Banner, ClosesStdout, Garbage, HalfALine, InvalidUtf8, NeverAnswers, OneEra, StopsReading,
@@ -116,6 +116,9 @@ pub const FAKES: &[FakeInfo] = &[
     FakeInfo::new("wrapper-holds-stdin", "a launcher that keeps the server's stdin open after its own has ended, and waits", Twin::Own,
         HoldsStdin::build)
         .with(&[INNER]),
+    FakeInfo::new("gateway", "relays to a server of its own and leaves it when the client has gone", Twin::Own,
+        Gateway::build)
+        .with(&[("inner", "ignores-eof", "the fake it relays to")]),
 
     FakeInfo::new("helper-setsid", "leaves a helper in a session of its own when it exits", Twin::Own,
         |s| LeavesHelper::build(s, Tie::OwnSession))
@@ -129,6 +132,8 @@ pub const FAKES: &[FakeInfo] = &[
     FakeInfo::new("helper-holds-stdout", "leaves a helper that has its stdout, so that the client never sees it end", Twin::Own,
         |s| LeavesHelper::build(s, Tie::Stdout))
         .with(&[AT]),
+    FakeInfo::new("leaks-mid-message", "leaves a helper when stdin ends between a message and its newline", Twin::Plain,
+        |_| Ok(Box::new(LeaksMidMessage))),
     FakeInfo::new("forks-without-end", "leaves a tree of processes that fork and fork again, up to a cap", Twin::Own,
         ForksWithoutEnd::build)
         .with(&[("cap", "200", "processes at which it stops, 1000 at most")]),
@@ -147,8 +152,9 @@ pub const FAKES: &[FakeInfo] = &[
         |s| Ok(Box::new(LeaksOnCancel::new(s.fixed())))),
     FakeInfo::new("listener-per-call", "listens on another port of 127.0.0.1 at each echo call and never stops", Twin::Own,
         |s| Ok(Box::new(KeepsPerCall::listener(s.fixed())))),
-    FakeInfo::new("memory-per-call", "keeps 1 MiB of memory at each echo call", Twin::Own,
-        |s| Ok(Box::new(KeepsPerCall::memory(s.fixed())))),
+    FakeInfo::new("memory-per-call", "keeps some memory at each echo call", Twin::Own,
+        |s| Ok(Box::new(KeepsPerCall::memory(s.fixed(), s.parsed("kib", "a number of KiB, 65535 at most")?))))
+        .with(&[("kib", "1024", "KiB it keeps of each call")]),
     FakeInfo::new("thread-per-call", "starts a thread at each echo call that never ends", Twin::Own,
         |s| Ok(Box::new(ThreadPerCall { fixed: s.fixed() }))),
     FakeInfo::new("tempfile-per-call", "leaves a file in TMPDIR at each echo call", Twin::Own,

@@ -249,7 +249,8 @@ impl Play<'_> {
             ("children", count(Kind::Process) + count(Kind::Zombie)),
         ];
         let per_cycle = abandoned as f64 / weights.len().max(1) as f64;
-        figures.extend(rise::slope(weights).map(|slope| ("kib", (slope / per_cycle).max(0.0))));
+        let samples: Vec<rise::Sample> = (2..).zip(weights.iter().copied()).collect();
+        figures.extend(rise::slope(&samples).map(|slope| ("kib", (slope / per_cycle).max(0.0))));
         let mut words = Vec::new();
         for (name, value) in figures {
             let value = (value * 10.0).round() / 10.0;
