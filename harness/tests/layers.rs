@@ -33,6 +33,8 @@ const EDGES: &[Edge] = &[
     ("cli", "cell::CELL_COOKIE", "the name of a variable"),
     ("cli", "cell::CONNECTION_COOKIE", "the name of a variable"),
     ("cli", "probe::host", "`scupper doctor` tells the abilities"),
+    ("cli", "probe::socket", "who listens on a port, before anything is started"),
+    ("cli", "probe::holder", "and which process that is"),
     ("cli", "peer::fake", "`scupper list fakes`"),
     ("cli", "peer::fake_client", "`scupper list fake-clients`"),
 
