@@ -374,7 +374,12 @@ pub fn weighs_memory(case: &Case) -> bool {
         Action::Repeat { steps, .. } => !steps.iter().any(|step| step.action == Action::Open),
         _ => false,
     };
-    case.order.kinds.contains(&Kind::Memory) && case.order.lifecycle.steps.iter().any(again)
+    // A server over HTTP lives on while its clients come and go.
+    let over_http = matches!(case.order.subject, SubjectOrder::HttpServer(_));
+    let repeats = |step: &Step| matches!(step.action, Action::Repeat { .. });
+    let steps = &case.order.lifecycle.steps;
+    case.order.kinds.contains(&Kind::Memory)
+        && (steps.iter().any(again) || (over_http && steps.iter().any(repeats)))
 }
 
 fn with_twin(lifecycle: Lifecycle, fake: &FakeSpec, choices: &Choices) -> [Case; 2] {

@@ -33,6 +33,8 @@ const EDGES: &[Edge] = &[
     ("cli", "cell::CELL_COOKIE", "the name of a variable"),
     ("cli", "cell::CONNECTION_COOKIE", "the name of a variable"),
     ("cli", "probe::host", "`scupper doctor` tells the abilities"),
+    ("cli", "probe::socket", "who listens on a port, before anything is started"),
+    ("cli", "probe::holder", "and which process that is"),
     ("cli", "peer::fake", "`scupper list fakes`"),
     ("cli", "peer::fake_client", "`scupper list fake-clients`"),
 
@@ -54,6 +56,7 @@ const EDGES: &[Edge] = &[
     ("cell", "lifecycle::step", "data: the order holds a lifecycle"),
     ("cell", "lifecycle::sweep", "data: what a counted run has shown"),
     ("cell", "lifecycle::client", "data: the order holds the script of a client"),
+    ("cell", "lifecycle::endpoint", "data: which way over HTTP"),
     ("cell", "ledger", "data: reports, tiers, identities of processes"),
 
     ("subject", "peer", "the other side of the connection"),
@@ -63,6 +66,8 @@ const EDGES: &[Edge] = &[
     ("subject", "lifecycle::step", "data: what to do"),
     ("subject", "lifecycle::sweep", "data: what a counted run has shown"),
     ("subject", "lifecycle::client", "data: what to do to a client"),
+    ("subject", "lifecycle::endpoint", "data: where an HTTP server is reached"),
+    ("subject", "lifecycle::http", "data: the name of a lifecycle"),
     ("subject", "spelled", "data: words of a command line"),
     ("subject", "cell::protocol", "data: the order, and what was learned"),
     ("subject", "cell::contain", "processes by pidfd"),

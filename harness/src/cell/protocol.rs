@@ -110,14 +110,25 @@ pub struct HttpOrder {
     pub launch: Launch,
     /// Where it is reached, with the same placeholder.
     pub url: String,
-    /// Headers of every request, as the user gave them.
-    pub headers: Vec<(String, String)>,
+    /// Headers of every request.
+    pub headers: Vec<Header>,
     /// How long a session may live that no client uses, in milliseconds.
     pub session_ttl_ms: Option<u64>,
     /// Which of the two ways over HTTP it speaks, once that is known.
     pub wire: Option<Wire>,
     /// Path of this program, which is every client.
     pub program: String,
+}
+
+/// A header of the user's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Its name.
+    pub name: String,
+    /// What is sent.
+    pub value: String,
+    /// What may be shown and saved: variables not put in, a credential taken out.
+    pub shown: String,
 }
 
 /// A client to judge, and what it is given.

@@ -1,12 +1,13 @@
 //! Headers of the user's: variables are put in, and what is a credential is shown nowhere.
 
 use super::Refusal;
+use crate::cell::protocol::{Header, SubjectOrder};
 use crate::lifecycle::endpoint::header_parts;
-use crate::plan::http::Header;
+use crate::plan::Case;
 use crate::report::{Secrets, names_secret};
 
 /// What stands for a credential that was written out.
-const HIDDEN: &str = "[redacted]";
+pub const HIDDEN: &str = "[redacted]";
 
 /// Headers as they were written, with their variables put in.
 pub fn headers(
@@ -15,6 +16,21 @@ pub fn headers(
     secrets: &mut Secrets,
 ) -> Result<Vec<Header>, Refusal> {
     written.iter().map(|text| header(text, &variable, secrets)).collect()
+}
+
+/// Puts variables into the headers that scenario files name.
+pub fn put_in(
+    cases: &mut [Case],
+    variable: impl Fn(&str) -> Option<String>,
+    secrets: &mut Secrets,
+) -> Result<(), Refusal> {
+    for case in cases {
+        let SubjectOrder::HttpServer(order) = &mut case.order.subject else { continue };
+        for one in &mut order.headers {
+            *one = header(&format!("{}: {}", one.name, one.value), &variable, secrets)?;
+        }
+    }
+    Ok(())
 }
 
 fn header(

@@ -11,6 +11,8 @@ use crate::lifecycle::endpoint::{Endpoint, NoEndpoint, PORT};
 use crate::lifecycle::http::FIRST_LOOK;
 use crate::plan::Choices;
 use crate::plan::http::{self, Server};
+use crate::probe::holder;
+use crate::probe::socket::{self, Tcp};
 use crate::report::Secrets;
 use crate::report::event::{Event, RunInfo};
 
@@ -46,6 +48,16 @@ pub fn run(arguments: &ServerArguments, url: &str) -> Ended {
             endpoint.host, endpoint.path
         )));
     }
+    if let Some(holder) = (!server.takes_port()).then(|| holder_of(endpoint.port)).flatten() {
+        return Err(Refusal {
+            message: format!(
+                "--http {url}: {holder} listens on port {} already, and the server is to be started \
+                 there; end it, or let each life have a free port: {{port}} in the URL and in COMMAND",
+                endpoint.port
+            ),
+            code: crate::report::event::codes::NOT_JUDGED,
+        });
+    }
     let choices = arguments.common.choices(&arguments.calls)?;
     if !JUDGED.iter().any(|kind| choices.kinds.contains(kind)) {
         let names = JUDGED.map(Kind::as_str).join(", ");
@@ -77,6 +89,17 @@ pub fn run(arguments: &ServerArguments, url: &str) -> Ended {
     session.end()
 }
 
+/// Who listens on a port of this host.
+fn holder_of(port: u16) -> Option<String> {
+    let own = std::process::id().cast_signed();
+    let listens = |one: &Tcp| one.listens() && one.local.port() == port;
+    let inode = socket::tcp(own).into_iter().find(listens)?.inode;
+    Some(match holder::of_socket(inode).holders.first() {
+        Some(one) => format!("pid {} ({})", one.pid, one.command),
+        None => "a process that could not be read".to_owned(),
+    })
+}
+
 fn judge(session: &mut Session, server: &Server, choices: &Choices) {
     let Some(learned) = session.judge_first(&http::first_look(server, choices)) else {
         // Without a first answer there is nothing to judge; the report says why.
@@ -100,5 +123,6 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
         )));
     }
     session.on(Event::Planned(cases.len() + usize::from(choices.wants(FIRST_LOOK))));
-    session.judge_beside(&[Canary::of_http_servers(&choices)], 1, cases, &choices);
+    let canary = Canary::of_http_servers(&choices).with_memory(&cases, &choices);
+    session.judge_beside(&[canary], 1, cases, &choices);
 }

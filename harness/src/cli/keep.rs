@@ -2,11 +2,15 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::cell::protocol::{ClientOrder, SubjectOrder};
+use super::headers::HIDDEN;
+use crate::cell::protocol::{ClientOrder, Header, HttpOrder, SubjectOrder};
 use crate::ledger::verdict::Verdict;
 use crate::lifecycle::client::RoundsBy;
-use crate::lifecycle::scenario::{self, ClientSpec, Expectation, Scenario, Subject, WhichClient};
+use crate::lifecycle::scenario::{
+    self, ClientSpec, Expectation, HttpServer, HttpStart, Scenario, Subject, WhichClient,
+};
 use crate::lifecycle::step::{Action, Era, EraChoice, Lifecycle};
 use crate::plan::{self, Case};
 
@@ -62,6 +66,7 @@ pub fn as_played(case: &Case, cycles: u32) -> Case {
 fn scenario_of(case: &Case) -> Result<Scenario, &'static str> {
     let launch = match &case.order.subject {
         SubjectOrder::Server(launch) => launch,
+        SubjectOrder::HttpServer(http) => &http.launch,
         SubjectOrder::Client(order) => return client_scenario(case, order),
         _ => return Err("no scenario file can tell a case of the core with its peer"),
     };
@@ -79,7 +84,11 @@ fn scenario_of(case: &Case) -> Result<Scenario, &'static str> {
         Era::Legacy => EraChoice::Legacy,
         Era::Modern => EraChoice::Modern,
     };
-    checked(case, lifecycle, Subject::Command(launch.command.clone()))
+    let subject = match &case.order.subject {
+        SubjectOrder::HttpServer(http) => Subject::Http(http_server(http)),
+        _ => Subject::Command(launch.command.clone()),
+    };
+    checked(case, lifecycle, subject)
 }
 
 fn client_scenario(case: &Case, order: &ClientOrder) -> Result<Scenario, &'static str> {
@@ -103,6 +112,24 @@ fn checked(case: &Case, lifecycle: Lifecycle, subject: Subject) -> Result<Scenar
     match scenario::check(&scenario).is_empty() {
         true => Ok(scenario),
         false => Err("no scenario file can tell it"),
+    }
+}
+
+/// An HTTP server as a file has it, without its credentials.
+fn http_server(http: &HttpOrder) -> HttpServer {
+    let header = |header: &Header| {
+        let shown = match header.shown.as_str() {
+            // Whoever plays it again has to say it, and is told by which variable.
+            HIDDEN => format!("${}", header.name.to_uppercase().replace('-', "_")),
+            shown => shown.to_owned(),
+        };
+        format!("{}: {shown}", header.name)
+    };
+    HttpServer {
+        start: HttpStart::Command(http.launch.command.clone()),
+        url: http.url.clone(),
+        session_ttl: http.session_ttl_ms.map(Duration::from_millis),
+        headers: http.headers.iter().map(header).collect(),
     }
 }
 

@@ -6,13 +6,14 @@ use super::arguments::{Common, ReplayArguments, RunArguments};
 use super::canary::Canary;
 use super::files::{files, load, namesakes};
 use super::session::Session;
-use super::{Ended, Refusal};
+use super::{Ended, Refusal, headers};
 use crate::cell::protocol::SubjectOrder;
 use crate::gate::exit::Mode;
 use crate::lifecycle::scenario::{Scenario, Subject, WhichClient};
 use crate::peer::fake_client;
 use crate::plan::client::Transport;
 use crate::plan::{self, Case, Choices, Server};
+use crate::report::Secrets;
 use crate::report::event::RunInfo;
 
 /// Judges all scenarios below the given paths.
@@ -70,14 +71,19 @@ fn judge(
         seed: common.seed,
         repeat: plan::scenarios_command(mode, &paths, choices),
     };
+    let mut secrets = Secrets::default();
+    headers::put_in(&mut cases, |name| std::env::var(name).ok(), &mut secrets)?;
     let mut session = Session::begin(common, Mode::Expectations, info)?;
+    session.hide(&secrets);
     all.iter().zip(&mut cases).for_each(|((_, scenario), case)| know(scenario, case));
     calibrate(&session, &all, &mut cases, choices);
     let of_client =
         |(_, scenario): &(String, Scenario)| matches!(scenario.subject, Subject::Client(_));
+    let of_http = |(_, scenario): &(String, Scenario)| matches!(scenario.subject, Subject::Http(_));
     let canaries: Vec<Canary> = [
-        (!all.iter().all(of_client))
+        (!all.iter().all(|one| of_client(one) || of_http(one)))
             .then(|| Canary::of_servers(choices).with_memory(&cases, choices)),
+        all.iter().any(of_http).then(|| Canary::of_http_servers(choices)),
         all.iter().any(of_client).then(|| Canary::of_clients(Transport::Stdio, choices)),
     ]
     .into_iter()

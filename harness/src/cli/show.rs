@@ -21,9 +21,10 @@ pub fn list(what: Listed) -> Ended {
     let mut rows: Vec<(String, String)> = Vec::new();
     match what {
         Listed::Lifecycles => {
+            let of_http = plan::http::whole_battery();
             let of_clients = [Transport::Stdio, Transport::Http];
             let of_clients = of_clients.into_iter().flat_map(plan::client::whole_battery);
-            for lifecycle in plan::whole_battery().into_iter().chain(of_clients) {
+            for lifecycle in plan::whole_battery().into_iter().chain(of_http).chain(of_clients) {
                 rows.push((lifecycle.id, lifecycle.why));
             }
         }

@@ -1,7 +1,7 @@
 //! The cases of `scupper server --http`. Pure.
 
 use super::{Call, Case, Choices, FakeSpec, Patience, case, chosen, fake_words, shell_words};
-use crate::cell::protocol::{HttpOrder, HttpTraits, Launch, Learned, SubjectOrder};
+use crate::cell::protocol::{Header, HttpOrder, HttpTraits, Launch, Learned, SubjectOrder};
 use crate::lifecycle::endpoint::{PORT, Wire};
 use crate::lifecycle::http::{self, Knowledge};
 use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
@@ -24,24 +24,12 @@ pub struct Server {
     pub session_ttl_ms: Option<u64>,
 }
 
-/// A header of the user's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
-    /// Its name.
-    pub name: String,
-    /// What is sent.
-    pub value: String,
-    /// What may be shown: variables not put in, a credential taken out.
-    pub shown: String,
-}
-
 impl Server {
     fn order(&self, wire: Option<Wire>, choices: &Choices) -> SubjectOrder {
-        let header = |header: &Header| (header.name.clone(), header.value.clone());
         SubjectOrder::HttpServer(HttpOrder {
             launch: self.launch.clone(),
             url: self.url.clone(),
-            headers: self.headers.iter().map(header).collect(),
+            headers: self.headers.clone(),
             session_ttl_ms: self.session_ttl_ms,
             wire,
             program: choices.program.clone(),
@@ -207,6 +195,7 @@ pub(super) fn of_scenario(
     };
     let headers = spec.headers.iter().filter_map(|text| {
         let (name, value) = crate::lifecycle::endpoint::header_parts(text).ok()?;
+        // Its variables are put in by whoever has an environment.
         Some(Header { name: name.into(), value: value.into(), shown: value.into() })
     });
     let server = Server {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Action, Knowledge, Lifecycle, Step, body, close, handshake, lifecycle, list, open, repeat,
-    stall, start, step,
+    Action, Knowledge, Lifecycle, Step, Stream, Wire, body, close, handshake, lifecycle, list,
+    open, repeat, stall, start, step,
 };
 use crate::lifecycle::step::MAIN;
 
@@ -26,7 +26,7 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
             "A client that opens a stream, asks for much and reads nothing: other sessions must be \
              served meanwhile, and so must this one.",
             rule,
-            begun().chain(known.stream()).chain(unread()).chain(others()).collect(),
+            begun().chain(known.stream()).chain(unread()).chain(others(known)).collect(),
         ),
         lifecycle(
             "http/slow-body",
@@ -95,8 +95,13 @@ fn unread() -> [Step; 2] {
     [stall(), step(Action::Flood { method: "tools/list".into(), times: UNREAD })]
 }
 
-/// Another session, and then this one again.
-fn others() -> Vec<Step> {
+/// Another session, and then this one again: at once where its answers do not come by the stream that
+/// is not read.
+fn others(known: &Knowledge) -> Vec<Step> {
     let other = [open(), handshake(), list(true), close()].map(|step| step.on("other"));
-    other.into_iter().chain([list(true), close()]).collect()
+    let own = match known.wire {
+        Wire::Streamable => list(true),
+        Wire::Sse => step(Action::Resume { stream: Stream::Events }),
+    };
+    other.into_iter().chain([own, close()]).collect()
 }

@@ -282,7 +282,8 @@ impl Client {
         pause: Duration,
         deadline: Instant,
     ) -> io::Result<Told> {
-        let request = self.request_of("POST", Some(body), None);
+        let message = serde_json::from_str(body).ok();
+        let request = self.request_of("POST", Some(body), message.as_ref());
         let whole = upto.is_none_or(|upto| upto >= body.len());
         let sent =
             upto.map_or(request.len(), |upto| request.len() - body.len() + upto.min(body.len()));

@@ -74,12 +74,7 @@ impl Play<'_> {
     /// The first request of an era; a session that comes of it is ended.
     fn ask(&mut self, era: Era, wire: Wire, at: &StepRef) -> Result<Reply, Box<Failure>> {
         let Some(life) = &self.life else { return Ok(Reply::default()) };
-        let place = Place {
-            endpoint: life.endpoint.clone(),
-            wire,
-            era,
-            headers: self.http.headers.clone(),
-        };
+        let place = Place { endpoint: life.endpoint.clone(), wire, era, headers: self.headers() };
         let message = wire::first_request(era, 0);
         let mut tell = |act| self.obey(ASKER, act, ANSWER);
         let ask = || -> Result<Reply, String> {

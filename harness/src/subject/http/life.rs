@@ -15,6 +15,7 @@ use crate::ledger::snapshot::{Identity, ProcessId};
 use crate::ledger::verdict::{Failure, StepRef};
 use crate::lifecycle::endpoint::{Endpoint, PORT};
 use crate::probe::socket::{self, Tcp};
+use crate::settle::load_per_core;
 use crate::subject::connection::Due;
 use crate::subject::elsewhere::elsewhere;
 use crate::subject::finding::{exit_words, not_started};
@@ -28,7 +29,9 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// First and longest pause between two looks at a server that starts.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
-/// How long a process that nobody connects to may take to listen once others of its tree do.
+/// A time to start that long is for servers that take theirs.
+const LONG_START: Duration = Duration::from_secs(30);
+/// Most listening sockets that are named.
 const OTHERS: usize = 6;
 
 /// One life.
@@ -95,7 +98,7 @@ impl Play<'_> {
         let endpoint = life.endpoint.clone();
         self.life = Some(life);
         (self.tell)(CellEvent::SubjectStarted { pid });
-        let deadline = started + Duration::from_millis(self.order.start_timeout_ms);
+        let deadline = started + self.start_timeout();
         let mut pause = FIRST_PAUSE;
         loop {
             self.reap();
@@ -119,6 +122,12 @@ impl Play<'_> {
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// How long a start may take. On a busy host a long time is not as long as it was meant.
+    fn start_timeout(&self) -> Duration {
+        let given = Duration::from_millis(self.order.start_timeout_ms);
+        if given < LONG_START { given } else { given.mul_f64(load_per_core().clamp(1.0, 4.0)) }
     }
 
     fn died(&self, exit: Exit, endpoint: &Endpoint) -> Down {
@@ -159,7 +168,7 @@ impl Play<'_> {
                 None => Down::PortTaken(cause),
             };
         }
-        let seconds = self.order.start_timeout_ms as f64 / 1_000.0;
+        let seconds = self.start_timeout().as_secs();
         let listens = self.listening();
         let word = match self.http.launch.command.iter().any(|word| word.contains(PORT)) {
             true => "",

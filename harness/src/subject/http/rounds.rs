@@ -12,11 +12,12 @@ use super::books::Fate;
 use crate::ledger::rise;
 use crate::ledger::snapshot::{Identity, Kind, ProcessId, Snapshot};
 use crate::ledger::trend::{self, Growth, ROUNDS, Rounds, SURE_CYCLES};
-use crate::ledger::verdict::{Class, Failure, StepRef};
+use crate::ledger::verdict::{Class, Culprit, Failure, StepRef};
 use crate::lifecycle::step::{Action, Step};
 use crate::probe::memory;
 use crate::settle::settle;
 use crate::subject::finding;
+use crate::subject::memory::{self as subject_memory, Weights};
 use crate::subject::server::{FIRM_LOOK, LOOK};
 
 /// After a round nothing must come for so long.
@@ -52,7 +53,7 @@ impl Play<'_> {
     ) -> Result<(), Box<Failure>> {
         let length = Rounds::length_of(times.saturating_sub(1));
         let mut cycle = 0;
-        let mut weights = Vec::new();
+        let mut weights = Weights::default();
         let deadline = within.map(|within| Instant::now() + within);
         let mut cut_short = !self.cycles(&mut cycle, times, steps, deadline, at, &mut weights)?;
         if cut_short {
@@ -68,7 +69,7 @@ impl Play<'_> {
                 // More cycles would make nothing of it that is due.
                 break;
             }
-            if Instant::now() >= deadline || !self.tells_more(at, now) {
+            if Instant::now() >= deadline || !self.tells_more(at, now, &weights) {
                 break;
             }
             let end_of_round = 1 + (now.complete() + 1) * length;
@@ -100,7 +101,7 @@ impl Play<'_> {
         steps: &[Step],
         deadline: Option<Instant>,
         at: &StepRef,
-        weights: &mut Vec<f64>,
+        weights: &mut Weights,
     ) -> Result<bool, Box<Failure>> {
         let above = format!("{}.", at.place);
         while *cycle < until {
@@ -113,7 +114,7 @@ impl Play<'_> {
             self.play_all(steps, &above, Some(*cycle))?;
             if *cycle > 1 {
                 let weight = self.server().and_then(|server| memory::of(server.pid));
-                weights.extend(weight.map(|memory| memory.rss_kib as f64));
+                weights.0.extend(weight.map(|memory| (*cycle, memory)));
             }
         }
         Ok(true)
@@ -144,18 +145,26 @@ impl Play<'_> {
     }
 
     /// Whether nothing is clear yet and another round can make it so.
-    fn tells_more(&self, at: &StepRef, rounds: Rounds) -> bool {
+    fn tells_more(&self, at: &StepRef, rounds: Rounds, weights: &Weights) -> bool {
         let judged = self.growing_kinds();
         let mut found = trend::growth(&self.ledger, &at.place, rounds).into_iter();
         let clear = found
             .any(|growth| judged.contains(&growth.kind) && growth.is_sure(rounds, SURE_CYCLES));
         !clear
             && rounds.complete() < ROUNDS
-            && trend::may_grow(&self.ledger, &at.place, rounds, &judged)
+            && (trend::may_grow(&self.ledger, &at.place, rounds, &judged)
+                || self.may_rise(rounds, weights))
+    }
+
+    fn may_rise(&self, rounds: Rounds, weights: &Weights) -> bool {
+        let server = self.server().filter(|_| self.order.kinds.contains(&Kind::Memory));
+        server.is_some_and(|server| {
+            rise::may_rise(&weights.samples(), rounds, subject_memory::heap(server))
+        })
     }
 
     /// What grew, given time to go away: what is due after a session, and the session's own time.
-    fn judge_growth(&mut self, judged: &Judged<'_>, weights: &[f64]) {
+    fn judge_growth(&mut self, judged: &Judged<'_>, weights: &Weights) {
         let Judged { at, rounds, sure, cut_short, overlaps } = *judged;
         let abandoned = self.abandoned_in(&at.place);
         if abandoned > 0 {
@@ -183,6 +192,12 @@ impl Play<'_> {
         }
         if abandoned > 0 {
             self.tell_what_abandoned_hold(at, abandoned, weights);
+        } else if let Some(server) = self.server()
+            && self.order.kinds.contains(&Kind::Memory)
+        {
+            let judged = subject_memory::judge(weights, at, Culprit::Server, server);
+            self.played.findings.extend(judged.finding);
+            self.played.figures.extend(judged.figures);
         }
         let roles = self.life.as_ref().map(|life| life.roles.clone()).unwrap_or_default();
         for growth in found {
@@ -226,7 +241,7 @@ impl Play<'_> {
     }
 
     /// Figures of what each abandoned session holds, and the same in words.
-    fn tell_what_abandoned_hold(&mut self, at: &StepRef, abandoned: usize, weights: &[f64]) {
+    fn tell_what_abandoned_hold(&mut self, at: &StepRef, abandoned: usize, weights: &Weights) {
         let here = |step: &StepRef| {
             step.place.strip_prefix(&at.place).is_some_and(|rest| rest.starts_with('.'))
                 && step.cycle.is_some_and(|cycle| cycle >= 2)
@@ -248,8 +263,8 @@ impl Play<'_> {
             ("threads", count(Kind::Thread)),
             ("children", count(Kind::Process) + count(Kind::Zombie)),
         ];
-        let per_cycle = abandoned as f64 / weights.len().max(1) as f64;
-        let samples: Vec<rise::Sample> = (2..).zip(weights.iter().copied()).collect();
+        let samples = weights.samples();
+        let per_cycle = abandoned as f64 / samples.len().max(1) as f64;
         figures.extend(rise::slope(&samples).map(|slope| ("kib", (slope / per_cycle).max(0.0))));
         let mut words = Vec::new();
         for (name, value) in figures {

@@ -597,7 +597,13 @@ impl Play<'_> {
             port: self.port.unwrap_or(0),
             path: "/".to_owned(),
         });
-        Place { endpoint, wire: self.wire, era: self.era, headers: self.http.headers.clone() }
+        Place { endpoint, wire: self.wire, era: self.era, headers: self.headers() }
+    }
+
+    /// The user's headers, as they are sent.
+    pub(super) fn headers(&self) -> Vec<(String, String)> {
+        let headers = self.http.headers.iter();
+        headers.map(|header| (header.name.clone(), header.value.clone())).collect()
     }
 
     fn time_of(&self, step: &Step) -> Duration {
