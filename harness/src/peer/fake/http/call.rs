@@ -1,4 +1,4 @@
-//! Calls of the tool `sleep`, each a thread of its own that no connection waits for: whoever wants
+//! Calls of tools: those of `sleep` are each a thread of its own that no connection waits for: whoever wants
 //! the answer reads it from the call's channel, on this connection or a later one.
 
 use std::{
@@ -46,6 +46,14 @@ impl Call {
             drop(counted);
         })?;
         Ok(call)
+    }
+
+    /// One that is answered already.
+    pub(super) fn answered(answer: Vec<u8>) -> Arc<Self> {
+        let channel = Channel::of_answer();
+        channel.push(answer);
+        channel.end();
+        Arc::new(Self { channel, cancel: Mutex::default() })
     }
 
     /// Ends it without an answer; tells whether it was in flight.

@@ -189,17 +189,16 @@ impl Peer<'_> {
     }
 
     fn legacy(&self, id: &str, request: &Request) -> io::Result<After> {
-        match answer(self.server, self.server.sessions.equipment(id), request) {
-            Answer::Now(answer) => self.send(&Response::with("200 OK", answer)),
-            Answer::After(time, answer) => {
-                let call = Call::start(self.server, time, answer, None)?;
-                if !self.server.sessions.call(id, &request.id, Arc::clone(&call)) {
-                    call.cancel();
-                    return self.refuse("404 Not Found", "there is no such session");
-                }
-                self.follow(request, &call, Style::Resumable)
-            }
+        let call = match answer(self.server, self.server.sessions.equipment(id), request) {
+            Answer::Now(answer) if request.method == "tools/call" => Call::answered(answer),
+            Answer::Now(answer) => return self.send(&Response::with("200 OK", answer)),
+            Answer::After(time, answer) => Call::start(self.server, time, answer, None)?,
+        };
+        if !self.server.sessions.call(id, &request.id, Arc::clone(&call)) {
+            call.cancel();
+            return self.refuse("404 Not Found", "there is no such session");
         }
+        self.follow(request, &call, Style::Resumable)
     }
 
     fn modern(&self, request: &Request) -> io::Result<After> {
