@@ -50,6 +50,10 @@ pub(super) enum Fault {
     LeaksStdin,
     /// It keeps the read end of its server's stdout when it has ended the server.
     KeepsStdout,
+    /// It keeps a thread of each server that it has ended.
+    KeepsThread,
+    /// It keeps a process of its own for each server that it has ended, as long as it lives.
+    KeepsWorker,
     /// A second signal ends it at once, in the middle of ending its servers.
     Hurries,
     /// It does not mind the end of a server's stdout, and waits for the answer.
@@ -85,6 +89,10 @@ pub(super) struct Habits {
     pub(super) hands_stdin_on: bool,
     /// Keeps the read end of the server's stdout after its end.
     pub(super) keeps_stdout: bool,
+    /// Keeps a thread that it has started for the server.
+    pub(super) keeps_thread: bool,
+    /// Keeps a process that it has started for the server, until it ends itself.
+    pub(super) keeps_worker: bool,
     /// Exits at once when a signal comes a second time.
     pub(super) hurries: bool,
     /// Waits for an answer also when the server's stdout has ended.
@@ -113,6 +121,8 @@ pub const FAKE_CLIENTS: &[FakeClientInfo] = &[
     FakeClientInfo { name: "forgets-stdin", about: "waits for its server's exit and never ends its stdin, so that both stay", fault: Fault::ForgetsStdin, stays: true },
     FakeClientInfo { name: "leaks-stdin", about: "lets its second server have the write end of the first one's stdin", fault: Fault::LeaksStdin, stays: false },
     FakeClientInfo { name: "keeps-stdout", about: "keeps the read end of each server's stdout, one with every round", fault: Fault::KeepsStdout, stays: false },
+    FakeClientInfo { name: "keeps-thread", about: "keeps a thread of each server that it has ended, one with every round", fault: Fault::KeepsThread, stays: false },
+    FakeClientInfo { name: "keeps-worker", about: "keeps a process of its own for each server that it has ended, one with every round, and ends them with itself", fault: Fault::KeepsWorker, stays: false },
     FakeClientInfo { name: "hurries", about: "exits at once upon a second signal, without the server that it is ending", fault: Fault::Hurries, stays: true },
     FakeClientInfo { name: "waits-on", about: "does not mind that its server is dead, and waits for the answer", fault: Fault::WaitsOn, stays: false },
     FakeClientInfo { name: "forgets-worker", about: "starts a process that makes the message its server asked for, and leaves it when that server dies", fault: Fault::ForgetsWorker, stays: false },
@@ -153,6 +163,8 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
         ends_stdin: true,
         hands_stdin_on: false,
         keeps_stdout: false,
+        keeps_thread: false,
+        keeps_worker: false,
         hurries: false,
         waits_on: false,
         ends_worker: true,
@@ -168,6 +180,8 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
         Fault::KillsWrapper => vec![Habits { by_group: false, ..good }],
         Fault::ForgetsStdin => vec![Habits { ends_stdin: false, ..good }],
         Fault::KeepsStdout => vec![Habits { keeps_stdout: true, ..good }],
+        Fault::KeepsThread => vec![Habits { keeps_thread: true, ..good }],
+        Fault::KeepsWorker => vec![Habits { keeps_worker: true, ..good }],
         Fault::Hurries => vec![Habits { hurries: true, ..good }],
         Fault::WaitsOn => vec![Habits { waits_on: true, ..good }],
         Fault::ForgetsWorker => vec![Habits { ends_worker: false, ..good }],
