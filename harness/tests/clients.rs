@@ -77,9 +77,9 @@ const TABLE: &[Row] = &[
         what: "20 descriptors of the client's, one more with every round", saying: " since step 2.1, client starts server (cycle 2)" }) },
 ];
 
-/// The canary rides along with each run; what only waits is no leak; the others show over rounds alone.
-/// These have tests of their own.
-const ELSEWHERE: &[&str] = &["canary", "waits-on", "keeps-thread", "keeps-worker"];
+/// The canary rides along with each run; what only waits is no leak, memory is an advisory, and the
+/// others show over rounds alone. These have tests of their own.
+const ELSEWHERE: &[&str] = &["canary", "waits-on", "keeps-memory", "keeps-thread", "keeps-worker"];
 
 /// Runs `scupper client` on a command of our own program.
 fn judge(options: &[&str], client: &[&str]) -> Ended {
@@ -96,6 +96,31 @@ fn every_fake_client_is_caught_for_the_right_reason_and_its_twin_is_clean() {
         .collect();
     let wrong: Vec<String> = at_once(AT_ONCE, &runs, |(row, fixed)| play(row, *fixed)).concat();
     assert!(wrong.is_empty(), "{} deviations:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// It is weighed once a round, and a hundred rounds are the fewest that tell.
+#[test]
+fn memory_that_rises_with_the_rounds_is_an_advisory_unless_it_is_to_count() {
+    let runs: [(i32, usize, &[&str], &[&str]); 3] = [
+        (0, 1, &[], &[]),
+        (1, 1, &["--strict-memory"], &[]),
+        (0, 0, &["--strict-memory"], &["--fixed"]),
+    ];
+    at_once(AT_ONCE, &runs, |(code, findings, strict, twin)| {
+        let options =
+            ["--only", "client/rounds", "--cycles", "100", "--rounds-arg", "rounds={rounds}"];
+        let fake = [&[SCUPPER, "fake-client", "keeps-memory"], *twin, BY_FILE].concat();
+        let ended = judge(&[&options[..], strict].concat(), &fake);
+        let report = ended.report();
+        let [case] = report.cases.as_slice() else { panic!("{:#?}", report.cases) };
+        assert_eq!((ended.code, case.findings.len()), (*code, *findings), "{}", ended.stdout);
+        assert!(case.figures.contains_key("memory_bound_kib_per_cycle"), "{:?}", case.figures);
+        for found in &case.findings {
+            assert_eq!((found.class, found.kind), (Class::Advisory, Kind::Memory), "{found:#?}");
+            assert_eq!(found.culprit, Culprit::Client);
+            assert_eq!(found.what, "the client's memory grows by 64 KiB a cycle");
+        }
+    });
 }
 
 #[test]
@@ -361,8 +386,12 @@ fn a_scenario_whose_moment_never_comes_was_not_judged() {
 #[test]
 fn what_cannot_be_judged_yet_is_refused_with_a_word() {
     for (words, said) in [
-        (&["client", "--", "client", "{url}"][..], "over HTTP cannot be judged yet"),
-        (&["client"], "{command} {args}"),
+        (&["client"][..], "{command} {args}"),
+        (
+            &["client", "--only", "clean-close,client-http", "--", "client", "{config}"],
+            "in two runs",
+        ),
+        (&["client", "--keep", "{home}/kept", "--", "client", "{url}"], "no scenario file"),
         (&["client", "--rounds-arg", "--rounds", "--", "client"], "no word of it says how many"),
         (&["client", "--probe", "thread", "--", "client"], "zombies and descriptors are judged"),
         (&["client", "--only", "client/churn", "--", "client"], "no lifecycle is called"),

@@ -10,7 +10,7 @@ use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
 use crate::probe::memory;
 
 /// Name of the figure below which no growth is seen, in KiB a cycle.
-const BOUND: &str = "memory_bound_kib_per_cycle";
+pub(super) const BOUND: &str = "memory_bound_kib_per_cycle";
 
 /// Memory after each cycle but the first.
 #[derive(Debug, Default)]

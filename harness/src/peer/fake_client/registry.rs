@@ -54,6 +54,8 @@ pub(super) enum Fault {
     KeepsThread,
     /// It keeps a process of its own for each server that it has ended, as long as it lives.
     KeepsWorker,
+    /// It keeps some memory of every round.
+    KeepsMemory,
     /// A second signal ends it at once, in the middle of ending its servers.
     Hurries,
     /// It does not mind the end of a server's stdout, and waits for the answer.
@@ -93,6 +95,8 @@ pub(super) struct Habits {
     pub(super) keeps_thread: bool,
     /// Keeps a process that it has started for the server, until it ends itself.
     pub(super) keeps_worker: bool,
+    /// Keeps some memory of every round.
+    pub(super) keeps_memory: bool,
     /// Exits at once when a signal comes a second time.
     pub(super) hurries: bool,
     /// Waits for an answer also when the server's stdout has ended.
@@ -123,6 +127,7 @@ pub const FAKE_CLIENTS: &[FakeClientInfo] = &[
     FakeClientInfo { name: "keeps-stdout", about: "keeps the read end of each server's stdout, one with every round", fault: Fault::KeepsStdout, stays: false },
     FakeClientInfo { name: "keeps-thread", about: "keeps a thread of each server that it has ended, one with every round", fault: Fault::KeepsThread, stays: false },
     FakeClientInfo { name: "keeps-worker", about: "keeps a process of its own for each server that it has ended, one with every round, and ends them with itself", fault: Fault::KeepsWorker, stays: false },
+    FakeClientInfo { name: "keeps-memory", about: "keeps 64 KiB of memory with every round", fault: Fault::KeepsMemory, stays: false },
     FakeClientInfo { name: "hurries", about: "exits at once upon a second signal, without the server that it is ending", fault: Fault::Hurries, stays: true },
     FakeClientInfo { name: "waits-on", about: "does not mind that its server is dead, and waits for the answer", fault: Fault::WaitsOn, stays: false },
     FakeClientInfo { name: "forgets-worker", about: "starts a process that makes the message its server asked for, and leaves it when that server dies", fault: Fault::ForgetsWorker, stays: false },
@@ -165,6 +170,7 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
         keeps_stdout: false,
         keeps_thread: false,
         keeps_worker: false,
+        keeps_memory: false,
         hurries: false,
         waits_on: false,
         ends_worker: true,
@@ -182,6 +188,7 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
         Fault::KeepsStdout => vec![Habits { keeps_stdout: true, ..good }],
         Fault::KeepsThread => vec![Habits { keeps_thread: true, ..good }],
         Fault::KeepsWorker => vec![Habits { keeps_worker: true, ..good }],
+        Fault::KeepsMemory => vec![Habits { keeps_memory: true, ..good }],
         Fault::Hurries => vec![Habits { hurries: true, ..good }],
         Fault::WaitsOn => vec![Habits { waits_on: true, ..good }],
         Fault::ForgetsWorker => vec![Habits { ends_worker: false, ..good }],
