@@ -138,10 +138,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::plan::client::Transport;
     use crate::cell::protocol::Learned;
     use crate::lifecycle::client::{ConfigStyle, Traits};
     use crate::plan::Choices;
+    use crate::plan::client::Transport;
 
     fn choices() -> Choices {
         Choices {

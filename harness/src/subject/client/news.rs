@@ -110,6 +110,13 @@ impl Play<'_> {
             } if Some(*owner) == id => Some(*inode),
             _ => None,
         });
+        let streams = things.keys().filter_map(|thing| match thing {
+            Identity::Fd { owner, number: at @ 0..=2, kind: FdKind::Pipe, inode, .. } => {
+                (Some(*owner) == id).then_some((*at, *inode))
+            }
+            _ => None,
+        });
+        let streams: Vec<(i32, u64)> = streams.collect();
         let fake = self.script.script.servers.get(number).map(|one| one.fake.name.clone());
         self.servers.push(Server {
             start,
@@ -119,6 +126,7 @@ impl Play<'_> {
             parent: id.and_then(|id| self.ledger.parent(id)),
             born: step.clone(),
             stdin,
+            streams,
             has_heard: false,
             methods: Vec::new(),
             stdin_ended: None,

@@ -28,6 +28,8 @@ pub struct Server {
     pub born: StepRef,
     /// The pipe that is its stdin, by inode; none where it is none.
     pub stdin: Option<u64>,
+    /// The pipes that are its three streams, by inode, with its number; those that are pipes.
+    pub streams: Vec<(i32, u64)>,
     /// A message has come.
     pub has_heard: bool,
     /// Methods of the messages that came, in order.
@@ -126,6 +128,7 @@ mod tests {
             parent: None,
             born: StepRef { place: "2".into(), name: "client starts server".into(), cycle: None },
             stdin: None,
+            streams: Vec::new(),
             has_heard: false,
             methods: Vec::new(),
             stdin_ended: None,
