@@ -75,7 +75,8 @@ fn judge(
     let of_client =
         |(_, scenario): &(String, Scenario)| matches!(scenario.subject, Subject::Client(_));
     let canaries: Vec<Canary> = [
-        (!all.iter().all(of_client)).then(|| Canary::of_servers(choices).with_memory(&cases, choices)),
+        (!all.iter().all(of_client))
+            .then(|| Canary::of_servers(choices).with_memory(&cases, choices)),
         all.iter().any(of_client).then(|| Canary::of_clients(choices)),
     ]
     .into_iter()
