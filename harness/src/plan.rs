@@ -440,10 +440,10 @@ fn fake_words(fake: &FakeSpec) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn choices() -> Choices {
+    pub(super) fn choices() -> Choices {
         Choices {
             only: Vec::new(),
             skip: Vec::new(),

@@ -361,8 +361,12 @@ fn a_scenario_whose_moment_never_comes_was_not_judged() {
 #[test]
 fn what_cannot_be_judged_yet_is_refused_with_a_word() {
     for (words, said) in [
-        (&["client", "--", "client", "{url}"][..], "over HTTP cannot be judged yet"),
-        (&["client"], "{command} {args}"),
+        (&["client"][..], "{command} {args}"),
+        (
+            &["client", "--only", "clean-close,client-http", "--", "client", "{config}"],
+            "in two runs",
+        ),
+        (&["client", "--keep", "{home}/kept", "--", "client", "{url}"], "no scenario file"),
         (&["client", "--rounds-arg", "--rounds", "--", "client"], "no word of it says how many"),
         (&["client", "--probe", "thread", "--", "client"], "zombies and descriptors are judged"),
         (&["client", "--only", "client/churn", "--", "client"], "no lifecycle is called"),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{CaseReport, Class, Culprit, Finding};
+use crate::plan::client::Transport;
 use crate::plan::{self, Case, Choices};
 use crate::report::event::{CanaryReport, TwinMemory};
 use crate::runner::Outcome;
@@ -44,11 +45,17 @@ impl Canary {
     }
 
     /// A client that does.
-    pub fn of_clients(choices: &Choices) -> Self {
-        Self {
-            cases: plan::client::canary(choices).to_vec(),
-            kinds: &[Kind::Process, Kind::Zombie, Kind::Fd],
-            seeded: in_a_client,
+    pub fn of_clients(transport: Transport, choices: &Choices) -> Self {
+        let cases = plan::client::canary(transport, choices).to_vec();
+        match transport {
+            Transport::Stdio => {
+                Self { cases, kinds: &[Kind::Process, Kind::Zombie, Kind::Fd], seeded: in_a_client }
+            }
+            Transport::Http => Self {
+                cases,
+                kinds: &[Kind::Process, Kind::Zombie, Kind::Fd, Kind::Session],
+                seeded: in_a_client_over_http,
+            },
         }
     }
 
@@ -182,6 +189,21 @@ fn in_a_client(kind: Kind, finding: &Finding) -> bool {
         Kind::Fd => ("client starts server 2", "client starts server 2"),
         Kind::Process => ("client starts server 2", "client at rest"),
         _ => ("client starts server 1", "client at rest"),
+    };
+    finding.kind == kind
+        && finding.class == Class::Leak
+        && finding.culprit == Culprit::Client
+        && finding.birth_step.name == birth
+        && finding.due_step.name == due
+}
+
+/// The same over HTTP: the helper and the zombie that it starts when its first session has begun, that
+/// session's stream, and a second session that it does not end.
+fn in_a_client_over_http(kind: Kind, finding: &Finding) -> bool {
+    let (birth, due) = match kind {
+        Kind::Session => ("client sends initialize", "client exits"),
+        Kind::Process => ("client opens a stream", "client exits"),
+        _ => ("client opens a stream", "client at rest"),
     };
     finding.kind == kind
         && finding.class == Class::Leak

@@ -11,6 +11,7 @@ use crate::cell::protocol::SubjectOrder;
 use crate::gate::exit::Mode;
 use crate::lifecycle::scenario::{Scenario, Subject, WhichClient};
 use crate::peer::fake_client;
+use crate::plan::client::Transport;
 use crate::plan::{self, Case, Choices, Server};
 use crate::report::event::RunInfo;
 
@@ -77,7 +78,7 @@ fn judge(
     let canaries: Vec<Canary> = [
         (!all.iter().all(of_client))
             .then(|| Canary::of_servers(choices).with_memory(&cases, choices)),
-        all.iter().any(of_client).then(|| Canary::of_clients(choices)),
+        all.iter().any(of_client).then(|| Canary::of_clients(Transport::Stdio, choices)),
     ]
     .into_iter()
     .flatten()
@@ -132,7 +133,7 @@ fn first_look(scenario: &Scenario, case: &Case, choices: &Choices) -> Option<Cas
         Subject::Client(spec) => match &spec.client {
             WhichClient::Command(_) => {
                 let client = plan::client::of_spec(spec, &choices.program);
-                Some(plan::client::first_look(&client, choices))
+                Some(plan::client::first_look(&client, Transport::Stdio, choices))
             }
             WhichClient::Fake(_) => None,
         },

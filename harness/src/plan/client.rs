@@ -1,8 +1,8 @@
 //! The cases of `scupper client`. Pure.
 
-use super::{Case, Choices, FakeSpec, Patience, case, chosen, shell_words};
+use super::{Case, Choices, FakeSpec, Patience, case, chosen, names_id, shell_words};
 use crate::cell::protocol::{ClientOrder, Learned, SubjectOrder};
-use crate::lifecycle::client::{self, ConfigStyle, Knowledge, RoundsBy, Script, Traits};
+use crate::lifecycle::client::{self, ConfigStyle, Knowledge, RoundsBy, Script, Traits, http};
 use crate::lifecycle::scenario::{ClientSpec, WhichClient};
 use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
 
@@ -23,23 +23,82 @@ pub struct Client {
     pub rounds_by: Option<RoundsBy>,
 }
 
+/// How a client and its server speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// The client starts the server.
+    Stdio,
+    /// The server is there, at a URL.
+    Http,
+}
+
+impl Transport {
+    /// Id of the lifecycle that is played first, alone.
+    pub fn first_look(self) -> &'static str {
+        match self {
+            Transport::Stdio => client::FIRST_LOOK,
+            Transport::Http => http::FIRST_LOOK,
+        }
+    }
+}
+
 impl Client {
     /// Whether it may come to know of two servers: by a file, or by a variable that names one.
     fn takes_two(&self) -> bool {
-        let names = |place: &str| self.command.iter().any(|word| word.contains(place));
-        names("{config}") || !["{server}", "{command}", "{args}"].into_iter().any(names)
+        self.names("{config}") || !self.names_a_server_to_start()
+    }
+
+    fn names(&self, place: &str) -> bool {
+        self.command.iter().any(|word| word.contains(place))
+    }
+
+    fn names_a_server_to_start(&self) -> bool {
+        ["{server}", "{command}", "{args}"].into_iter().any(|place| self.names(place))
+    }
+
+    /// How it speaks: by what its command names, and where that may stand for either, by what was
+    /// asked for. None where lifecycles of both were.
+    pub fn transport(&self, choices: &Choices) -> Option<Transport> {
+        match (self.names("{url}"), self.names_a_server_to_start()) {
+            (true, false) => return Some(Transport::Http),
+            (false, true) => return Some(Transport::Stdio),
+            _ => {}
+        }
+        let over_http = |name: &&String| names_id(http::FOLDER, name);
+        match choices.only.iter().filter(over_http).count() {
+            0 => Some(Transport::Stdio),
+            all if all == choices.only.len() => Some(Transport::Http),
+            _ => None,
+        }
     }
 }
 
 /// The first look at a client, from which the rest of the battery is made.
-pub fn first_look(client: &Client, choices: &Choices) -> Case {
-    let mut case = client_case(client, client::first_look(only_era(choices)), choices);
+pub fn first_look(client: &Client, transport: Transport, choices: &Choices) -> Case {
+    let era = only_era(choices);
+    let first = match transport {
+        Transport::Stdio => client::first_look(era),
+        Transport::Http => http::first_look(era),
+    };
+    let mut case = client_case(client, first, choices);
     case.order.first_look = true;
     case
 }
 
+fn lifecycles(transport: Transport, known: &Knowledge) -> Vec<(Lifecycle, Script)> {
+    match transport {
+        Transport::Stdio => client::battery(known),
+        Transport::Http => http::battery(known),
+    }
+}
+
 /// The rest of the battery.
-pub fn battery(client: &Client, choices: &Choices, learned: &Learned) -> Vec<Case> {
+pub fn battery(
+    client: &Client,
+    transport: Transport,
+    choices: &Choices,
+    learned: &Learned,
+) -> Vec<Case> {
     let known = Knowledge {
         traits: learned.client.clone().unwrap_or_default(),
         takes_two: client.takes_two(),
@@ -47,11 +106,14 @@ pub fn battery(client: &Client, choices: &Choices, learned: &Learned) -> Vec<Cas
         rounds: client.rounds_by.is_some().then_some(choices.cycles),
     };
     let era = learned.eras.first().copied().unwrap_or(Era::Legacy);
-    client::battery(&known)
+    let first = transport.first_look();
+    lifecycles(transport, &known)
         .into_iter()
-        .filter(|(lifecycle, _)| lifecycle.id != client::FIRST_LOOK && choices.wants(&lifecycle.id))
+        .filter(|(lifecycle, _)| lifecycle.id != first && choices.wants(&lifecycle.id))
         .map(|(mut lifecycle, script)| {
-            lifecycle.rule = Some(client::rule(era).to_owned());
+            if transport == Transport::Stdio {
+                lifecycle.rule = Some(client::rule(era).to_owned());
+            }
             let mut case = client_case(client, (lifecycle, script), choices);
             calibrate(&mut case, choices, learned);
             case
@@ -60,12 +122,18 @@ pub fn battery(client: &Client, choices: &Choices, learned: &Learned) -> Vec<Cas
 }
 
 /// Every lifecycle that some client can come to, for messages and lists.
-pub fn whole_battery() -> Vec<Lifecycle> {
-    client::of_any().into_iter().map(|(lifecycle, _)| lifecycle).collect()
+pub fn whole_battery(transport: Transport) -> Vec<Lifecycle> {
+    let all = lifecycles(transport, &Knowledge::of_any());
+    all.into_iter().map(|(lifecycle, _)| lifecycle).collect()
 }
 
 /// The wanted lifecycles that a client with these traits does not come to.
-pub fn left_out(client: &Client, choices: &Choices, traits: &Traits) -> Vec<String> {
+pub fn left_out(
+    client: &Client,
+    transport: Transport,
+    choices: &Choices,
+    traits: &Traits,
+) -> Vec<String> {
     let known = Knowledge {
         traits: traits.clone(),
         takes_two: client.takes_two(),
@@ -73,8 +141,8 @@ pub fn left_out(client: &Client, choices: &Choices, traits: &Traits) -> Vec<Stri
         rounds: client.rounds_by.is_some().then_some(choices.cycles),
     };
     let played: Vec<String> =
-        client::battery(&known).into_iter().map(|(lifecycle, _)| lifecycle.id).collect();
-    let whole = whole_battery().into_iter().map(|lifecycle| lifecycle.id);
+        lifecycles(transport, &known).into_iter().map(|(lifecycle, _)| lifecycle.id).collect();
+    let whole = whole_battery(transport).into_iter().map(|lifecycle| lifecycle.id);
     whole.filter(|id| choices.wants(id) && !played.contains(id)).collect()
 }
 
@@ -82,7 +150,7 @@ pub fn left_out(client: &Client, choices: &Choices, traits: &Traits) -> Vec<Stri
 pub fn of_spec(spec: &ClientSpec, program: &str) -> Client {
     let command = match &spec.client {
         WhichClient::Command(words) => words.clone(),
-        WhichClient::Fake(fake) => fake_client(program, fake),
+        WhichClient::Fake(fake) => fake_client(program, Transport::Stdio, fake),
     };
     Client { command, style: spec.style, rounds_by: rounds_by(spec) }
 }
@@ -105,11 +173,15 @@ pub(super) fn of_scenario(spec: &ClientSpec, program: &str) -> (SubjectOrder, St
     (order(&client, spec.script.clone(), program), words)
 }
 
-/// A client of ours, which is told of its servers by a file.
-fn fake_client(program: &str, fake: &FakeSpec) -> Vec<String> {
+/// A client of ours, which is told of its servers by a file, or of a URL.
+fn fake_client(program: &str, transport: Transport, fake: &FakeSpec) -> Vec<String> {
     let mut words = vec![program.to_owned(), FAKE_CLIENT.to_owned()];
     words.extend(fake.arguments().into_iter().skip(1));
-    words.extend(["--config", "{config}"].map(str::to_owned));
+    let told = match transport {
+        Transport::Stdio => ["--config", "{config}"],
+        Transport::Http => ["--url", "{url}"],
+    };
+    words.extend(told.map(str::to_owned));
     words
 }
 
@@ -119,6 +191,7 @@ pub fn calibrate(case: &mut Case, choices: &Choices, learned: &Learned) {
     if let SubjectOrder::Client(order) = &mut case.order.subject {
         let traits = learned.client.as_ref();
         order.ends_with_stdin = traits.and_then(|traits| traits.ends_with_stdin);
+        order.requests = traits.map_or(0, |traits| traits.requests);
     }
     if choices.leak_timeout_ms.is_none() {
         case.order.patience = Patience::calibrated(learned.exit_ms.unwrap_or(0));
@@ -144,12 +217,16 @@ pub fn command(only: Option<&str>, client: &Client, choices: &Choices) -> String
 }
 
 /// The canary and its clean twin.
-pub fn canary(choices: &Choices) -> [Case; 2] {
+pub fn canary(transport: Transport, choices: &Choices) -> [Case; 2] {
     [false, true].map(|fixed| {
         let fake = FakeSpec { name: "canary".into(), fixed, ..FakeSpec::default() };
-        let command = fake_client(&choices.program, &fake);
+        let command = fake_client(&choices.program, transport, &fake);
         let client = Client { command, style: ConfigStyle::Claude, rounds_by: None };
-        let mut case = client_case(&client, client::canary(), choices);
+        let script = match transport {
+            Transport::Stdio => client::canary(),
+            Transport::Http => http::canary(),
+        };
+        let mut case = client_case(&client, script, choices);
         case.order.repeat = String::new();
         // What leaks on purpose is not waited for; only the twin needs patience, whatever the user's.
         case.order.patience = match fixed {
@@ -166,6 +243,7 @@ fn order(client: &Client, script: Script, program: &str) -> SubjectOrder {
         style: client.style,
         script,
         ends_with_stdin: None,
+        requests: 0,
         rounds_by: client.rounds_by.clone(),
         program: program.to_owned(),
     })
@@ -206,5 +284,24 @@ mod tests {
         assert!(client(&["host"]).takes_two());
         assert!(!client(&["client", "{server}"]).takes_two());
         assert!(!client(&["client", "{command}", "{args}"]).takes_two());
+    }
+
+    #[test]
+    fn a_client_speaks_as_its_command_says_or_as_was_asked() {
+        let transport = |words: &[&str], only: &[&str]| {
+            let text = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+            let client =
+                Client { command: text(words), style: ConfigStyle::Claude, rounds_by: None };
+            client.transport(&Choices { only: text(only), ..super::super::tests::choices() })
+        };
+        assert_eq!(transport(&["client", "{server}"], &[]), Some(Transport::Stdio));
+        assert_eq!(transport(&["client", "{url}"], &[]), Some(Transport::Http));
+        for either in [&["host", "{config}"][..], &["host"], &["host", "{url}", "{server}"]] {
+            assert_eq!(transport(either, &[]), Some(Transport::Stdio));
+            assert_eq!(transport(either, &["client-http"]), Some(Transport::Http));
+            let one = transport(either, &["client-http/redirect"]);
+            assert_eq!(one, Some(Transport::Http));
+            assert_eq!(transport(either, &["client-http", "clean-close"]), None);
+        }
     }
 }

@@ -7,7 +7,9 @@
 //!
 //! - `registry`: the list of them, and how a fault is told.
 //! - `server`: a connection to one server, and its end.
+//! - [`http`]: the same over HTTP.
 
+pub mod http;
 mod registry;
 mod server;
 

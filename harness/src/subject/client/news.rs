@@ -34,6 +34,9 @@ impl Play<'_> {
     }
 
     pub(super) fn take(&mut self, told: Told) {
+        if let What::Said(Report::Http(report)) = told.what {
+            return self.take_over_http(told.start, report, told.at);
+        }
         self.last_news = told.at;
         let Told { start, pid, at, what } = told;
         match what {

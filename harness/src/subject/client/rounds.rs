@@ -21,11 +21,11 @@ use crate::probe::memory;
 use crate::settle::settle;
 
 /// Place of the repetition among the steps, after the start of the client.
-const PLACE: &str = "2";
+pub(super) const PLACE: &str = "2";
 /// Rounds from which on something that each of them brought is no pool: each starts a life anew.
 const SURE_ROUNDS: u32 = 16;
 /// A client that says nothing for so long has done its work, though its server is still there.
-const ROUND_OVER: Duration = Duration::from_millis(300);
+pub(super) const ROUND_OVER: Duration = Duration::from_millis(300);
 /// Most things that are told one by one.
 const LINES: usize = 3;
 
@@ -163,7 +163,8 @@ impl Play<'_> {
     /// What a server has is its own, and it is one of ours. What came with the last server, which
     /// still lives, is no growth.
     fn keep_the_clients(&self, growth: &mut Growth) -> bool {
-        let last = u32::try_from(self.servers.len()).ok();
+        let begun = self.service.as_ref().map_or(self.servers.len(), |service| service.rounds);
+        let last = u32::try_from(begun).ok();
         growth.identities.retain(|one| {
             self.ledger.birth(one).is_some_and(|step| step.cycle.is_some() && step.cycle < last)
         });
@@ -214,7 +215,11 @@ impl Play<'_> {
             evidence,
             holders: Holders::default(),
         };
-        let mut found = thing.found(abandoned::grown(growth.kind));
+        let judged = match self.service {
+            Some(_) => abandoned::http::grown(growth.kind),
+            None => abandoned::grown(growth.kind),
+        };
+        let mut found = thing.found(judged);
         if !growth.is_sure(rounds, SURE_ROUNDS) {
             found.class = Class::Advisory;
             found.evidence.push(format!(

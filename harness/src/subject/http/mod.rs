@@ -38,7 +38,7 @@ use super::server::{LOOK, Played, millis};
 use crate::cell::contain;
 use crate::cell::protocol::{CaseOrder, CellEvent, HttpOrder, HttpTraits, Learned};
 use crate::ledger::diff::{Change, Ledger};
-use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId};
+use crate::ledger::snapshot::{Identity, Kind, ProcessFacts, ProcessId};
 use crate::ledger::verdict::{Failure, StepRef, StepTiming};
 use crate::lifecycle::endpoint::Wire;
 use crate::lifecycle::step::{Action, Era, EraChoice, Step};
@@ -60,6 +60,8 @@ pub struct Play<'a> {
     clients: BTreeMap<String, Client>,
     past: Vec<Past>,
     sessions: Vec<SessionBook>,
+    /// Things that a finding is about already.
+    blamed: BTreeSet<Identity>,
     era: Era,
     wire: Wire,
     /// Era and wire are known.
@@ -108,6 +110,7 @@ impl<'a> Play<'a> {
             clients: BTreeMap::new(),
             past: Vec::new(),
             sessions: Vec::new(),
+            blamed: BTreeSet::new(),
             era: order.era,
             wire: http.wire.unwrap_or_default(),
             detected: http.wire.is_some() && order.lifecycle.era != EraChoice::Auto

@@ -64,6 +64,10 @@ impl Play<'_> {
         while adaptive {
             self.linger(cycle, at);
             let now = rounds(cycle);
+            if self.http.session_ttl_ms.is_none() && self.abandoned_in(&at.place) > 0 {
+                // More cycles would make nothing of it that is due.
+                break;
+            }
             if Instant::now() >= deadline || !self.tells_more(at, now) {
                 break;
             }
@@ -204,6 +208,7 @@ impl Play<'_> {
                     rounds.cycles
                 ));
             }
+            self.blamed.extend(growth.identities.iter().cloned());
             self.played.findings.push(one);
         }
     }

@@ -450,13 +450,10 @@ impl Play<'_> {
                 })
             })
         };
-        // Where the stream is the session, closing it is how it ends.
-        let mut well = true;
         if let Some(book) = self.book_of(name) {
             if matches!(book.fate, Fate::Open) && !others_have_it {
                 book.fate = Fate::Abandoned(at.clone(), Instant::now());
             }
-            well = matches!(book.fate, Fate::Deleted(_) | Fate::Done);
         }
         let Some(client) = self.clients.remove(name) else { return };
         self.past.push(Past {
@@ -464,7 +461,7 @@ impl Play<'_> {
             ports: client.ports,
             last_event: client.last_event,
             due: at.clone(),
-            well,
+            session: client.session,
         });
     }
 
@@ -651,6 +648,9 @@ impl Play<'_> {
         client.ports.extend(&told.ports);
         client.session.clone_from(&told.session);
         client.last_event.clone_from(&told.last_event);
+        if told.last_event.is_some() {
+            self.traits().resumes = true;
+        }
         Ok(told)
     }
 

@@ -27,6 +27,8 @@ mod signals;
 mod stalling;
 mod starting;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod working;
 
 use std::io;
