@@ -245,7 +245,7 @@ mod tests {
             found.evidence[..2],
             [
                 "private memory in 8 stretches of 10 cycles, the median of each: 2.5, 2.7, 2.9, 3.1, \
-                 3.2, 3.4, 3.6, 3.8 MiB",
+                 3.3, 3.4, 3.6, 3.8 MiB",
                 "it rises more steeply than 13 KiB a cycle, the bound of a heap without a collector \
                  (rank test, score 28 of 28, p 0.00002), and the later half by 100 % of the earlier one"
             ]
