@@ -3,13 +3,16 @@
 use super::arguments::{ClientArguments, no_such_lifecycle};
 use super::canary::Canary;
 use super::session::Session;
+use super::sweep;
 use super::{Ended, Refusal};
 use crate::cell::protocol::Learned;
 use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
 use crate::lifecycle::client::FIRST_LOOK;
+use crate::lifecycle::sweep::Side;
 use crate::plan::Choices;
 use crate::plan::client::{self, Client};
+use crate::plan::sweep::OfClient;
 use crate::report::event::{Event, RunInfo, SubjectInfo};
 
 /// What is judged in clients.
@@ -25,10 +28,14 @@ pub fn run(arguments: &ClientArguments) -> Ended {
             "--probe: of clients, processes, zombies and descriptors are judged; name one of them",
         ));
     }
+    let choices = Choices { sweep: arguments.sweep.extent(), ..choices };
+    if choices.sweep.is_some() {
+        sweep::check_names(Side::Client, &choices)?;
+    }
     let lifecycles = client::whole_battery();
     let ids: Vec<&str> = lifecycles.iter().map(|lifecycle| lifecycle.id.as_str()).collect();
     let unmatched = choices.unmatched(&ids);
-    if !unmatched.is_empty() {
+    if choices.sweep.is_none() && !unmatched.is_empty() {
         return Err(no_such_lifecycle(&unmatched, &ids));
     }
     let info = RunInfo {
@@ -40,7 +47,7 @@ pub fn run(arguments: &ClientArguments) -> Ended {
         repeat: client::command(None, &client, &choices),
     };
     let mut session = Session::begin(&arguments.common, Mode::Verdicts, info)?;
-    session.looks_first_by(choices.wants(FIRST_LOOK));
+    session.looks_first_by(choices.sweep.is_none() && choices.wants(FIRST_LOOK));
     judge(&mut session, &client, &choices);
     session.end()
 }
@@ -51,6 +58,11 @@ fn judge(session: &mut Session, client: &Client, choices: &Choices) {
         return;
     };
     session.on(Event::SubjectSeen(introduce(&learned)));
+    if let Some(extent) = choices.sweep {
+        session.forget_first();
+        let plan = OfClient { client, choices, learned: &learned };
+        return sweep::judge(session, &plan, &Canary::of_clients(choices), extent);
+    }
     if !choices.wants(FIRST_LOOK) {
         session.forget_first();
     }

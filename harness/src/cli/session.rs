@@ -323,7 +323,8 @@ impl Session {
         runner.run_all(std::slice::from_ref(case), |news| {
             if let News::Ended(_, outcome) = news {
                 if let Outcome::Judged(_, facts) = &outcome {
-                    works = facts.as_ref().and_then(|facts| facts.works.clone()).map(|works| *works);
+                    works =
+                        facts.as_ref().and_then(|facts| facts.works.clone()).map(|works| *works);
                 }
                 // What a clean life leaves, every lane of the sweep shows.
                 if works.is_some() {

@@ -4,6 +4,7 @@ use super::{Case, Choices, FakeSpec, Patience, case, chosen, shell_words};
 use crate::cell::protocol::{ClientOrder, Learned, SubjectOrder};
 use crate::lifecycle::client::{self, ConfigStyle, Knowledge, RoundsBy, Script, Traits};
 use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
+use crate::lifecycle::sweep::Point;
 
 /// The subcommand that is a fake client.
 pub const FAKE_CLIENT: &str = "fake-client";
@@ -45,23 +46,41 @@ pub fn battery(client: &Client, choices: &Choices, learned: &Learned) -> Vec<Cas
         era: only_era(choices),
         rounds: client.rounds_by.is_some().then_some(choices.cycles),
     };
-    let era = learned.eras.first().copied().unwrap_or(Era::Legacy);
     client::battery(&known)
         .into_iter()
         .filter(|(lifecycle, _)| lifecycle.id != client::FIRST_LOOK && choices.wants(&lifecycle.id))
-        .map(|(mut lifecycle, script)| {
-            lifecycle.rule = Some(client::rule(era).to_owned());
-            let mut case = client_case(client, (lifecycle, script), choices);
-            case.order.era = era;
-            if let SubjectOrder::Client(order) = &mut case.order.subject {
-                order.ends_with_stdin = known.traits.ends_with_stdin;
-            }
-            if choices.leak_timeout_ms.is_none() {
-                case.order.patience = Patience::calibrated(learned.exit_ms.unwrap_or(0));
-            }
-            case
-        })
+        .map(|life| calibrated(client, life, choices, learned))
         .collect()
+}
+
+/// The clean life of a byte sweep, of which every byte is counted.
+pub fn counted(client: &Client, choices: &Choices, learned: &Learned) -> Case {
+    calibrated(client, client::counted(only_era(choices)), choices, learned)
+}
+
+/// One point of a byte sweep.
+pub fn cut(client: &Client, choices: &Choices, learned: &Learned, point: &Point) -> Case {
+    calibrated(client, client::cut(point, only_era(choices)), choices, learned)
+}
+
+/// A case with what the first look has learned.
+fn calibrated(
+    client: &Client,
+    (mut lifecycle, script): (Lifecycle, Script),
+    choices: &Choices,
+    learned: &Learned,
+) -> Case {
+    let era = learned.eras.first().copied().unwrap_or(Era::Legacy);
+    lifecycle.rule = Some(client::rule(era).to_owned());
+    let mut case = client_case(client, (lifecycle, script), choices);
+    case.order.era = era;
+    if let SubjectOrder::Client(order) = &mut case.order.subject {
+        order.ends_with_stdin = learned.client.as_ref().and_then(|traits| traits.ends_with_stdin);
+    }
+    if choices.leak_timeout_ms.is_none() {
+        case.order.patience = Patience::calibrated(learned.exit_ms.unwrap_or(0));
+    }
+    case
 }
 
 /// Every lifecycle that some client can come to, for messages and lists.

@@ -43,6 +43,7 @@ use crate::ledger::diff::Ledger;
 use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId};
 use crate::ledger::verdict::{StepRef, StepTiming};
 use crate::lifecycle::client::{Deed, Moment};
+use crate::lifecycle::sweep::CUT_REACHED;
 use crate::probe::{Root, Scanner, Sight};
 use crate::settle::load_per_core;
 
@@ -86,6 +87,7 @@ pub fn play(order: &CaseOrder, client: &ClientOrder, root: Root) -> io::Result<O
         blamed: BTreeSet::new(),
         steps: 0,
         rounds_judged: false,
+        call_answered: false,
         step_began: Instant::now(),
         begun: Instant::now(),
         last_news: Instant::now(),
@@ -97,6 +99,9 @@ pub fn play(order: &CaseOrder, client: &ClientOrder, root: Root) -> io::Result<O
         played: Played::default(),
     };
     play.run(&directory);
+    if play.is_cut() {
+        play.played.figures.entry(CUT_REACHED.into()).or_insert(0.0);
+    }
     let judged = &order.kinds;
     play.played.findings.retain(|finding| judged.contains(&finding.kind));
     Ok(Outcome { played: play.played, learned: play.learned, not_applicable: play.not_applicable })
@@ -116,6 +121,8 @@ struct Play<'a> {
     blamed: BTreeSet<ProcessId>,
     steps: usize,
     rounds_judged: bool,
+    /// The answer to a first call has passed.
+    call_answered: bool,
     step_began: Instant,
     begun: Instant,
     /// When a server told something, or something was done to the client.
