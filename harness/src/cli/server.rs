@@ -198,7 +198,7 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
     if let Some(extent) = choices.sweep {
         session.forget_first();
         let plan = OfServer { server, choices, learned: &learned, era };
-        sweep::judge(session, &plan, &Canary::of_servers(choices, &[]), extent);
+        sweep::judge(session, &plan, &Canary::of_servers(choices), extent);
         return;
     }
     if !choices.wants(FIRST_LOOK) {

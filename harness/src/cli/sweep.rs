@@ -171,7 +171,8 @@ impl Run<'_> {
     /// Looks at every point, many in a cell.
     fn screen(&mut self, session: &mut Session, canary: &Canary, screens: Vec<Case>) {
         let kinds = self.plan.choices().kinds.clone();
-        session.beside_canary(canary, &screens, &kinds, |session, news| match news {
+        let canaries = std::slice::from_ref(canary);
+        session.beside_canaries(canaries, &screens, &kinds, |session, news| match news {
             News::Started(_) => {}
             News::Screened(report) => {
                 if let Some(point) = self.places.get(&report.lifecycle) {

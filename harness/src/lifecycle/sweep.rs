@@ -29,6 +29,9 @@ pub struct Works {
     pub from: Vec<u64>,
 }
 
+/// How the word begins that says what a wire does.
+pub const WIRE: &str = "wire:";
+
 /// What goes wrong with the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -274,17 +277,17 @@ impl Wire {
     /// As a word of a command line, such as `wire:dies:to-client:152`.
     pub fn word(&self) -> String {
         match self {
-            Wire::Counted => "wire:counted".to_owned(),
+            Wire::Counted => format!("{WIRE}counted"),
             Wire::Cut(Point { lane, byte }) => {
                 let twice = if lane.twice { ":twice" } else { "" };
-                format!("wire:{}:{}:{byte}{twice}", lane.fault, lane.direction)
+                format!("{WIRE}{}:{}:{byte}{twice}", lane.fault, lane.direction)
             }
         }
     }
 
     /// Reads such a word; none where it is another one.
     pub fn parse(word: &str) -> Option<Self> {
-        let parts: Vec<&str> = word.strip_prefix("wire:")?.split(':').collect();
+        let parts: Vec<&str> = word.strip_prefix(WIRE)?.split(':').collect();
         let (fault, direction, byte, twice) = match parts.as_slice() {
             ["counted"] => return Some(Wire::Counted),
             [fault, direction, byte] => (fault, direction, byte, false),
