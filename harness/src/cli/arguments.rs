@@ -103,6 +103,9 @@ pub struct ClientArguments {
     /// Common options.
     #[command(flatten)]
     pub common: Common,
+    /// The byte sweep.
+    #[command(flatten)]
+    pub sweep: SweepArguments,
     /// How the file that `{config}` names is spelled
     #[arg(long, value_name = "STYLE", default_value = "claude", value_parser = config_style)]
     pub config_style: ConfigStyle,
