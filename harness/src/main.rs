@@ -35,7 +35,9 @@ fn be(arguments: &FakeArguments) -> Ended {
     let options = fake_options(&arguments.options)?;
     if arguments.name == REFERENCE {
         #[cfg(feature = "core")]
-        return harness::peer::reference::run()
+        return arguments
+            .http
+            .map_or_else(harness::peer::reference::run, harness::peer::reference::run_http)
             .map_err(|error| Refusal::ours(format!("the reference server: {error}")));
         #[cfg(not(feature = "core"))]
         return Err(Refusal::usage(
@@ -56,6 +58,10 @@ fn be(arguments: &FakeArguments) -> Ended {
 fn be_client(arguments: &FakeClientArguments) -> Ended {
     let options = fake_options(&arguments.options)?;
     let spec = FakeSpec { name: arguments.name.clone(), fixed: arguments.fixed, options };
+    if let Some(url) = &arguments.url {
+        return fake_client::http::run(&spec, url)
+            .map_err(|error| Refusal::usage(error.to_string()));
+    }
     let servers = match &arguments.config {
         Some(file) => fake_client::servers_of(file),
         None => Ok(vec![arguments.server.clone()]),

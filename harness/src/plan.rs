@@ -299,6 +299,7 @@ pub fn scenario(scenario: &Scenario, mode: &str, path: &str, choices: &Choices) 
             let launch = Launch::plain(&fake_command(&choices.program, fake));
             (SubjectOrder::Server(launch), fake_words(fake))
         }
+        Subject::Client(spec) => client::of_scenario(spec, &choices.program),
         Subject::Http(server) => http::of_scenario(server, choices),
         Subject::Host(host) => embedded(Role::Host, host, &choices.program),
         Subject::Service(service) => embedded(Role::Service, service, &choices.program),
@@ -439,10 +440,10 @@ fn fake_words(fake: &FakeSpec) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn choices() -> Choices {
+    pub(super) fn choices() -> Choices {
         Choices {
             only: Vec::new(),
             skip: Vec::new(),

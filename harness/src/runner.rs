@@ -154,7 +154,7 @@ impl Runner {
                     screened += 1;
                     let _ = sender.send(News::Screened(life));
                 }
-                CellEvent::Learned(facts) => learned = Some(Box::new(facts)),
+                CellEvent::Learned(facts) => learned = Some(facts),
                 CellEvent::NotApplicable { why } => not_applicable = Some(why),
                 CellEvent::Broken { cause } => broken = Some(cause),
                 CellEvent::SubjectStarted { .. } => {}

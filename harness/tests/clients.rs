@@ -77,8 +77,9 @@ const TABLE: &[Row] = &[
         what: "20 descriptors of the client's, one more with every round", saying: " since step 2.1, client starts server (cycle 2)" }) },
 ];
 
-/// The canary rides along with each run; what only waits is no leak, and has a test of its own.
-const ELSEWHERE: &[&str] = &["canary", "waits-on"];
+/// The canary rides along with each run; what only waits is no leak, and memory is an advisory: both
+/// have a test of their own.
+const ELSEWHERE: &[&str] = &["canary", "waits-on", "keeps-memory"];
 
 /// Runs `scupper client` on a command of our own program.
 fn judge(options: &[&str], client: &[&str]) -> Ended {
@@ -95,6 +96,31 @@ fn every_fake_client_is_caught_for_the_right_reason_and_its_twin_is_clean() {
         .collect();
     let wrong: Vec<String> = at_once(AT_ONCE, &runs, |(row, fixed)| play(row, *fixed)).concat();
     assert!(wrong.is_empty(), "{} deviations:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// It is weighed once a round, and a hundred rounds are the fewest that tell.
+#[test]
+fn memory_that_rises_with_the_rounds_is_an_advisory_unless_it_is_to_count() {
+    let runs: [(i32, usize, &[&str], &[&str]); 3] = [
+        (0, 1, &[], &[]),
+        (1, 1, &["--strict-memory"], &[]),
+        (0, 0, &["--strict-memory"], &["--fixed"]),
+    ];
+    at_once(AT_ONCE, &runs, |(code, findings, strict, twin)| {
+        let options =
+            ["--only", "client/rounds", "--cycles", "100", "--rounds-arg", "rounds={rounds}"];
+        let fake = [&[SCUPPER, "fake-client", "keeps-memory"], *twin, BY_FILE].concat();
+        let ended = judge(&[&options[..], strict].concat(), &fake);
+        let report = ended.report();
+        let [case] = report.cases.as_slice() else { panic!("{:#?}", report.cases) };
+        assert_eq!((ended.code, case.findings.len()), (*code, *findings), "{}", ended.stdout);
+        assert!(case.figures.contains_key("memory_bound_kib_per_cycle"), "{:?}", case.figures);
+        for found in &case.findings {
+            assert_eq!((found.class, found.kind), (Class::Advisory, Kind::Memory), "{found:#?}");
+            assert_eq!(found.culprit, Culprit::Client);
+            assert_eq!(found.what, "the client's memory grows by 64 KiB a cycle");
+        }
+    });
 }
 
 #[test]
@@ -291,11 +317,56 @@ fn a_launcher_that_leaves_the_client_is_to_blame_for_it() {
 }
 
 #[test]
+fn a_kept_case_is_red_until_the_client_is_mended() {
+    let folder = tempfile::Builder::new().prefix("scupper-test-").tempdir().expect("a directory");
+    let place = folder.path().to_str().expect("a UTF-8 path");
+    let (script, kept) = (format!("{place}/my client"), format!("{place}/kept"));
+    let write = |twin: &str| {
+        let words = format!("exec {SCUPPER} fake-client gives-up {twin} -- \"$@\"\n");
+        std::fs::write(&script, words).expect("a client");
+    };
+    write("");
+    let options = ["--only", "ignores-eof,clean-close", "--leak-timeout", "1s", "--keep", &kept];
+    let found = judge(&options, &["sh", &script, "{command}", "{args}"]);
+    assert_eq!(found.code, 1, "{}{}", found.stdout, found.stderr);
+    let case = format!("{kept}/client/ignores-eof.toml");
+    let replay = || {
+        let words = ["replay", "--json", "{home}/report.json", "--leak-timeout", "1s", &case];
+        Run::start(&words, &[]).end()
+    };
+    let red = replay();
+    write("--fixed");
+    let green = replay();
+    assert_eq!((red.code, green.code), (1, 0), "{}{}", red.stdout, green.stdout);
+    let report = red.report();
+    let [case] = report.cases.as_slice() else { panic!("{:#?}", report.cases) };
+    let [finding] = case.findings.as_slice() else { panic!("{:#?}", case.findings) };
+    let said = (finding.kind, finding.culprit, finding.due_step.name.as_str());
+    assert_eq!(said, (Kind::Process, Culprit::Client, "client exits"));
+}
+
+#[test]
+fn a_scenario_whose_moment_never_comes_was_not_judged() {
+    let folder = tempfile::Builder::new().prefix("scupper-test-").tempdir().expect("a directory");
+    let file = folder.path().join("idle.toml");
+    let text = "why = \"A client that is never idle.\"\n[subject]\nfake-client = \"plain\"\n\
+                [script]\nattack = \"SIGTERM\"\nmoment = \"idle\"\n[[script.server]]\n\
+                fake = \"plain\"\n[expect]\nverdict = \"clean\"\n";
+    std::fs::write(&file, text).expect("a scenario");
+    let ended = Run::start(&["run", file.to_str().expect("a UTF-8 path")], &[]).end();
+    assert_eq!(ended.code, 3, "{}", ended.stdout);
+    assert!(ended.stdout.contains("the client was never idle"), "{}", ended.stdout);
+}
+
+#[test]
 fn what_cannot_be_judged_yet_is_refused_with_a_word() {
     for (words, said) in [
-        (&["client", "--", "client", "{url}"][..], "over HTTP cannot be judged yet"),
-        (&["client"], "{command} {args}"),
-        (&["client", "--keep", "{home}/kept", "--", "client"], "no scenario file"),
+        (&["client"][..], "{command} {args}"),
+        (
+            &["client", "--only", "clean-close,client-http", "--", "client", "{config}"],
+            "in two runs",
+        ),
+        (&["client", "--keep", "{home}/kept", "--", "client", "{url}"], "no scenario file"),
         (&["client", "--rounds-arg", "--rounds", "--", "client"], "no word of it says how many"),
         (&["client", "--probe", "thread", "--", "client"], "zombies and descriptors are judged"),
         (&["client", "--only", "client/churn", "--", "client"], "no lifecycle is called"),

@@ -49,6 +49,7 @@ const EDGES: &[Edge] = &[
     ("cell", "peer::client", "a client process is this very program"),
     ("cell", "peer::http", "and so is the process of HTTP clients"),
     ("cell", "peer::fake::watched", "a server that a judged client starts is this very program"),
+    ("cell", "peer::fake::service", "and the HTTP server of a judged client"),
     ("cell", "probe", "data: whom to look at"),
     ("cell", "lifecycle::step", "data: the order holds a lifecycle"),
     ("cell", "lifecycle::sweep", "data: what a counted run has shown"),
@@ -75,6 +76,7 @@ const EDGES: &[Edge] = &[
 
     ("peer", "cell::CLIENT", "the name of a hidden mode"),
     ("peer", "cell::PEER", "the name of a hidden mode"),
+    ("peer", "cell::HTTP_PEER", "the name of a hidden mode"),
     ("peer", "cell::HOLD", "the name of a hidden mode"),
 
     ("probe", "ledger::snapshot", "data: what a probe sees"),

@@ -63,7 +63,7 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
             let measures = order.sweep == Some(SweepOrder::Measure);
             if (order.first_look || measures) && started {
                 let learned = play.learned();
-                tell(&CellEvent::Learned(learned))?;
+                tell(&CellEvent::Learned(Box::new(learned)))?;
             }
         }
         SubjectOrder::HttpServer(http) => {
@@ -73,7 +73,7 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
             tell(&CellEvent::Judged(Box::new(report(order, tier, played))))?;
             if order.first_look && started {
                 let learned = play.learned();
-                tell(&CellEvent::Learned(learned))?;
+                tell(&CellEvent::Learned(Box::new(learned)))?;
             }
         }
         SubjectOrder::Client(client) => match crate::subject::client::play(order, client, root) {
@@ -84,7 +84,7 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
                 let started = outcome.played.failure.is_none();
                 tell(&CellEvent::Judged(Box::new(report(order, tier, outcome.played))))?;
                 if order.first_look && started {
-                    tell(&CellEvent::Learned(outcome.learned))?;
+                    tell(&CellEvent::Learned(Box::new(outcome.learned)))?;
                 }
             }
             Err(error) => tell(&CellEvent::Broken { cause: error.to_string() })?,

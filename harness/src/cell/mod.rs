@@ -36,6 +36,8 @@ pub const HTTP_CLIENTS: &str = "__http-clients";
 pub const STORE: &str = "__store";
 /// Hidden first argument: be a server that a judged client starts.
 pub const PEER: &str = "__peer";
+/// Hidden first argument: be the HTTP server of a judged client.
+pub const HTTP_PEER: &str = "__http-peer";
 /// Hidden first argument: hold whatever was inherited until killed.
 pub const HOLD: &str = "__hold";
 
@@ -55,6 +57,7 @@ pub fn hidden_mode(arguments: &[String]) -> Option<std::io::Result<u8>> {
         #[cfg(feature = "core")]
         STORE => Some(crate::probe::store::serve()),
         PEER => Some(crate::peer::fake::watched::run(rest)),
+        HTTP_PEER => Some(crate::peer::fake::service::run(rest)),
         HOLD => loop {
             std::thread::park();
         },

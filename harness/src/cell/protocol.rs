@@ -131,6 +131,9 @@ pub struct ClientOrder {
     pub script: Script,
     /// Whether it ends when its own stdin does, where that is known.
     pub ends_with_stdin: Option<bool>,
+    /// Over HTTP: how many requests it makes in a good life, where that is known.
+    #[serde(default)]
+    pub requests: u32,
     /// How it is told to do its work again, where it lives on.
     pub rounds_by: Option<RoundsBy>,
     /// Path of this program, which is every server.
@@ -215,7 +218,7 @@ pub enum CellEvent {
         pid: i32,
     },
     /// What the first look learned.
-    Learned(Learned),
+    Learned(Box<Learned>),
     /// The case is judged.
     Judged(Box<CaseReport>),
     /// The next of many lives was looked at.
@@ -265,7 +268,7 @@ pub struct Learned {
     pub client: Option<Traits>,
     /// How many bytes go each way in the handshake and the first call, where that was measured.
     #[serde(default)]
-    pub works: Option<Works>,
+    pub works: Option<Box<Works>>,
 }
 
 /// What the first look learned of an HTTP server.

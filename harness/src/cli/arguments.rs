@@ -149,7 +149,7 @@ pub struct FakeArguments {
     /// Be its clean twin
     #[arg(long)]
     pub fixed: bool,
-    /// Serve Streamable HTTP at this port of 127.0.0.1 (0: any), until killed; the address is the first
+    /// Serve HTTP at this port of 127.0.0.1 (0: any), until SIGTERM or SIGINT; the address is the first
     /// line on stdout
     #[arg(long, value_name = "PORT")]
     pub http: Option<u16>,
@@ -169,6 +169,9 @@ pub struct FakeClientArguments {
     /// Start the servers of this file, `mcpServers` as JSON
     #[arg(long, value_name = "FILE", conflicts_with = "server")]
     pub config: Option<PathBuf>,
+    /// Be a client over HTTP, of the server at this URL
+    #[arg(long, value_name = "URL", conflicts_with_all = ["server", "config"])]
+    pub url: Option<String>,
     /// Options of the fake
     #[arg(value_name = "KEY=VALUE")]
     pub options: Vec<String>,
@@ -296,15 +299,6 @@ impl ClientArguments {
             return Err(Refusal::usage(
                 "which client? Give the COMMAND that starts it, and in it the place of its server: \
                  scupper client -- python client.py {command} {args}",
-            ));
-        }
-        if self.command.iter().any(|word| word.contains("{url}")) {
-            return Err(super::client::no_url());
-        }
-        if self.common.keep.is_some() {
-            return Err(Refusal::usage(
-                "--keep: no scenario file can tell a case of a client yet; each finding names the \
-                 command that repeats it",
             ));
         }
         let told = self.command.iter().chain(&self.rounds_arg).any(|word| word.contains(ROUNDS));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{CaseReport, Class, Culprit, Finding};
+use crate::plan::client::Transport;
 use crate::plan::{self, Case, Choices};
 use crate::report::event::{CanaryReport, TwinMemory};
 use crate::runner::Outcome;
@@ -18,14 +19,10 @@ pub struct Canary {
 }
 
 impl Canary {
-    /// A server that leaks each kind, and one that leaks memory where that is weighed in these cases.
-    pub fn of_servers(choices: &Choices, judged: &[Case]) -> Self {
-        let mut cases = plan::canary(choices).to_vec();
-        if judged.iter().any(plan::weighs_memory) {
-            cases.extend(plan::memory_canary(choices));
-        }
+    /// A server that leaks each kind.
+    pub fn of_servers(choices: &Choices) -> Self {
         Self {
-            cases,
+            cases: plan::canary(choices).to_vec(),
             kinds: &[Kind::Process, Kind::Zombie, Kind::Fd, Kind::Thread, Kind::File],
             seeded: in_a_server,
         }
@@ -48,12 +45,26 @@ impl Canary {
     }
 
     /// A client that does.
-    pub fn of_clients(choices: &Choices) -> Self {
-        Self {
-            cases: plan::client::canary(choices).to_vec(),
-            kinds: &[Kind::Process, Kind::Zombie, Kind::Fd],
-            seeded: in_a_client,
+    pub fn of_clients(transport: Transport, choices: &Choices) -> Self {
+        let cases = plan::client::canary(transport, choices).to_vec();
+        match transport {
+            Transport::Stdio => {
+                Self { cases, kinds: &[Kind::Process, Kind::Zombie, Kind::Fd], seeded: in_a_client }
+            }
+            Transport::Http => Self {
+                cases,
+                kinds: &[Kind::Process, Kind::Zombie, Kind::Fd, Kind::Session],
+                seeded: in_a_client_over_http,
+            },
         }
+    }
+
+    /// Where memory is weighed in one of these cases, with a server that leaks it.
+    pub fn with_memory(mut self, judged: &[Case], choices: &Choices) -> Self {
+        if judged.iter().any(plan::weighs_memory) {
+            self.cases.extend(plan::memory_canary(choices));
+        }
+        self
     }
 
     /// What became of it, judged on the kinds that this run judges.
@@ -82,9 +93,10 @@ impl Canary {
         }
         for (at, pair) in reports.chunks_exact(2).enumerate() {
             let [leaky, clean] = pair else { continue };
-            let kinds = if at == 0 { self.kinds } else { &[Kind::Memory] };
+            let of_memory = (&[Kind::Memory][..], memory_of_a_server as fn(Kind, &Finding) -> bool);
+            let (kinds, seeded) = if at == 0 { (self.kinds, self.seeded) } else { of_memory };
             for kind in kinds.iter().filter(|kind| judged.contains(kind)) {
-                let caught = leaky.findings.iter().any(|finding| (self.seeded)(*kind, finding));
+                let caught = leaky.findings.iter().any(|finding| seeded(*kind, finding));
                 let list = if caught { &mut report.caught } else { &mut report.missed };
                 list.push(kind.as_str().to_owned());
             }
@@ -105,6 +117,28 @@ impl Canary {
     }
 }
 
+/// What became of all canaries of a run: each kind once, and whatever went wrong with any of them.
+pub fn of_all(reports: impl Iterator<Item = CanaryReport>) -> CanaryReport {
+    let mut all = CanaryReport {
+        caught: Vec::new(),
+        missed: Vec::new(),
+        false_alarms: Vec::new(),
+        memory: None,
+        failure: None,
+    };
+    for report in reports {
+        for (list, more) in [(&mut all.caught, report.caught), (&mut all.missed, report.missed)] {
+            let new: Vec<String> = more.into_iter().filter(|kind| !list.contains(kind)).collect();
+            list.extend(new);
+        }
+        all.false_alarms.extend(report.false_alarms);
+        all.memory = all.memory.or(report.memory);
+        all.failure = all.failure.or(report.failure);
+    }
+    all.caught.retain(|kind| !all.missed.contains(kind));
+    all
+}
+
 /// How much the memory of the clean twin gained by itself.
 fn memory_of_twin(twin: &CaseReport) -> Option<TwinMemory> {
     let figure = |name: &str| twin.figures.get(name).copied();
@@ -118,15 +152,20 @@ fn memory_of_twin(twin: &CaseReport) -> Option<TwinMemory> {
 /// Whether a finding is the seeded leak of this kind, caught for the right reason. The one of
 /// processes is the helper that outlives its server; children that pile up are found by growth.
 fn in_a_server(kind: Kind, finding: &Finding) -> bool {
-    if kind == Kind::Memory {
-        return finding.kind == kind && finding.culprit == Culprit::Server;
-    }
     let due = if kind == Kind::Process { "close" } else { "repeat" };
     finding.kind == kind
         && finding.class == Class::Leak
         && finding.culprit == Culprit::Server
         && finding.birth_step.name == "call echo"
         && finding.due_step.name.starts_with(due)
+}
+
+/// The same of a server that keeps memory.
+fn memory_of_a_server(kind: Kind, finding: &Finding) -> bool {
+    finding.kind == kind
+        && finding.class == Class::Advisory
+        && finding.culprit == Culprit::Server
+        && finding.due_step.name.starts_with("repeat")
 }
 
 /// The same of an HTTP server: the helper that outlives it, sessions that answer after DELETE, and what
@@ -150,6 +189,21 @@ fn in_a_client(kind: Kind, finding: &Finding) -> bool {
         Kind::Fd => ("client starts server 2", "client starts server 2"),
         Kind::Process => ("client starts server 2", "client at rest"),
         _ => ("client starts server 1", "client at rest"),
+    };
+    finding.kind == kind
+        && finding.class == Class::Leak
+        && finding.culprit == Culprit::Client
+        && finding.birth_step.name == birth
+        && finding.due_step.name == due
+}
+
+/// The same over HTTP: the helper and the zombie that it starts when its first session has begun, that
+/// session's stream, and a second session that it does not end.
+fn in_a_client_over_http(kind: Kind, finding: &Finding) -> bool {
+    let (birth, due) = match kind {
+        Kind::Session => ("client sends initialize", "client exits"),
+        Kind::Process => ("client opens a stream", "client exits"),
+        _ => ("client opens a stream", "client at rest"),
     };
     finding.kind == kind
         && finding.class == Class::Leak

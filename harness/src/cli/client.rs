@@ -7,13 +7,12 @@ use super::{Ended, Refusal};
 use crate::cell::protocol::Learned;
 use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
-use crate::lifecycle::client::FIRST_LOOK;
 use crate::plan::Choices;
-use crate::plan::client::{self, Client};
+use crate::plan::client::{self, Client, Transport};
 use crate::report::event::{Event, RunInfo, SubjectInfo};
 
-/// What is judged in clients.
-const JUDGED: [Kind; 3] = [Kind::Process, Kind::Zombie, Kind::Fd];
+/// What is judged in clients; sessions in those over HTTP.
+const JUDGED: [Kind; 4] = [Kind::Process, Kind::Zombie, Kind::Fd, Kind::Session];
 
 /// Judges a client or host.
 pub fn run(arguments: &ClientArguments) -> Ended {
@@ -25,7 +24,19 @@ pub fn run(arguments: &ClientArguments) -> Ended {
             "--probe: of clients, processes, zombies and descriptors are judged; name one of them",
         ));
     }
-    let lifecycles = client::whole_battery();
+    let transport = client.transport(&choices).ok_or_else(|| {
+        Refusal::usage(
+            "--only names lifecycles of clients that start a stdio server, and of those over HTTP \
+             (client-http): judge the one and the other in two runs",
+        )
+    })?;
+    if transport == Transport::Http && arguments.common.keep.is_some() {
+        return Err(Refusal::usage(
+            "--keep: no scenario file can tell a case of a client over HTTP yet; each finding names \
+             the command that repeats it",
+        ));
+    }
+    let lifecycles = client::whole_battery(transport);
     let ids: Vec<&str> = lifecycles.iter().map(|lifecycle| lifecycle.id.as_str()).collect();
     let unmatched = choices.unmatched(&ids);
     if !unmatched.is_empty() {
@@ -40,23 +51,24 @@ pub fn run(arguments: &ClientArguments) -> Ended {
         repeat: client::command(None, &client, &choices),
     };
     let mut session = Session::begin(&arguments.common, Mode::Verdicts, info)?;
-    session.looks_first_by(choices.wants(FIRST_LOOK));
-    judge(&mut session, &client, &choices);
+    session.looks_first_by(choices.wants(transport.first_look()));
+    judge(&mut session, &client, transport, &choices);
     session.end()
 }
 
-fn judge(session: &mut Session, client: &Client, choices: &Choices) {
-    let Some(learned) = session.judge_first(&client::first_look(client, choices)) else {
+fn judge(session: &mut Session, client: &Client, transport: Transport, choices: &Choices) {
+    let first = client::first_look(client, transport, choices);
+    let Some(learned) = session.judge_first(&first) else {
         // Without a server that it starts there is nothing to judge; the report says why.
         return;
     };
     session.on(Event::SubjectSeen(introduce(&learned)));
-    if !choices.wants(FIRST_LOOK) {
+    if !choices.wants(transport.first_look()) {
         session.forget_first();
     }
-    let cases = client::battery(client, choices, &learned);
+    let cases = client::battery(client, transport, choices, &learned);
     let traits = learned.client.clone().unwrap_or_default();
-    let left_out = client::left_out(client, choices, &traits);
+    let left_out = client::left_out(client, transport, choices, &traits);
     if !left_out.is_empty() {
         session.on(Event::Note(format!(
             "left out: {}. In the first look the client did not come to these moments, or its command \
@@ -64,8 +76,8 @@ fn judge(session: &mut Session, client: &Client, choices: &Choices) {
             left_out.join(", ")
         )));
     }
-    session.on(Event::Planned(cases.len() + usize::from(choices.wants(FIRST_LOOK))));
-    session.judge_beside(&Canary::of_clients(choices), 1, cases, choices);
+    session.on(Event::Planned(cases.len() + usize::from(choices.wants(transport.first_look()))));
+    session.judge_beside(&[Canary::of_clients(transport, choices)], 1, cases, choices);
 }
 
 fn introduce(learned: &Learned) -> SubjectInfo {
@@ -80,12 +92,4 @@ fn introduce(learned: &Learned) -> SubjectInfo {
         start_ms: learned.start_ms,
         exit_ms: learned.exit_ms.filter(|_| !traits.lives_on),
     }
-}
-
-/// The refusal of a placeholder that stands for nothing yet.
-pub(super) fn no_url() -> Refusal {
-    Refusal::usage(
-        "{url}: clients over HTTP cannot be judged yet, only those that start a stdio server; tell \
-         yours of its server by {server}, by {command} and {args}, or by {config}",
-    )
 }

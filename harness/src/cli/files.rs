@@ -8,9 +8,11 @@ use super::{REFERENCE, Refusal};
 use crate::ledger::rules::{RULES, rule};
 use crate::lifecycle::scenario::{
     self, FakeSpec, HttpServer, HttpStart, Part, Place, Problem, Scenario, ScenarioError, Subject,
+    WhichClient,
 };
 use crate::lifecycle::step::{Action, Step, Transport};
 use crate::peer::fake::{self, FakeError};
+use crate::peer::fake_client::{self, FAKE_CLIENTS};
 
 /// Largest scenario file, in bytes.
 const FILE_LIMIT: u64 = 1 << 20;
@@ -117,7 +119,29 @@ pub(super) fn namesakes(all: &[(String, Scenario)]) -> Vec<String> {
 /// What a scenario names and this program does not have. Found here, it is a mistake in the file;
 /// found by the server that is started, it would look like a failure of that server.
 fn unknown_here(scenario: &Scenario) -> Vec<Problem> {
+    let mut fakes = Vec::new();
     let fake = match &scenario.subject {
+        Subject::Client(spec) => {
+            for (index, server) in spec.script.servers.iter().enumerate() {
+                let place = ["script", "server"].map(Part::Key);
+                let below = |problem: Problem| Problem {
+                    // As of a server, without its `[subject]`.
+                    place: Place(
+                        place
+                            .into_iter()
+                            .chain([Part::Index(index)])
+                            .chain(problem.place.0.into_iter().skip(1))
+                            .collect(),
+                    ),
+                    ..problem
+                };
+                fakes.extend(fake_problem("fake", &server.fake).map(below));
+            }
+            match &spec.client {
+                WhichClient::Fake(spec) => fake_client_problem(spec),
+                WhichClient::Command(_) => None,
+            }
+        }
         Subject::Fake(spec) => fake_problem("fake", spec),
         Subject::Core(spec) => fake_problem("core", spec),
         Subject::Http(HttpServer { start: HttpStart::Fake(spec), .. }) => {
@@ -128,7 +152,7 @@ fn unknown_here(scenario: &Scenario) -> Vec<Problem> {
     let rule = scenario.lifecycle.rule.as_deref().and_then(rule_problem);
     let mut added = Vec::new();
     added_fakes(&scenario.lifecycle.steps, &mut vec![Part::Key("step")], &mut added);
-    rule.into_iter().chain(fake).chain(added).collect()
+    rule.into_iter().chain(fake).chain(fakes).chain(added).collect()
 }
 
 /// What a host is given and this program does not have.
@@ -237,6 +261,19 @@ fn fake_problem(key: &'static str, spec: &FakeSpec) -> Option<Problem> {
             format!("it must be {wanted}, for example {}", example_of(name, key)),
         ),
     })
+}
+
+fn fake_client_problem(spec: &FakeSpec) -> Option<Problem> {
+    let message = fake_client::check(spec).err()?.to_string();
+    let names: Vec<&str> = FAKE_CLIENTS.iter().map(|info| info.name).collect();
+    let is_known = names.contains(&spec.name.as_str());
+    let help = match (is_known, scenario::nearest(&spec.name, &names)) {
+        (true, _) => "for example options = { grace = \"1000\" }".to_owned(),
+        (false, Some(near)) => format!("did you mean `{near}`?"),
+        (false, None) => "for example fake-client = \"gives-up\"".to_owned(),
+    };
+    let key = if is_known { "options" } else { "fake-client" };
+    Some(problem(&["subject", key], message, help))
 }
 
 /// An option with its default, as it stands in a file.

@@ -7,7 +7,7 @@ use super::session::Session;
 use super::{Ended, Refusal, headers};
 use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
-use crate::lifecycle::endpoint::{Endpoint, PORT};
+use crate::lifecycle::endpoint::{Endpoint, NoEndpoint, PORT};
 use crate::lifecycle::http::FIRST_LOOK;
 use crate::plan::Choices;
 use crate::plan::http::{self, Server};
@@ -31,8 +31,13 @@ pub fn run(arguments: &ServerArguments, url: &str) -> Ended {
             .map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
     };
     // Any port stands for the one that there will be.
-    let endpoint =
-        Endpoint::at(url, 1).map_err(|problem| Refusal::usage(format!("--http: {problem}")))?;
+    let endpoint = Endpoint::at(url, 1).map_err(|problem| {
+        let problem = match problem {
+            NoEndpoint::Tls(_) => NoEndpoint::Tls(url.to_owned()),
+            other => other,
+        };
+        Refusal::usage(format!("--http: {problem}"))
+    })?;
     let names_port = arguments.command.iter().any(|word| word.contains(PORT));
     if names_port && !server.takes_port() {
         return Err(Refusal::usage(format!(
@@ -56,7 +61,7 @@ pub fn run(arguments: &ServerArguments, url: &str) -> Ended {
     }
     let info = RunInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        mode: "server".to_owned(),
+        mode: "http-server".to_owned(),
         subject: crate::plan::shell_words(&arguments.command),
         cases: 0,
         seed: arguments.common.seed,
@@ -95,5 +100,5 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
         )));
     }
     session.on(Event::Planned(cases.len() + usize::from(choices.wants(FIRST_LOOK))));
-    session.judge_beside(&Canary::of_servers(&choices, &[]), 1, cases, &choices);
+    session.judge_beside(&[Canary::of_http_servers(&choices)], 1, cases, &choices);
 }

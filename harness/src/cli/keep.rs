@@ -3,10 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::cell::protocol::SubjectOrder;
+use crate::cell::protocol::{ClientOrder, SubjectOrder};
 use crate::ledger::verdict::Verdict;
-use crate::lifecycle::scenario::{self, Expectation, Scenario, Subject};
-use crate::lifecycle::step::{Action, Era, EraChoice};
+use crate::lifecycle::client::RoundsBy;
+use crate::lifecycle::scenario::{self, ClientSpec, Expectation, Scenario, Subject, WhichClient};
+use crate::lifecycle::step::{Action, Era, EraChoice, Lifecycle};
 use crate::plan::{self, Case};
 
 /// Writes a case below a folder and says where. A case without an expectation of its own expects to
@@ -59,8 +60,10 @@ pub fn as_played(case: &Case, cycles: u32) -> Case {
 }
 
 fn scenario_of(case: &Case) -> Result<Scenario, &'static str> {
-    let SubjectOrder::Server(launch) = &case.order.subject else {
-        return Err("no scenario file can tell a case of the core with its peer, or of a client");
+    let launch = match &case.order.subject {
+        SubjectOrder::Server(launch) => launch,
+        SubjectOrder::Client(order) => return client_scenario(case, order),
+        _ => return Err("no scenario file can tell a case of the core with its peer"),
     };
     let written = plan::shell_words(&launch.command) == case.order.subject_words;
     if !launch.environment.is_empty()
@@ -76,12 +79,27 @@ fn scenario_of(case: &Case) -> Result<Scenario, &'static str> {
         Era::Legacy => EraChoice::Legacy,
         Era::Modern => EraChoice::Modern,
     };
-    let clean = Expectation { verdict: Verdict::Clean, findings: Vec::new() };
-    let scenario = Scenario {
-        lifecycle,
-        subject: Subject::Command(launch.command.clone()),
-        expect: case.expect.clone().unwrap_or(clean),
+    checked(case, lifecycle, Subject::Command(launch.command.clone()))
+}
+
+fn client_scenario(case: &Case, order: &ClientOrder) -> Result<Scenario, &'static str> {
+    let client = ClientSpec {
+        client: WhichClient::Command(order.command.clone()),
+        style: order.style,
+        rounds_by: order.script.rounds.and(order.rounds_by.clone()),
+        script: order.script.clone(),
     };
+    // Who is told of rounds by its own words needs no further ones.
+    let rounds_by = client.rounds_by.clone().filter(|by| *by != RoundsBy::Words(Vec::new()));
+    // It chooses the era itself.
+    let lifecycle = Lifecycle { era: EraChoice::Auto, ..case.order.lifecycle.clone() };
+    checked(case, lifecycle, Subject::Client(Box::new(ClientSpec { rounds_by, ..client })))
+}
+
+fn checked(case: &Case, lifecycle: Lifecycle, subject: Subject) -> Result<Scenario, &'static str> {
+    let clean = Expectation { verdict: Verdict::Clean, findings: Vec::new() };
+    let expect = case.expect.clone().unwrap_or(clean);
+    let scenario = Scenario { lifecycle, subject, expect };
     match scenario::check(&scenario).is_empty() {
         true => Ok(scenario),
         false => Err("no scenario file can tell it"),
@@ -94,6 +112,7 @@ mod tests {
 
     use super::*;
     use crate::cell::protocol::Learned;
+    use crate::lifecycle::client::{ConfigStyle, Traits};
     use crate::plan::Choices;
 
     fn choices() -> Choices {
@@ -127,6 +146,45 @@ mod tests {
             assert_eq!(Ok(read), scenario_of(case));
         }
     }
+
+    #[test]
+    fn every_case_of_a_client_can_be_kept_and_read_again() {
+        let choices = choices();
+        let client = plan::client::Client {
+            command: ["sh", "-c", "exec 'my client' {config} {rounds}"].map(str::to_owned).into(),
+            style: ConfigStyle::Codex,
+            rounds_by: Some(RoundsBy::Words(Vec::new())),
+        };
+        let traits = Traits {
+            busy_with: Some("tools/call".into()),
+            lives_on: true,
+            ends_with_stdin: Some(true),
+            ..Traits::default()
+        };
+        let learned = Learned { client: Some(traits), ..Learned::default() };
+        let folder = tempfile::tempdir().unwrap();
+        let mut cases = plan::client::battery(&client, &choices, &learned);
+        cases.push(plan::client::first_look(&client, &choices));
+        assert_eq!(cases.len(), plan::client::whole_battery().len());
+        for case in &cases {
+            let path = keep(folder.path(), case).unwrap().unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let read = scenario::parse(&path.display().to_string(), &text).unwrap();
+            // What is played again is what was played.
+            let again = plan::scenario(&read, plan::REPLAY, "x.toml", &choices).order.subject;
+            let (SubjectOrder::Client(again), SubjectOrder::Client(order)) =
+                (again, &case.order.subject)
+            else {
+                panic!("{text}")
+            };
+            assert_eq!((&again.command, &again.script), (&order.command, &order.script));
+            assert_eq!(again.style, order.style);
+            let rounds_by = order.script.rounds.and(order.rounds_by.clone());
+            assert_eq!(again.rounds_by, rounds_by, "{text}");
+            assert_eq!(Ok(read), scenario_of(case));
+        }
+    }
+
     #[test]
     fn what_went_on_is_kept_with_all_its_cycles() {
         let choices = choices();

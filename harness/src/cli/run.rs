@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 
 use super::arguments::{Common, ReplayArguments, RunArguments};
+use super::canary::Canary;
 use super::files::{files, load, namesakes};
 use super::session::Session;
 use super::{Ended, Refusal};
+use crate::cell::protocol::SubjectOrder;
 use crate::gate::exit::Mode;
-use crate::lifecycle::scenario::{Scenario, Subject};
+use crate::lifecycle::scenario::{Scenario, Subject, WhichClient};
+use crate::peer::fake_client;
+use crate::plan::client::Transport;
 use crate::plan::{self, Case, Choices, Server};
 use crate::report::event::RunInfo;
 
@@ -67,8 +71,19 @@ fn judge(
         repeat: plan::scenarios_command(mode, &paths, choices),
     };
     let mut session = Session::begin(common, Mode::Expectations, info)?;
+    all.iter().zip(&mut cases).for_each(|((_, scenario), case)| know(scenario, case));
     calibrate(&session, &all, &mut cases, choices);
-    session.judge(0, cases, choices);
+    let of_client =
+        |(_, scenario): &(String, Scenario)| matches!(scenario.subject, Subject::Client(_));
+    let canaries: Vec<Canary> = [
+        (!all.iter().all(of_client))
+            .then(|| Canary::of_servers(choices).with_memory(&cases, choices)),
+        all.iter().any(of_client).then(|| Canary::of_clients(Transport::Stdio, choices)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    session.judge_beside(&canaries, 0, cases, choices);
     session.end()
 }
 
@@ -79,8 +94,11 @@ fn calibrate(session: &Session, all: &[(String, Scenario)], cases: &mut [Case], 
     let mut places: Vec<Option<usize>> = Vec::new();
     for ((_, scenario), case) in all.iter().zip(&*cases) {
         places.push(match &scenario.subject {
-            Subject::Command(command) => {
-                let look = plan::first_look(&Server::plain(command), choices, case.order.era);
+            Subject::Command(_) | Subject::Client(_) => {
+                let Some(look) = first_look(scenario, case, choices) else {
+                    places.push(None);
+                    continue;
+                };
                 let same = |other: &Case| {
                     (&other.order.subject, other.order.era) == (&look.order.subject, look.order.era)
                 };
@@ -98,8 +116,37 @@ fn calibrate(session: &Session, all: &[(String, Scenario)], cases: &mut [Case], 
     }
     let learned = session.look(&looks);
     for (case, place) in cases.iter_mut().zip(places) {
-        if let Some(learned) = place.and_then(|place| learned[place].as_ref()) {
-            plan::calibrate(case, choices, learned);
+        let Some(learned) = place.and_then(|place| learned[place].as_ref()) else { continue };
+        match &case.order.subject {
+            SubjectOrder::Client(_) => plan::client::calibrate(case, choices, learned),
+            _ => plan::calibrate(case, choices, learned),
         }
+    }
+}
+
+/// The first look at what a file cannot tell of; our own fakes are known.
+fn first_look(scenario: &Scenario, case: &Case, choices: &Choices) -> Option<Case> {
+    match &scenario.subject {
+        Subject::Command(command) => {
+            Some(plan::first_look(&Server::plain(command), choices, case.order.era))
+        }
+        Subject::Client(spec) => match &spec.client {
+            WhichClient::Command(_) => {
+                let client = plan::client::of_spec(spec, &choices.program);
+                Some(plan::client::first_look(&client, Transport::Stdio, choices))
+            }
+            WhichClient::Fake(_) => None,
+        },
+        _ => None,
+    }
+}
+
+/// How our own clients end.
+fn know(scenario: &Scenario, case: &mut Case) {
+    if let (Subject::Client(spec), SubjectOrder::Client(order)) =
+        (&scenario.subject, &mut case.order.subject)
+        && let WhichClient::Fake(fake) = &spec.client
+    {
+        order.ends_with_stdin = fake_client::ends_with_stdin(fake);
     }
 }

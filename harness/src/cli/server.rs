@@ -62,7 +62,7 @@ fn judge_command(arguments: &ServerArguments, choices: &Choices) -> Ended {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: "server".to_owned(),
         subject: server.words.clone(),
-        cases: plan::planned(choices).unwrap_or(0),
+        cases: choices.sweep.map_or_else(|| plan::planned(choices).unwrap_or(0), |_| 0),
         seed: arguments.common.seed,
         repeat: plan::server_command(None, &server, choices),
     };
@@ -159,6 +159,9 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
         EraChoice::Modern => Era::Modern,
         EraChoice::Auto | EraChoice::Legacy => Era::Legacy,
     };
+    if choices.sweep.is_some() {
+        session.looks_first_by(false);
+    }
     let mut first = plan::first_look(server, choices, era);
     let mut learned = session.judge_first(&first);
     if learned.is_none() && choices.era == EraChoice::Auto && session.speaks_other_era() {
@@ -173,7 +176,8 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
     let era = first.order.era;
     session.on(Event::SubjectSeen(introduce(&learned)));
     let has_safe_call = learned.tools.iter().any(|tool| tool.callable);
-    if !has_safe_call && choices.calls.is_empty() && choices.wants("stdio/churn") {
+    let sweeps = choices.sweep.is_some();
+    if !has_safe_call && choices.calls.is_empty() && !sweeps && choices.wants("stdio/churn") {
         session.on(Event::Note(
             "no tool is marked read-only and closed-world, so only lists were asked for; name tools \
              that may be called with --call TOOL=JSON"
@@ -193,7 +197,7 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
     if let Some(extent) = choices.sweep {
         session.forget_first();
         let plan = Sweep { server, choices, learned: &learned, era };
-        sweep::judge(session, &plan, &Canary::of_servers(choices, &[]), extent);
+        sweep::judge(session, &plan, &Canary::of_servers(choices), extent);
         return;
     }
     if !choices.wants(FIRST_LOOK) {

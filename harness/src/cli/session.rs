@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::arguments::{Color, Common};
-use super::canary::Canary;
+use super::canary::{self, Canary};
 use super::{Refusal, keep};
 use crate::cell::protocol::Learned;
 use crate::gate::exit::{self, Mode, Strictness};
@@ -187,6 +187,11 @@ impl Session {
                 }
                 self.cases.push((place, *report));
             }
+            // A file says what is to happen, so what did not happen was not judged.
+            Outcome::NotApplicable(why) if case.expect.is_some() => {
+                let cause = format!("the client did not come to what the file is about: {why}");
+                self.not_judged.push((case.order.id.clone(), cause));
+            }
             Outcome::Screened => {}
             Outcome::NotApplicable(why) => {
                 let id = case.order.id.clone();
@@ -258,19 +263,19 @@ impl Session {
 
     /// Judges cases of servers together with their canary.
     pub fn judge(&mut self, first_place: usize, cases: Vec<Case>, choices: &Choices) {
-        let canary = Canary::of_servers(choices, &cases);
-        self.judge_beside(&canary, first_place, cases, choices);
+        let canary = Canary::of_servers(choices).with_memory(&cases, choices);
+        self.judge_beside(&[canary], first_place, cases, choices);
     }
 
-    /// Judges cases together with a canary.
+    /// Judges cases together with a canary for each sort of subject among them.
     pub fn judge_beside(
         &mut self,
-        canary: &Canary,
+        canaries: &[Canary],
         first_place: usize,
         cases: Vec<Case>,
         choices: &Choices,
     ) {
-        self.beside_canary(canary, &cases, &choices.kinds, |session, news| match news {
+        self.beside_canaries(canaries, &cases, &choices.kinds, |session, news| match news {
             News::Started(index) => {
                 session.on(Event::CaseStarted { id: cases[index].order.id.clone() });
             }
@@ -281,10 +286,10 @@ impl Session {
         });
     }
 
-    /// Runs cases together with a canary, and tells of each as it comes.
-    pub(super) fn beside_canary(
+    /// Runs cases together with canaries, and tells of each case as it comes.
+    pub(super) fn beside_canaries(
         &mut self,
-        canary: &Canary,
+        canaries: &[Canary],
         cases: &[Case],
         kinds: &BTreeSet<Kind>,
         mut each: impl FnMut(&mut Self, News),
@@ -292,44 +297,46 @@ impl Session {
         // The canary rides among the cases, so that it proves the very conditions of this run. Of
         // several servers, it rides with the first.
         let mut all: Vec<Case> = match self.canary {
-            None => canary.cases.clone(),
+            None => canaries.iter().flat_map(|canary| canary.cases.clone()).collect(),
             Some(_) => Vec::new(),
         };
-        let canaries = all.len();
+        let birds = all.len();
         all.extend_from_slice(cases);
         let mut seeded: Vec<Option<Outcome>> =
-            std::iter::repeat_with(|| None).take(canaries).collect();
+            std::iter::repeat_with(|| None).take(birds).collect();
         let runner = Arc::clone(&self.runner);
         runner.run_all(&all, |news| match news {
-            News::Started(index) if index < canaries => {}
-            News::Ended(index, outcome) if index < canaries => seeded[index] = Some(outcome),
-            News::Started(index) => each(self, News::Started(index - canaries)),
-            News::Ended(index, outcome) => each(self, News::Ended(index - canaries, outcome)),
+            News::Started(index) if index < birds => {}
+            News::Ended(index, outcome) if index < birds => seeded[index] = Some(outcome),
+            News::Started(index) => each(self, News::Started(index - birds)),
+            News::Ended(index, outcome) => each(self, News::Ended(index - birds, outcome)),
             News::Screened(life) => each(self, News::Screened(life)),
         });
-        if canaries > 0 {
-            let report = canary.report(seeded, kinds);
+        if birds > 0 {
+            let reports = canaries.iter().map(|canary| {
+                let rest = seeded.split_off(canary.cases.len());
+                canary.report(std::mem::replace(&mut seeded, rest), kinds)
+            });
+            let report = canary::of_all(reports);
             self.canary = Some(report.clone());
             self.on(Event::CanaryEnded(report));
         }
     }
 
-    /// Judges the clean life of a byte sweep; gives back how many bytes it had. One that is not clean
-    /// is told as a case.
+    /// Plays the clean life of a byte sweep; gives back how many bytes it had. One that does not come to
+    /// its answers is told as a case.
     pub(super) fn count(&mut self, case: &Case) -> Option<Works> {
         self.on(Event::CaseStarted { id: case.order.id.clone() });
         let mut works = None;
         let runner = Arc::clone(&self.runner);
         runner.run_all(std::slice::from_ref(case), |news| {
             if let News::Ended(_, outcome) = news {
-                let clean = match &outcome {
-                    Outcome::Judged(report, facts) => {
-                        works = facts.as_ref().and_then(|facts| facts.works.clone());
-                        report.verdict == Verdict::Clean
-                    }
-                    _ => false,
-                };
-                if clean && works.is_some() {
+                if let Outcome::Judged(_, facts) = &outcome {
+                    works =
+                        facts.as_ref().and_then(|facts| facts.works.clone()).map(|works| *works);
+                }
+                // What a clean life leaves, every lane of the sweep shows.
+                if works.is_some() {
                     self.on(Event::LifeEnded { id: case.order.id.clone() });
                 } else {
                     self.take(0, case, outcome, Event::CaseEnded);

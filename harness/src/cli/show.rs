@@ -11,7 +11,9 @@ use crate::ledger::verdict::Tier;
 use crate::lifecycle::embedded::{HOSTS, SERVICES};
 use crate::peer::fake::{FAKES, HTTP_FAKES};
 use crate::peer::fake_client::FAKE_CLIENTS;
+use crate::peer::fake_client::http::HTTP_FAKE_CLIENTS;
 use crate::plan;
+use crate::plan::client::Transport;
 use crate::probe::host::host;
 
 /// Lists something, one line each.
@@ -19,7 +21,8 @@ pub fn list(what: Listed) -> Ended {
     let mut rows: Vec<(String, String)> = Vec::new();
     match what {
         Listed::Lifecycles => {
-            let of_clients = plan::client::whole_battery();
+            let of_clients = [Transport::Stdio, Transport::Http];
+            let of_clients = of_clients.into_iter().flat_map(plan::client::whole_battery);
             for lifecycle in plan::whole_battery().into_iter().chain(of_clients) {
                 rows.push((lifecycle.id, lifecycle.why));
             }
@@ -27,6 +30,9 @@ pub fn list(what: Listed) -> Ended {
         Listed::FakeClients => {
             for fake in FAKE_CLIENTS {
                 rows.push((fake.name.to_owned(), fake.about.to_owned()));
+            }
+            for fake in HTTP_FAKE_CLIENTS {
+                rows.push((format!("{} --url URL", fake.name), fake.about.to_owned()));
             }
         }
         Listed::Fakes => {
@@ -146,7 +152,8 @@ mod tests {
 
     #[test]
     fn every_rule_that_a_lifecycle_rests_on_is_listed_in_one_line() {
-        let of_clients = plan::client::whole_battery();
+        let of_clients = [Transport::Stdio, Transport::Http];
+        let of_clients = of_clients.into_iter().flat_map(plan::client::whole_battery);
         for lifecycle in plan::whole_battery().into_iter().chain(of_clients) {
             let Some(id) = lifecycle.rule else { continue };
             assert!(rule(&id).is_some(), "{} rests on {id}, which no list has", lifecycle.id);

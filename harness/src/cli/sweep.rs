@@ -169,14 +169,19 @@ impl Alone {
 impl Run<'_> {
     /// Looks at every point, many in a cell.
     fn screen(&mut self, session: &mut Session, canary: &Canary, screens: Vec<Case>) {
-        session.beside_canary(canary, &screens, &self.plan.choices.kinds, |session, news| {
-            if let News::Screened(report) = news {
-                if let Some(point) = self.places.get(&report.lifecycle) {
-                    self.screened.insert(*point, report);
+        session.beside_canaries(
+            std::slice::from_ref(canary),
+            &screens,
+            &self.plan.choices.kinds,
+            |session, news| {
+                if let News::Screened(report) = news {
+                    if let Some(point) = self.places.get(&report.lifecycle) {
+                        self.screened.insert(*point, report);
+                    }
+                    self.tell(session);
                 }
-                self.tell(session);
-            }
-        });
+            },
+        );
     }
 
     fn tell(&mut self, session: &mut Session) {

@@ -1,6 +1,8 @@
 //! Whose duty the end of what a client has left behind was (design: rules of judgement, 6). The
 //! subject is the client here, and its servers are ours. Pure.
 
+pub mod http;
+
 use super::snapshot::{Kind, ProcessId};
 use super::verdict::{Class, Culprit, Holder};
 use crate::lifecycle::client::{Deed, rule};

@@ -4,6 +4,8 @@
 //! Here it is the server that scupper plays, so the steps of a life are the client's own: a script
 //! says who its servers are, and what is done to the client itself.
 
+pub mod http;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,9 @@ use super::step::{Era, EraChoice, Lifecycle};
 pub struct Script {
     /// The servers that it is told of, in this order.
     pub servers: Vec<Played>,
+    /// The HTTP server that it is told of instead.
+    #[serde(default)]
+    pub service: Option<http::Service>,
     /// The moment at which something is done to the client; without one it is left to itself.
     pub attack: Option<Attack>,
     /// It does its work so many times, the warm-up not counted, and what grows is judged.
@@ -141,6 +146,18 @@ pub struct Traits {
     pub lives_on: bool,
     /// It ends when its own stdin does; unknown of one that ends by itself.
     pub ends_with_stdin: Option<bool>,
+    /// Over HTTP: the first request that it makes.
+    #[serde(default)]
+    pub first: Option<String>,
+    /// Over HTTP: it had a session.
+    #[serde(default)]
+    pub has_session: bool,
+    /// Over HTTP: it ends its session by DELETE.
+    #[serde(default)]
+    pub deletes: bool,
+    /// Over HTTP: how many requests it makes.
+    #[serde(default)]
+    pub requests: u32,
 }
 
 /// What the battery is made for.
@@ -400,14 +417,25 @@ pub fn canary() -> (Lifecycle, Script) {
     with_servers("canary", "Every kind of leak of a client in one life.", servers.into())
 }
 
-/// All that some client can come to, for lists and messages.
+impl Knowledge {
+    /// Of a client that can come to everything, for lists and messages.
+    pub fn of_any() -> Self {
+        let traits = Traits {
+            busy_with: Some("tools/call".into()),
+            lives_on: true,
+            ends_with_stdin: Some(true),
+            first: Some("initialize".into()),
+            has_session: true,
+            deletes: true,
+            requests: 1,
+        };
+        Self { traits, takes_two: true, era: None, rounds: Some(1) }
+    }
+}
+
+/// All that some client can come to.
 pub fn of_any() -> Vec<(Lifecycle, Script)> {
-    let traits = Traits {
-        busy_with: Some("tools/call".into()),
-        lives_on: true,
-        ends_with_stdin: Some(true),
-    };
-    battery(&Knowledge { traits, takes_two: true, era: None, rounds: Some(1) })
+    battery(&Knowledge::of_any())
 }
 
 /// The rule by which a client has to end its servers.
@@ -460,7 +488,8 @@ mod tests {
         let lists_only = ids(Traits::default());
         assert!(!lists_only.iter().any(|id| id.ends_with("-idle") || id.ends_with("-busy")));
         assert!(lists_only.contains(&"client/stdin-ends-starting".to_owned()));
-        let deaf = ids(Traits { lives_on: true, ends_with_stdin: Some(false), busy_with: None });
+        let deaf =
+            ids(Traits { lives_on: true, ends_with_stdin: Some(false), ..Traits::default() });
         assert!(deaf.contains(&"client/sigkill-idle".to_owned()));
         assert!(!deaf.iter().any(|id| id.contains("stdin-ends")), "{deaf:?}");
     }

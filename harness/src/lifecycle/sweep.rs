@@ -16,7 +16,7 @@ pub const FOLDER: &str = "sweep";
 /// The figure that says whether the bytes of a cut have passed: 1, or 0 where the life had fewer.
 pub const CUT_REACHED: &str = "cut_reached";
 /// How long a peer that stalls neither reads nor writes before it leaves.
-const STALL: Duration = Duration::from_millis(50);
+const STALL: Duration = Duration::from_millis(20);
 /// The rule that obliges a server to end with its client.
 const N9: &str = "2026-07-28 stdio N9";
 

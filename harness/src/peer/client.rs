@@ -229,6 +229,7 @@ impl Client {
             Command::Stall { stream } => self.stall(stream, true),
             Command::Resume { stream } => self.resume(stream),
             Command::Cut { stream, bytes } => self.cut = Some((stream, bytes)),
+            Command::Sync => self.events.push(&Event::Synced),
             Command::Measure => self.measures = true,
             Command::Hold => self.hold()?,
         }

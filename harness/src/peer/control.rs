@@ -40,6 +40,8 @@ pub enum Command {
         /// How many bytes.
         bytes: u64,
     },
+    /// Answer by [`Event::Synced`]: whatever happened before has been told by then.
+    Sync,
     /// Tell where every message ends, in bytes. Comes before [`Command::Start`].
     Measure,
     /// Read a stream again, or write on where a cut had stopped it.
@@ -129,6 +131,8 @@ pub enum Event {
         /// Signal that ended it.
         signal: Option<i32>,
     },
+    /// The answer to [`Command::Sync`].
+    Synced,
     /// As many bytes have passed as a cut lets through.
     Cut,
     /// A message has passed as a whole.

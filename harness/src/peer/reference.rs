@@ -1,15 +1,22 @@
-//! The reference server: rmcp's own server half over stdio, with the tools of the fakes. What it
-//! does is what a server author gets from the Rust SDK.
+//! The reference server: rmcp's own server half over stdio or Streamable HTTP, with the tools of the
+//! fakes. What it does is what a server author gets from the Rust SDK.
 
-use std::io;
+use std::future::IntoFuture;
+use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::{CallToolResult, ContentBlock};
 use rmcp::service::RequestContext;
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt, schemars, tool, tool_handler, tool_router,
 };
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio_util::sync::CancellationToken;
 
 /// Runs the reference server on stdin and stdout until its client is gone. Returns its exit code.
 pub fn run() -> io::Result<u8> {
@@ -29,6 +36,43 @@ pub fn run() -> io::Result<u8> {
         }
     }
 }
+
+/// Runs the reference server at this port of 127.0.0.1 (0: any) until it is sent SIGTERM or SIGINT.
+/// Writes the address of its endpoint to stdout, as one line. Returns its exit code.
+pub fn run_http(port: u16) -> io::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let stop = CancellationToken::new();
+    let asked = stop.clone();
+    std::thread::spawn(move || {
+        // The first is enough; a second one changes nothing.
+        if signals.forever().next().is_some() {
+            asked.cancel();
+        }
+    });
+    let ended = runtime.block_on(async {
+        let socket = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
+        writeln!(io::stdout(), "http://{}/mcp", socket.local_addr()?)?;
+        let config =
+            StreamableHttpServerConfig::default().with_cancellation_token(stop.child_token());
+        let sessions = Arc::new(LocalSessionManager::default());
+        let service = StreamableHttpService::new(|| Ok(Reference), sessions, config);
+        let app = axum::Router::new().nest_service("/mcp", service);
+        let stopped = stop.clone();
+        let serving = axum::serve(socket, app)
+            .with_graceful_shutdown(async move { stopped.cancelled().await });
+        tokio::select! {
+            served = serving.into_future() => served,
+            // Connections that do not end by themselves are not waited for.
+            () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+        }
+    });
+    runtime.shutdown_background();
+    ended.map(|()| 0)
+}
+
+/// How long connections may take to end once the server is told to.
+const DRAIN: Duration = Duration::from_secs(1);
 
 struct Reference;
 

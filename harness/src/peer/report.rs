@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::http::report::HttpReport;
+
 /// What a server tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -38,6 +40,8 @@ pub enum Report {
         /// With this code.
         code: u8,
     },
+    /// What the HTTP server tells, which the cell has started itself.
+    Http(HttpReport),
 }
 
 /// Method of what a client says that gives up on a request.

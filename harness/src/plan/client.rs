@@ -1,8 +1,9 @@
 //! The cases of `scupper client`. Pure.
 
-use super::{Case, Choices, FakeSpec, Patience, case, chosen, shell_words};
+use super::{Case, Choices, FakeSpec, Patience, case, chosen, names_id, shell_words};
 use crate::cell::protocol::{ClientOrder, Learned, SubjectOrder};
-use crate::lifecycle::client::{self, ConfigStyle, Knowledge, RoundsBy, Script, Traits};
+use crate::lifecycle::client::{self, ConfigStyle, Knowledge, RoundsBy, Script, Traits, http};
+use crate::lifecycle::scenario::{ClientSpec, WhichClient};
 use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
 
 /// The subcommand that is a fake client.
@@ -22,23 +23,82 @@ pub struct Client {
     pub rounds_by: Option<RoundsBy>,
 }
 
+/// How a client and its server speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// The client starts the server.
+    Stdio,
+    /// The server is there, at a URL.
+    Http,
+}
+
+impl Transport {
+    /// Id of the lifecycle that is played first, alone.
+    pub fn first_look(self) -> &'static str {
+        match self {
+            Transport::Stdio => client::FIRST_LOOK,
+            Transport::Http => http::FIRST_LOOK,
+        }
+    }
+}
+
 impl Client {
     /// Whether it may come to know of two servers: by a file, or by a variable that names one.
     fn takes_two(&self) -> bool {
-        let names = |place: &str| self.command.iter().any(|word| word.contains(place));
-        names("{config}") || !["{server}", "{command}", "{args}"].into_iter().any(names)
+        self.names("{config}") || !self.names_a_server_to_start()
+    }
+
+    fn names(&self, place: &str) -> bool {
+        self.command.iter().any(|word| word.contains(place))
+    }
+
+    fn names_a_server_to_start(&self) -> bool {
+        ["{server}", "{command}", "{args}"].into_iter().any(|place| self.names(place))
+    }
+
+    /// How it speaks: by what its command names, and where that may stand for either, by what was
+    /// asked for. None where lifecycles of both were.
+    pub fn transport(&self, choices: &Choices) -> Option<Transport> {
+        match (self.names("{url}"), self.names_a_server_to_start()) {
+            (true, false) => return Some(Transport::Http),
+            (false, true) => return Some(Transport::Stdio),
+            _ => {}
+        }
+        let over_http = |name: &&String| names_id(http::FOLDER, name);
+        match choices.only.iter().filter(over_http).count() {
+            0 => Some(Transport::Stdio),
+            all if all == choices.only.len() => Some(Transport::Http),
+            _ => None,
+        }
     }
 }
 
 /// The first look at a client, from which the rest of the battery is made.
-pub fn first_look(client: &Client, choices: &Choices) -> Case {
-    let mut case = client_case(client, client::first_look(only_era(choices)), choices);
+pub fn first_look(client: &Client, transport: Transport, choices: &Choices) -> Case {
+    let era = only_era(choices);
+    let first = match transport {
+        Transport::Stdio => client::first_look(era),
+        Transport::Http => http::first_look(era),
+    };
+    let mut case = client_case(client, first, choices);
     case.order.first_look = true;
     case
 }
 
+fn lifecycles(transport: Transport, known: &Knowledge) -> Vec<(Lifecycle, Script)> {
+    match transport {
+        Transport::Stdio => client::battery(known),
+        Transport::Http => http::battery(known),
+    }
+}
+
 /// The rest of the battery.
-pub fn battery(client: &Client, choices: &Choices, learned: &Learned) -> Vec<Case> {
+pub fn battery(
+    client: &Client,
+    transport: Transport,
+    choices: &Choices,
+    learned: &Learned,
+) -> Vec<Case> {
     let known = Knowledge {
         traits: learned.client.clone().unwrap_or_default(),
         takes_two: client.takes_two(),
@@ -46,31 +106,34 @@ pub fn battery(client: &Client, choices: &Choices, learned: &Learned) -> Vec<Cas
         rounds: client.rounds_by.is_some().then_some(choices.cycles),
     };
     let era = learned.eras.first().copied().unwrap_or(Era::Legacy);
-    client::battery(&known)
+    let first = transport.first_look();
+    lifecycles(transport, &known)
         .into_iter()
-        .filter(|(lifecycle, _)| lifecycle.id != client::FIRST_LOOK && choices.wants(&lifecycle.id))
+        .filter(|(lifecycle, _)| lifecycle.id != first && choices.wants(&lifecycle.id))
         .map(|(mut lifecycle, script)| {
-            lifecycle.rule = Some(client::rule(era).to_owned());
+            if transport == Transport::Stdio {
+                lifecycle.rule = Some(client::rule(era).to_owned());
+            }
             let mut case = client_case(client, (lifecycle, script), choices);
-            case.order.era = era;
-            if let SubjectOrder::Client(order) = &mut case.order.subject {
-                order.ends_with_stdin = known.traits.ends_with_stdin;
-            }
-            if choices.leak_timeout_ms.is_none() {
-                case.order.patience = Patience::calibrated(learned.exit_ms.unwrap_or(0));
-            }
+            calibrate(&mut case, choices, learned);
             case
         })
         .collect()
 }
 
 /// Every lifecycle that some client can come to, for messages and lists.
-pub fn whole_battery() -> Vec<Lifecycle> {
-    client::of_any().into_iter().map(|(lifecycle, _)| lifecycle).collect()
+pub fn whole_battery(transport: Transport) -> Vec<Lifecycle> {
+    let all = lifecycles(transport, &Knowledge::of_any());
+    all.into_iter().map(|(lifecycle, _)| lifecycle).collect()
 }
 
 /// The wanted lifecycles that a client with these traits does not come to.
-pub fn left_out(client: &Client, choices: &Choices, traits: &Traits) -> Vec<String> {
+pub fn left_out(
+    client: &Client,
+    transport: Transport,
+    choices: &Choices,
+    traits: &Traits,
+) -> Vec<String> {
     let known = Knowledge {
         traits: traits.clone(),
         takes_two: client.takes_two(),
@@ -78,9 +141,61 @@ pub fn left_out(client: &Client, choices: &Choices, traits: &Traits) -> Vec<Stri
         rounds: client.rounds_by.is_some().then_some(choices.cycles),
     };
     let played: Vec<String> =
-        client::battery(&known).into_iter().map(|(lifecycle, _)| lifecycle.id).collect();
-    let whole = whole_battery().into_iter().map(|lifecycle| lifecycle.id);
+        lifecycles(transport, &known).into_iter().map(|(lifecycle, _)| lifecycle.id).collect();
+    let whole = whole_battery(transport).into_iter().map(|lifecycle| lifecycle.id);
     whole.filter(|id| choices.wants(id) && !played.contains(id)).collect()
+}
+
+/// The client of a scenario.
+pub fn of_spec(spec: &ClientSpec, program: &str) -> Client {
+    let command = match &spec.client {
+        WhichClient::Command(words) => words.clone(),
+        WhichClient::Fake(fake) => fake_client(program, Transport::Stdio, fake),
+    };
+    Client { command, style: spec.style, rounds_by: rounds_by(spec) }
+}
+
+/// A number among its words tells a client of rounds without further words.
+fn rounds_by(spec: &ClientSpec) -> Option<RoundsBy> {
+    spec.rounds_by.clone().or(spec.script.rounds.map(|_| RoundsBy::Words(Vec::new())))
+}
+
+/// The order of a scenario, and its subject in words.
+pub(super) fn of_scenario(spec: &ClientSpec, program: &str) -> (SubjectOrder, String) {
+    let client = of_spec(spec, program);
+    let words = match &spec.client {
+        WhichClient::Command(words) => shell_words(words),
+        WhichClient::Fake(_) => {
+            let words = client.command.iter().skip(1).cloned();
+            shell_words(&["scupper".to_owned()].into_iter().chain(words).collect::<Vec<_>>())
+        }
+    };
+    (order(&client, spec.script.clone(), program), words)
+}
+
+/// A client of ours, which is told of its servers by a file, or of a URL.
+fn fake_client(program: &str, transport: Transport, fake: &FakeSpec) -> Vec<String> {
+    let mut words = vec![program.to_owned(), FAKE_CLIENT.to_owned()];
+    words.extend(fake.arguments().into_iter().skip(1));
+    let told = match transport {
+        Transport::Stdio => ["--config", "{config}"],
+        Transport::Http => ["--url", "{url}"],
+    };
+    words.extend(told.map(str::to_owned));
+    words
+}
+
+/// Gives a case what is known of its client: how it ends, which era it speaks, how long its end takes.
+pub fn calibrate(case: &mut Case, choices: &Choices, learned: &Learned) {
+    case.order.era = learned.eras.first().copied().unwrap_or(Era::Legacy);
+    if let SubjectOrder::Client(order) = &mut case.order.subject {
+        let traits = learned.client.as_ref();
+        order.ends_with_stdin = traits.and_then(|traits| traits.ends_with_stdin);
+        order.requests = traits.map_or(0, |traits| traits.requests);
+    }
+    if choices.leak_timeout_ms.is_none() {
+        case.order.patience = Patience::calibrated(learned.exit_ms.unwrap_or(0));
+    }
 }
 
 /// The command that judges a client the same way again, of one lifecycle or all that were chosen.
@@ -102,14 +217,16 @@ pub fn command(only: Option<&str>, client: &Client, choices: &Choices) -> String
 }
 
 /// The canary and its clean twin.
-pub fn canary(choices: &Choices) -> [Case; 2] {
+pub fn canary(transport: Transport, choices: &Choices) -> [Case; 2] {
     [false, true].map(|fixed| {
         let fake = FakeSpec { name: "canary".into(), fixed, ..FakeSpec::default() };
-        let mut words = vec![choices.program.clone(), FAKE_CLIENT.to_owned()];
-        words.extend(fake.arguments().into_iter().skip(1));
-        words.extend(["--config", "{config}"].map(str::to_owned));
-        let client = Client { command: words, style: ConfigStyle::Claude, rounds_by: None };
-        let mut case = client_case(&client, client::canary(), choices);
+        let command = fake_client(&choices.program, transport, &fake);
+        let client = Client { command, style: ConfigStyle::Claude, rounds_by: None };
+        let script = match transport {
+            Transport::Stdio => client::canary(),
+            Transport::Http => http::canary(),
+        };
+        let mut case = client_case(&client, script, choices);
         case.order.repeat = String::new();
         // What leaks on purpose is not waited for; only the twin needs patience, whatever the user's.
         case.order.patience = match fixed {
@@ -117,6 +234,18 @@ pub fn canary(choices: &Choices) -> [Case; 2] {
             false => Patience::fixed(CANARY_PATIENCE_MS),
         };
         case
+    })
+}
+
+fn order(client: &Client, script: Script, program: &str) -> SubjectOrder {
+    SubjectOrder::Client(ClientOrder {
+        command: client.command.clone(),
+        style: client.style,
+        script,
+        ends_with_stdin: None,
+        requests: 0,
+        rounds_by: client.rounds_by.clone(),
+        program: program.to_owned(),
     })
 }
 
@@ -134,14 +263,7 @@ fn client_case(
     choices: &Choices,
 ) -> Case {
     let repeat = command(Some(&lifecycle.id), client, choices);
-    let subject = SubjectOrder::Client(ClientOrder {
-        command: client.command.clone(),
-        style: client.style,
-        script,
-        ends_with_stdin: None,
-        rounds_by: client.rounds_by.clone(),
-        program: choices.program.clone(),
-    });
+    let subject = order(client, script, &choices.program);
     let words = shell_words(&client.command);
     let era = only_era(choices).unwrap_or(Era::Legacy);
     case(lifecycle, subject, words, choices, era, repeat)
@@ -162,5 +284,24 @@ mod tests {
         assert!(client(&["host"]).takes_two());
         assert!(!client(&["client", "{server}"]).takes_two());
         assert!(!client(&["client", "{command}", "{args}"]).takes_two());
+    }
+
+    #[test]
+    fn a_client_speaks_as_its_command_says_or_as_was_asked() {
+        let transport = |words: &[&str], only: &[&str]| {
+            let text = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+            let client =
+                Client { command: text(words), style: ConfigStyle::Claude, rounds_by: None };
+            client.transport(&Choices { only: text(only), ..super::super::tests::choices() })
+        };
+        assert_eq!(transport(&["client", "{server}"], &[]), Some(Transport::Stdio));
+        assert_eq!(transport(&["client", "{url}"], &[]), Some(Transport::Http));
+        for either in [&["host", "{config}"][..], &["host"], &["host", "{url}", "{server}"]] {
+            assert_eq!(transport(either, &[]), Some(Transport::Stdio));
+            assert_eq!(transport(either, &["client-http"]), Some(Transport::Http));
+            let one = transport(either, &["client-http/redirect"]);
+            assert_eq!(one, Some(Transport::Http));
+            assert_eq!(transport(either, &["client-http", "clean-close"]), None);
+        }
     }
 }

@@ -236,6 +236,7 @@ mod tests {
             start_timeout_ms: super::super::START_TIMEOUT_MS,
             calls: Vec::new(),
             program: "scupper".to_owned(),
+            sweep: None,
         }
     }
 

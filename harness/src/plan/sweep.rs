@@ -65,6 +65,8 @@ impl Sweep<'_> {
     pub fn counted(&self) -> Case {
         let mut case = self.case(sweep::measured(&self.call()));
         case.order.sweep = Some(SweepOrder::Measure);
+        // It is no point that could be named.
+        case.order.repeat = super::server_command(None, self.server, self.choices);
         case
     }
 

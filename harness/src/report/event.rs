@@ -60,7 +60,7 @@ pub enum Event {
 pub struct RunInfo {
     /// Version of this program.
     pub version: String,
-    /// What is judged: `server`, `client`, `run`, `replay`.
+    /// What is judged: `server`, `http-server`, `client`, `run`, `replay`.
     pub mode: String,
     /// The subject in words: a command line, or a list of scenario paths.
     pub subject: String,

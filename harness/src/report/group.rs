@@ -4,7 +4,7 @@ use std::{collections::HashMap, hash::Hash};
 
 use crate::ledger::{
     snapshot::Kind,
-    verdict::{CaseReport, Class, Culprit, Failure, Finding, LAST_ON_STDERR},
+    verdict::{CaseReport, Class, Culprit, Failure, Finding, LAST_ON_STDERR, StepRef},
 };
 
 /// Items with equal keys together, in the order in which each key was first seen; no group is empty.
@@ -43,8 +43,16 @@ pub(super) fn failure_cause(failure: &Failure) -> (String, &str, bool) {
 
 /// What makes the outcomes of two cases one and the same, as a text that means nothing else.
 pub fn outcome(case: &CaseReport) -> String {
-    let mut causes: Vec<String> =
-        case.findings.iter().map(|finding| format!("{:?}", cause(finding))).collect();
+    let place = |step: &StepRef| step.place.parse::<u32>().unwrap_or(u32::MAX);
+    let of_finding = |finding: &Finding| {
+        let mut finding = finding.clone();
+        // In which of the steps of an end something is first seen is chance.
+        if place(&finding.birth_step) >= place(&finding.due_step) {
+            finding.birth_step = finding.due_step.clone();
+        }
+        format!("{:?}", cause(&finding))
+    };
+    let mut causes: Vec<String> = case.findings.iter().map(of_finding).collect();
     causes.sort();
     causes.dedup();
     let failure = case.failure.as_ref().map(failure_cause);

@@ -150,8 +150,12 @@ impl<W: Write> Human<W> {
             }
             Event::SubjectSeen(subject) => {
                 let subject = redact::subject(subject);
-                let is_client = self.info.as_ref().is_some_and(|info| info.mode == "client");
-                let said = if is_client { client(&subject) } else { introduction(&subject) };
+                let mode = self.info.as_ref().map(|info| info.mode.as_str()).unwrap_or_default();
+                let said = match mode {
+                    "client" => client(&subject),
+                    "http-server" => introduction(&subject, "SIGTERM"),
+                    _ => introduction(&subject, "end of stdin"),
+                };
                 self.paragraph(&said, "  ")?;
                 self.line("")?;
             }
@@ -377,15 +381,15 @@ fn client(subject: &SubjectInfo) -> String {
 }
 
 /// What the subject said of itself, in a sentence.
-fn introduction(subject: &SubjectInfo) -> String {
+fn introduction(subject: &SubjectInfo, due: &str) -> String {
     let SubjectInfo { name, version, eras, tools, callable, launchers, start_ms, exit_ms } =
         subject;
     let (name, version) = (sanitise(name, 60), sanitise(version, 30));
     let eras = if eras.is_empty() { "no known era".to_owned() } else { eras.join(" and ") };
     let time = |ms: u64| if ms == 0 { "under 1 ms".to_owned() } else { duration(ms as f64) };
     let exit = match exit_ms {
-        Some(ms) => format!("exits {} after end of stdin", time(*ms)),
-        None => "does not exit at end of stdin".to_owned(),
+        Some(ms) => format!("exits {} after {due}", time(*ms)),
+        None => format!("does not exit at {due}"),
     };
     let tools = match (callable.len(), tools.len()) {
         (_, 0) => "no tools".to_owned(),
@@ -532,8 +536,11 @@ mod tests {
     #[test]
     fn an_exit_that_was_not_seen_has_no_figure() {
         let subject = |exit_ms| SubjectInfo { exit_ms, ..samples::subject() };
-        assert!(introduction(&subject(None)).contains("does not exit at end of stdin"));
-        assert!(introduction(&subject(Some(0))).contains("exits under 1 ms after end of stdin"));
+        assert!(
+            introduction(&subject(None), "end of stdin").contains("does not exit at end of stdin")
+        );
+        let said = introduction(&subject(Some(0)), "SIGTERM");
+        assert!(said.contains("exits under 1 ms after SIGTERM"), "{said}");
     }
 
     #[test]

@@ -121,6 +121,15 @@ fn push_known(out: &mut String, text: &str) {
 
 /// Appends the mark, inside the quotes of what it stands for.
 fn push_secret(out: &mut String, word: &str) -> Next {
+    let bare = word.trim_matches(['\'', '"', ',', ';', '{', '}']);
+    if bare.strip_prefix('$').is_some_and(|name| {
+        let name = name.trim_matches(['{', '}']);
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    }) {
+        // The name of a variable, whose value was not put in.
+        out.push_str(word);
+        return Next::Free;
+    }
     match quoted(word) {
         Some((quote, _, rest)) => {
             out.push(quote);

@@ -75,7 +75,7 @@ fn range(case: &CaseReport, swept: &Swept) -> String {
     sanitise(&text, LONGEST_RANGE)
 }
 
-/// `leak process (open to half-close stdin, server)`
+/// `leak process (half-close stdin, server)`: by when it was due, and whose it is
 fn what(case: &CaseReport) -> String {
     let mut parts: Vec<String> = Vec::new();
     for finding in &case.findings {
@@ -84,10 +84,7 @@ fn what(case: &CaseReport) -> String {
             number => count(number, finding.kind.as_str()),
         };
         let class = if finding.class == Class::Leak { "leak" } else { "advisory" };
-        let part = format!(
-            "{class} {kind} ({} to {}, {})",
-            finding.birth_step.name, finding.due_step.name, finding.culprit
-        );
+        let part = format!("{class} {kind} ({}, {})", finding.due_step.name, finding.culprit);
         if !parts.contains(&part) {
             parts.push(part);
         }

@@ -221,6 +221,8 @@ fn outlived(finding: &Finding) -> String {
         ("client", "exits") => "outlived the client".to_owned(),
         ("client", "is killed") => "outlived the client, which was killed".to_owned(),
         ("client", "at rest") => "is still there while the client does nothing more".to_owned(),
+        ("client", "keeps reconnecting" | "keeps asking") => "without a pause".to_owned(),
+        ("client", "goes on with a dead session") => "is still in use".to_owned(),
         ("client", _) => "came with the start of that server".to_owned(),
         ("SIGTERM", "to client") => "outlived SIGTERM".to_owned(),
         // More may have been played than the step names.

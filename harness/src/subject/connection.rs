@@ -17,6 +17,8 @@ use crate::peer::wire;
 const EXIT_FOLLOWS: Duration = Duration::from_secs(1);
 /// How long the last words of a server that has exited are waited for.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Longest time that a client process may take to tell what it knows.
+const SYNC: Duration = Duration::from_secs(10);
 /// Longest part of a line of stderr in a note, in characters.
 const LINE_IN_NOTE: usize = 160;
 
@@ -196,6 +198,7 @@ impl Connection {
             if let Some(body) = self.link.heard.answers.remove(&id) {
                 self.pending.remove(&id);
                 self.read = self.link.heard.messages;
+                self.know_whether_cut();
                 return Ok(body);
             }
             // What was written before an exit is read after it is heard of: look on until the
@@ -217,6 +220,15 @@ impl Connection {
     /// Whether the bytes of a cut have passed, so that the client says nothing more.
     pub fn is_cut(&self) -> bool {
         self.cut.is_some() && self.link.heard.cut
+    }
+
+    /// The end of an answer may be where a cut comes, of which the news follows.
+    fn know_whether_cut(&mut self) {
+        if self.cut.is_some() && !self.link.heard.cut && self.link.send(&Command::Sync) {
+            let until = Instant::now() + SYNC;
+            let synced = |_: &_, event: &Event| matches!(event, Event::Synced).then_some(());
+            let _ = self.link.wait(until, synced);
+        }
     }
 
     /// Waits for answers to everything asked.

@@ -149,6 +149,7 @@ fn plural(growth: &Growth) -> String {
     }
 }
 
+/// Why a thing of this kind hurts that is left, and what to change.
 pub fn words_of(kind: Kind) -> (&'static str, &'static str) {
     match kind {
         Kind::Process => (

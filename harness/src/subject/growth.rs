@@ -106,11 +106,10 @@ impl Play<'_> {
             };
             self.judge_growth(at, rounds, sure, stopped == Stopped::Late);
             self.judge_memory(at, &repetition.weights);
+            if of_battery {
+                self.note_bound(judged, rounds, &repetition.weights);
+            }
         }
-        if of_battery {
-            self.note_bound(judged, rounds, &repetition.weights, adaptive);
-        }
-        self.note_weights(&repetition.weights);
         Ok(())
     }
 

@@ -1,11 +1,16 @@
 //! What a server weighs after each cycle, and whether it rises without an end.
 
+use std::collections::BTreeMap;
+
 use super::server::Play;
 use crate::ledger::rise::{self, Heap, Sample, Slope};
 use crate::ledger::snapshot::{Identity, Kind, Memory, ProcessId};
 use crate::ledger::trend::{ROUNDS, Rounds};
 use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
 use crate::probe::memory;
+
+/// Name of the figure below which no growth is seen, in KiB a cycle.
+pub(super) const BOUND: &str = "memory_bound_kib_per_cycle";
 
 /// Memory after each cycle but the first.
 #[derive(Debug, Default)]
@@ -21,49 +26,96 @@ impl Weights {
     }
 }
 
-impl Play<'_> {
+/// What came of weighing a process again and again.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
     /// Memory that rises and does not level off; never more than an advisory.
-    pub(super) fn judge_memory(&mut self, at: &StepRef, weights: &Weights) {
-        let Some(server) = self.weighed() else { return };
-        let heap = self.heap();
-        let Some(slope) = Slope::of(&weights.samples(), heap) else { return };
-        self.played.figures.insert("memory_bound_kib_per_cycle".into(), slope.bound_kib_per_cycle);
-        if slope.rises() {
-            self.played.findings.push(of_slope(&slope, heap, at, "server", server));
+    pub(super) finding: Option<Finding>,
+    /// The last weight and KiB a cycle, resident, proportional and private; and the bound.
+    pub(super) figures: BTreeMap<String, f64>,
+}
+
+/// Judges the memory of a process, which must still be there.
+pub(super) fn judge(
+    weights: &Weights,
+    at: &StepRef,
+    culprit: Culprit,
+    process: ProcessId,
+) -> Judged {
+    let heap = heap(process);
+    let mut judged = Judged { finding: None, figures: figures(weights) };
+    if let Some(slope) = Slope::of(&weights.samples(), heap) {
+        judged.figures.insert(BOUND.to_owned(), slope.bound_kib_per_cycle);
+        judged.finding = slope.rises().then(|| of_slope(&slope, heap, at, culprit, process));
+    }
+    judged
+}
+
+/// How a process takes and gives back memory.
+pub(super) fn heap(process: ProcessId) -> Heap {
+    Heap::of(&memory::runtime(process.pid))
+}
+
+fn figures(weights: &Weights) -> BTreeMap<String, f64> {
+    let mut figures = BTreeMap::new();
+    for name in ["rss", "pss", "private"] {
+        let sample = |(cycle, memory): &(u32, Memory)| {
+            let kib = match name {
+                "rss" => Some(memory.rss_kib),
+                "pss" => memory.pss_kib,
+                _ => memory.private_kib,
+            };
+            Some((*cycle, kib? as f64))
+        };
+        let samples: Vec<Sample> = weights.0.iter().filter_map(sample).collect();
+        if let (Some(slope), Some((_, last))) = (rise::slope(&samples), samples.last()) {
+            figures.insert(format!("{name}_kib"), *last);
+            figures.insert(format!("{name}_kib_per_cycle"), slope);
         }
     }
+    figures
+}
 
-    /// Says below which growth nothing is seen. Where the cycles of one round showed none, five of them
-    /// would have shown what is steeper.
-    pub(super) fn note_bound(
-        &mut self,
-        asked: u32,
-        rounds: Rounds,
-        weights: &Weights,
-        adaptive: bool,
-    ) {
-        if self.weighed().is_none() || weights.0.is_empty() {
-            return;
+/// Below which growth nothing is seen, in words, and the figure. `cycles` are those that growth would
+/// have been given: where one round of the battery showed none, five would have shown what is steeper.
+pub(super) fn bound(measured: Option<f64>, cycles: u32, heap: Heap) -> (String, Option<f64>) {
+    match measured.or_else(|| rise::bound(cycles, heap)) {
+        Some(bound) => {
+            let bound_kib = kib(bound);
+            let words =
+                format!("memory: growth below {bound_kib} KiB a cycle is not seen in {heap}");
+            (words, Some(bound))
         }
-        let cycles = match adaptive && rounds.complete() >= 1 {
+        None => {
+            let least = rise::LEAST_CYCLES;
+            (format!("memory was not judged: {cycles} cycles are too few, it takes {least}"), None)
+        }
+    }
+}
+
+impl Play<'_> {
+    /// Memory that rises, and the figures of memory.
+    pub(super) fn judge_memory(&mut self, at: &StepRef, weights: &Weights) {
+        let Some(server) = self.weighed() else { return };
+        let judged = judge(weights, at, Culprit::Server, server);
+        self.played.findings.extend(judged.finding);
+        self.played.figures.extend(judged.figures);
+    }
+
+    /// Says below which growth nothing was seen, of so many cycles that were asked for.
+    pub(super) fn note_bound(&mut self, asked: u32, rounds: Rounds, weights: &Weights) {
+        let Some(server) = self.weighed().filter(|_| !weights.0.is_empty()) else { return };
+        let cycles = match rounds.length >= asked && rounds.complete() >= 1 {
             true => rounds.length * ROUNDS,
             false => rounds.cycles,
         };
-        let heap = self.heap();
-        let measured = self.played.figures.get("memory_bound_kib_per_cycle").copied();
-        let Some(bound) = measured.or_else(|| rise::bound(cycles, heap)) else {
-            self.played.notes.push(format!(
-                "memory was not judged: {} cycles are too few, and {} are needed",
-                rounds.cycles,
-                rise::LEAST_CYCLES
-            ));
-            return;
-        };
-        self.played.figures.insert("memory_bound_kib_per_cycle".into(), bound);
-        self.played.notes.push(format!(
-            "memory: growth below {} KiB a cycle is not seen in {heap} with --cycles {asked}",
-            kib(bound)
-        ));
+        let measured = self.played.figures.get(BOUND).copied();
+        let (words, bound) = bound(measured, cycles, heap(server));
+        self.played.figures.extend(bound.map(|bound| (BOUND.to_owned(), bound)));
+        self.played.notes.push(match bound {
+            Some(_) => format!("{words} with --cycles {asked}"),
+            None => words,
+        });
     }
 
     /// The one server that is alive, if memory is judged.
@@ -79,37 +131,19 @@ impl Play<'_> {
 
     /// How the server takes and gives back memory.
     pub(super) fn heap(&self) -> Heap {
-        self.weighed().map_or(Heap::Unknown, |server| Heap::of(&memory::runtime(server.pid)))
-    }
-
-    /// The figures of memory.
-    pub(super) fn note_weights(&mut self, weights: &Weights) {
-        for name in ["rss", "pss", "private"] {
-            let sample = |(cycle, memory): &(u32, Memory)| {
-                let kib = match name {
-                    "rss" => Some(memory.rss_kib),
-                    "pss" => memory.pss_kib,
-                    _ => memory.private_kib,
-                };
-                Some((*cycle, kib? as f64))
-            };
-            let samples: Vec<Sample> = weights.0.iter().filter_map(sample).collect();
-            if let (Some(slope), Some((_, last))) = (rise::slope(&samples), samples.last()) {
-                self.played.figures.insert(format!("{name}_kib"), *last);
-                self.played.figures.insert(format!("{name}_kib_per_cycle"), slope);
-            }
-        }
+        self.weighed().map_or(Heap::Unknown, heap)
     }
 }
 
 /// Memory that rises, in the words of a finding.
-pub(super) fn of_slope(
+fn of_slope(
     slope: &Slope,
     heap: Heap,
     at: &StepRef,
-    whose: &str,
+    culprit: Culprit,
     process: ProcessId,
 ) -> Finding {
+    let whose = culprit.as_str();
     let mib = |kib: &f64| format!("{:.1}", kib / 1024.0);
     let medians: Vec<String> = slope.medians_kib.iter().map(mib).collect();
     let pairs = slope.medians_kib.len() * (slope.medians_kib.len() - 1) / 2;
@@ -125,7 +159,7 @@ pub(super) fn of_slope(
         count: 1,
         birth_step: StepRef { cycle: Some(2), ..at.clone() },
         due_step: StepRef { cycle: None, ..at.clone() },
-        culprit: if whose == "client" { Culprit::Client } else { Culprit::Server },
+        culprit,
         blame: format!("it is the private memory of pid {} itself", process.pid),
         rule: None,
         hurts: format!(

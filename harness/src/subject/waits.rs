@@ -151,7 +151,7 @@ impl Play<'_> {
             .figures
             .entry("handshake_ms".into())
             .or_insert_with(|| millis(started.elapsed()));
-        if until == HandshakePoint::Ready && era == Era::Legacy {
+        if until == HandshakePoint::Ready && era == Era::Legacy && !connection.is_cut() {
             connection.notify("notifications/initialized", Value::Null);
             self.await_written(name, at, deadline)?;
         }
@@ -233,7 +233,7 @@ impl Play<'_> {
         {
             let heard = &connection.link.heard;
             let (to, from) = (heard.passed_to.clone(), heard.passed_from.clone());
-            self.learned.works = Some(Works { to, from });
+            self.learned.works = Some(Box::new(Works { to, from }));
         }
     }
 

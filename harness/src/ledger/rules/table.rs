@@ -43,6 +43,9 @@ pub const RULES: &[Rule] = rules! {
         "cancellation C8" [Wire]
             "An invalid cancellation SHOULD be ignored.";
 
+        "http H6" [Wire]
+            "The server MAY close the connection of a stream once it has sent an event id. The \
+             client SHOULD then reconnect, and MUST respect `retry`.";
         "http H7" [SideChannel]
             "A disconnect SHOULD NOT be read as a cancellation. To cancel, the client SHOULD send \
              the notification.";

@@ -16,8 +16,11 @@ const TOGETHER: usize = 10;
 const LIVES: u32 = 5;
 /// Longest time that life after life may take.
 const RECONNECT_TIME: Duration = Duration::from_secs(30);
-/// Longest time that calling tools again and again may take.
+/// Longest time that calling tools again and again may take, unless the user asked for many cycles: then
+/// so long for each, up to a bound that leaves a case time for its end.
 const CHURN_TIME: Duration = Duration::from_secs(30);
+const CYCLE_TIME: Duration = Duration::from_millis(1_500);
+const LONGEST_CHURN: Duration = Duration::from_secs(20 * 60);
 
 const C4: &str = "2026-07-28 cancellation C4";
 
@@ -75,7 +78,7 @@ pub(super) fn churn(known: &Knowledge) -> Lifecycle {
         "The same calls again and again in one life: descriptors, threads, children, zombies and \
          files must not grow with them.",
         N9,
-        vec![open(), handshake(), repeat(known.cycles, CHURN_TIME, calls), close()],
+        vec![open(), handshake(), repeat(known.cycles, churn_time(known.cycles), calls), close()],
     )
 }
 
@@ -87,8 +90,12 @@ fn cancel_churn(known: &Knowledge) -> Lifecycle {
         "One request after the other is cancelled in one life: what a cancelled one leaves behind \
          grows.",
         C4,
-        vec![open(), handshake(), repeat(known.cycles, CHURN_TIME, round), close()],
+        vec![open(), handshake(), repeat(known.cycles, churn_time(known.cycles), round), close()],
     )
+}
+
+fn churn_time(cycles: u32) -> Duration {
+    CYCLE_TIME.saturating_mul(cycles).clamp(CHURN_TIME, LONGEST_CHURN)
 }
 
 /// So many rounds after the warm-up.

@@ -1,8 +1,8 @@
 //! Requests that are given up.
 
 use super::{
-    Action, C4, C4_MODERN, Era, H7, Knowledge, Lifecycle, N16, Step, close, handshake, lifecycle,
-    list, open, repeat, start, step,
+    Action, C4, C4_MODERN, Era, H7, Knowledge, Lifecycle, N16, Step, call_step, close, handshake,
+    lifecycle, list, open, repeat, start, step,
 };
 use crate::lifecycle::endpoint::Wire;
 
@@ -21,8 +21,8 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
              work must stop.",
         ),
     };
-    let churn = |how: Vec<Step>| -> Vec<Step> {
-        let round: Vec<Step> = [known.brief(false)].into_iter().chain(how).collect();
+    let churn = |request: Step, how: Vec<Step>| -> Vec<Step> {
+        let round: Vec<Step> = [request].into_iter().chain(how).collect();
         let end = if known.wire == Wire::Sse { step(Action::Drop) } else { close() };
         begun().chain([repeat(known.cycles, round), end]).collect()
     };
@@ -31,21 +31,28 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
             "http/request-abandoned",
             why,
             rule,
-            begun().chain([known.busy(), abandon(), list(true), close()]).collect(),
+            begun()
+                .chain(known.in_flight.as_ref().map(|call| call_step(call, true)))
+                .chain([known.busy(), abandon(), list(true), close()])
+                .collect(),
         ),
         lifecycle(
             "http/abandon-churn",
             "One request after the other is given up by hanging up, in one session: what they leave \
              behind grows.",
             rule,
-            churn(vec![abandon(), list(true)]),
+            // Where hanging up is no cancellation, long calls would only pile up as they should.
+            churn(
+                if known.era == Era::Modern { known.busy() } else { known.brief(false) },
+                vec![abandon(), list(true)],
+            ),
         ),
         lifecycle(
             "http/cancel",
             "One request after the other is cancelled while it is being worked on, in one session: what \
              a cancelled one leaves behind grows.",
             if known.era == Era::Legacy { C4 } else { C4_MODERN },
-            churn(vec![step(Action::Cancel), abandon(), list(true)]),
+            churn(known.busy(), vec![step(Action::Cancel), list(true), abandon()]),
         ),
     ]
 }

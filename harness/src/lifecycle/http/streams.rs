@@ -6,6 +6,7 @@ use super::{
     Action, Knowledge, Lifecycle, Step, body, close, handshake, lifecycle, list, open, repeat,
     stall, start, step,
 };
+use crate::lifecycle::step::MAIN;
 
 /// Streams of one session.
 const STREAMS: usize = 5;
@@ -59,6 +60,13 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
         let round: Vec<Step> =
             [open(), handshake()].into_iter().chain(streams).chain([list(true), close()]).collect();
         all.push(lifecycle(
+            "http/stream-lost",
+            "Streams that break while their sessions go on, one closed and one reset in each: the \
+             session is used on and ended well, and the broken streams must leave nothing.",
+            rule,
+            vec![start(), repeat(known.cycles, lost())],
+        ));
+        all.push(lifecycle(
             "http/many-streams",
             "Five streams on one session, as a client that reconnects too eagerly opens them; the \
              session ends well, and all of them with it.",
@@ -67,6 +75,20 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
         ));
     }
     all
+}
+
+/// A session whose stream breaks twice, on connections of its own.
+fn lost() -> Vec<Step> {
+    let broken = |name: &str, end: Action| {
+        let join = Action::Join { session_of: Some(MAIN.to_owned()) };
+        [open(), step(join), step(Action::Listen), step(end)].map(|step| step.on(name))
+    };
+    let begun = [open(), handshake()].into_iter();
+    begun
+        .chain(broken("closed", Action::Drop))
+        .chain(broken("reset", Action::Reset))
+        .chain([list(true), close()])
+        .collect()
 }
 
 fn unread() -> [Step; 2] {

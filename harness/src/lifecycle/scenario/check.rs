@@ -15,7 +15,7 @@ use super::{
     words::verb,
 };
 use crate::lifecycle::embedded::{EmbeddedInfo, HOSTS, SERVICES, find};
-use crate::lifecycle::step::{Action, Condition, MAIN, Payload, Read, Step, Stream};
+use crate::lifecycle::step::{Action, Condition, EraChoice, MAIN, Payload, Read, Step, Stream};
 
 /// How large a scenario may be.
 pub mod limits {
@@ -114,8 +114,15 @@ pub fn check(scenario: &Scenario) -> Vec<Problem> {
     };
     checker.head(scenario);
     checker.subject(&scenario.subject);
+    if checker.sort == Sort::Client && scenario.lifecycle.era != EraChoice::Auto {
+        checker.problem_at(
+            "era",
+            "a client chooses the era that it speaks",
+            "take it out; `era` of a [[script.server]] is the only one that this server speaks",
+        );
+    }
     checker.at(Part::Key("step"), |checker| {
-        if scenario.lifecycle.steps.is_empty() {
+        if scenario.lifecycle.steps.is_empty() && checker.sort != Sort::Client {
             checker
                 .problem("a scenario needs at least one step", "add [[step]] with do = \"open\"");
         }
@@ -241,34 +248,38 @@ impl Checker {
             Subject::Service(service) => self.embedded("service", service),
             Subject::Http(server) => {
                 match &server.start {
-                    HttpStart::Command(words) => self.command(words),
+                    HttpStart::Command(words) => self.command("command", words),
                     HttpStart::Fake(spec) => self.fake_spec("fake", spec),
                 }
                 self.url(server);
             }
-            Subject::Command(words) => self.command(words),
+            Subject::Command(words) => self.command("command", words),
+            Subject::Client(_) => {}
         }
         self.place.pop();
+        if let Subject::Client(spec) = subject {
+            self.client(spec);
+        }
     }
 
-    fn command(&mut self, words: &[String]) {
+    pub(super) fn command(&mut self, key: &'static str, words: &[String]) {
         if words.first().is_none_or(String::is_empty) {
             self.problem_at(
-                "command",
-                "`command` names no program",
-                "for example command = [\"node\", \"server.js\"]",
+                key,
+                format!("`{key}` names no program"),
+                format!("for example {key} = [\"node\", \"{key}.js\"]"),
             );
         }
         if words.iter().any(|word| word.contains('\0')) {
             self.problem_at(
-                "command",
-                "`command` has a NUL byte",
+                key,
+                format!("`{key}` has a NUL byte"),
                 "no program can be given one; leave it out",
             );
         }
     }
 
-    fn fake_spec(&mut self, key: &'static str, spec: &FakeSpec) {
+    pub(super) fn fake_spec(&mut self, key: &'static str, spec: &FakeSpec) {
         if spec.name.is_empty()
             || spec.name.len() > limits::NAME
             || !spec.name.chars().all(is_plain)

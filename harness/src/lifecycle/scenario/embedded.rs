@@ -31,6 +31,8 @@ pub(super) enum Sort {
     Host,
     /// A service.
     Service,
+    /// A client, whose steps are its own.
+    Client,
     /// An HTTP server that is started by its command.
     Http,
 }
@@ -41,6 +43,7 @@ impl Sort {
             Subject::Fake(_) | Subject::Command(_) | Subject::Core(_) => Sort::Stdio,
             Subject::Host(_) => Sort::Host,
             Subject::Service(_) => Sort::Service,
+            Subject::Client(_) => Sort::Client,
             Subject::Http(_) => Sort::Http,
         }
     }
@@ -50,6 +53,7 @@ impl Sort {
             Sort::Stdio => "a stdio server, and our core as its client",
             Sort::Host => "a host",
             Sort::Service => "a service",
+            Sort::Client => "a client",
             Sort::Http => "an HTTP server",
         }
     }
@@ -57,6 +61,7 @@ impl Sort {
     fn verbs(self) -> &'static [&'static str] {
         match self {
             Sort::Stdio => &["open", "handshake", "call", "close", "drop", "kill"],
+            Sort::Client => &[],
             Sort::Host => &[
                 "start",
                 "add",
@@ -111,7 +116,9 @@ impl Sort {
         );
         match self {
             Sort::Stdio => !is_embedded_only,
-            Sort::Host | Sort::Service | Sort::Http => self.verbs().contains(&verb(action)),
+            Sort::Host | Sort::Service | Sort::Http | Sort::Client => {
+                self.verbs().contains(&verb(action))
+            }
         }
     }
 }

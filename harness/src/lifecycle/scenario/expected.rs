@@ -57,6 +57,7 @@ impl Checker {
                 "add class = \"advisory\" to this finding",
             );
         }
+        let is_client = matches!(scenario.subject, Subject::Client(_));
         if finding.kind == Kind::Task && sees_only_processes(&scenario.subject) {
             self.problem_at(
                 "kind",
@@ -65,7 +66,8 @@ impl Checker {
             );
         }
         let is_embedded = matches!(scenario.subject, Subject::Host(_) | Subject::Service(_));
-        if matches!(finding.kind, Kind::Session | Kind::Cursor | Kind::Entry) && !is_embedded {
+        let is_kept = matches!(finding.kind, Kind::Session | Kind::Cursor | Kind::Entry);
+        if is_kept && !is_embedded && !is_client {
             self.problem_at(
                 "kind",
                 format!("a {} is looked for in a host or a service only", finding.kind),
@@ -78,6 +80,17 @@ impl Checker {
                 "a clean verdict has no leaks",
                 "take the finding out, add class = \"advisory\", or expect verdict = \"leak\"",
             );
+        }
+        if let Subject::Client(spec) = &scenario.subject {
+            self.kind_of_client(spec, finding.kind);
+            for (key, name) in
+                [("birth-step", &finding.birth_step), ("due-step", &finding.due_step)]
+            {
+                if let Some(name) = name.as_ref().filter(|name| !spec.may_name(name)) {
+                    self.no_such_step(key, name, &spec.step_names(), &[]);
+                }
+            }
+            return;
         }
         let steps = &scenario.lifecycle.steps;
         for (key, name) in [("birth-step", &finding.birth_step), ("due-step", &finding.due_step)] {
@@ -98,13 +111,24 @@ impl Checker {
         if names.contains(name) || UNLISTED.contains(&name) || name.is_empty() {
             return;
         }
-        let candidates: Vec<&str> = names.iter().map(String::as_str).chain(UNLISTED).collect();
+        self.no_such_step(key, name, &names, &UNLISTED);
+    }
+
+    fn no_such_step(
+        &mut self,
+        key: &'static str,
+        name: &str,
+        names: &BTreeSet<String>,
+        unlisted: &[&str],
+    ) {
+        let unlisted = || unlisted.iter().copied();
+        let candidates: Vec<&str> = names.iter().map(String::as_str).chain(unlisted()).collect();
         let guess = match nearest(name, &candidates) {
             Some(near) => format!("did you mean `{}`? ", shortened(near)),
             None => String::new(),
         };
         let shown: Vec<String> = names.iter().take(NAMES).map(|name| shortened(name)).collect();
-        let shown: Vec<&str> = shown.iter().map(String::as_str).chain([UNLISTED[1]]).collect();
+        let shown: Vec<&str> = shown.iter().map(String::as_str).chain(unlisted().skip(1)).collect();
         self.problem_at(
             key,
             format!("no step of this file is called `{}`", shortened(name)),

@@ -8,7 +8,14 @@
 //!
 //! Start with [`Scenario`], then `parse.rs`.
 
+macro_rules! words {
+    ($type:ty) => {
+        &<$type>::ALL.iter().map(|value| (value.as_str(), *value)).collect::<Vec<_>>()
+    };
+}
+
 mod check;
+mod client;
 mod embedded;
 mod expected;
 mod flow;
@@ -30,6 +37,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Part, Place, Problem, check, limits};
+pub use client::{ClientSpec, WhichClient};
 #[cfg(feature = "core")]
 pub(crate) use embedded::duration_ms;
 #[cfg(feature = "core")]
@@ -71,6 +79,8 @@ pub enum Subject {
     Host(Embedded),
     /// A Streamable HTTP server with sessions, facing clients of ours.
     Service(Embedded),
+    /// A client or host, which starts servers of ours.
+    Client(Box<ClientSpec>),
 }
 
 /// An HTTP server: how it is started, and where it is reached.

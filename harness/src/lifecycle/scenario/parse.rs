@@ -90,12 +90,6 @@ pub fn parse_with(
     if reader.mistakes.is_empty() { Ok(scenario) } else { fail(reader.mistakes) }
 }
 
-macro_rules! words {
-    ($type:ty) => {
-        &<$type>::ALL.iter().map(|value| (value.as_str(), *value)).collect::<Vec<_>>()
-    };
-}
-
 impl Reader {
     fn scenario(&mut self, path: &str, keys: &DeTable<'_>, end: usize) -> Scenario {
         let top = Table { keys, span: 0..0, name: FILE.to_owned() };
@@ -112,7 +106,13 @@ impl Reader {
         let era =
             top.get("era").map(|item| self.word(item, "era", words!(EraChoice), EraChoice::Auto));
         let subject = self.subject(&top);
-        let steps = self.steps(&bottom, "step", "[[step]] with do = \"open\"");
+        let steps = match &subject {
+            Subject::Client(_) => self.no_steps(&top),
+            _ => {
+                self.no_script(&top);
+                self.steps(&bottom, "step", "[[step]] with do = \"open\"")
+            }
+        };
         let expect = self.expectation(&bottom);
         let id = id.unwrap_or_else(|| id_of(path));
         let era = era.unwrap_or_default();
@@ -128,7 +128,7 @@ impl Reader {
         };
         match self.one_of(
             &table,
-            &["fake", "command", "core", "host", "service"],
+            &["fake", "command", "core", "host", "service", "client", "fake-client"],
             "fake = \"ignores-eof\"",
         ) {
             Some(key @ ("command" | "fake")) if table.has("url") => {
@@ -137,13 +137,13 @@ impl Reader {
                 self.only(&table, &[own, &["url", "session-ttl", "headers"]].concat());
                 let start = match key {
                     "fake" => HttpStart::Fake(self.fake(&table, "fake")),
-                    _ => HttpStart::Command(self.command(&table)),
+                    _ => HttpStart::Command(self.command(&table, "command")),
                 };
                 Subject::Http(self.http(&table, start))
             }
             Some("command") => {
                 self.only(&table, &["command"]);
-                Subject::Command(self.command(&table))
+                Subject::Command(self.command(&table, "command"))
             }
             Some("core") => {
                 self.only(&table, &["core", "fixed", "options"]);
@@ -157,6 +157,9 @@ impl Reader {
                 self.only(&table, &["service", "options"]);
                 Subject::Service(self.embedded(&table, "service"))
             }
+            Some(key @ ("client" | "fake-client")) => {
+                Subject::Client(Box::new(self.client(top, &table, key)))
+            }
             Some(_) => {
                 self.only(&table, &["fake", "fixed", "options"]);
                 Subject::Fake(self.fake(&table, "fake"))
@@ -164,18 +167,57 @@ impl Reader {
             None => {
                 self.only(
                     &table,
-                    &["fake", "command", "core", "host", "service", "fixed", "options"],
+                    &[
+                        "fake",
+                        "command",
+                        "core",
+                        "host",
+                        "service",
+                        "client",
+                        "fake-client",
+                        "fixed",
+                        "options",
+                    ],
                 );
                 stand_in
             }
         }
     }
 
-    fn command(&mut self, table: &Table<'_>) -> Vec<String> {
-        const EXAMPLE: &str = "command = [\"node\", \"server.js\"]";
-        let Some(item) = table.get("command") else { return Vec::new() };
-        let words = self.array(item, "command", "an array of strings", EXAMPLE);
-        words.iter().map(|word| self.string(word, "command", EXAMPLE)).collect()
+    pub(super) fn command(&mut self, table: &Table<'_>, key: &str) -> Vec<String> {
+        let example = match key {
+            "command" => "command = [\"node\", \"server.js\"]",
+            "client" => "client = [\"python\", \"client.py\", \"{command}\", \"{args}\"]",
+            _ => "rounds-arg = [\"--rounds={rounds}\"]",
+        };
+        let Some(item) = table.get(key) else { return Vec::new() };
+        let words = self.array(item, key, "an array of strings", example);
+        words.iter().map(|word| self.string(word, key, example)).collect()
+    }
+
+    /// A client's steps are its own.
+    fn no_steps(&mut self, top: &Table<'_>) -> Vec<Step> {
+        if let Some((key, _)) = top.keys.get_key_value("step") {
+            self.mistake(
+                key.span(),
+                "a client has no [[step]]: its steps are its own",
+                "not for a client",
+                "what it is given, and what is done to it, stands in [script]",
+            );
+        }
+        Vec::new()
+    }
+
+    fn no_script(&mut self, top: &Table<'_>) {
+        if let Some((key, _)) = top.keys.get_key_value("script") {
+            self.mistake(
+                key.span(),
+                "[script] is for a client",
+                "not for this subject",
+                "write what is done as [[step]], or judge a client: [subject] with client = \
+                 [\"python\", \"client.py\", \"{command}\", \"{args}\"]",
+            );
+        }
     }
 
     fn http(&mut self, table: &Table<'_>, start: HttpStart) -> HttpServer {
@@ -192,7 +234,7 @@ impl Reader {
         HttpServer { start, url, session_ttl, headers }
     }
 
-    fn fake(&mut self, table: &Table<'_>, key: &str) -> FakeSpec {
+    pub(super) fn fake(&mut self, table: &Table<'_>, key: &str) -> FakeSpec {
         let name = self.required_string(table, key, &format!("{key} = \"ignores-eof\""));
         let fixed = self.bool_or(table, "fixed", false);
         let options = table.get("options").map(|item| self.options(item)).unwrap_or_default();
@@ -491,7 +533,7 @@ impl Reader {
         self.required_word(table, "whom", words!(Whom), Whom::Server)
     }
 
-    fn required_word<T: Copy>(
+    pub(super) fn required_word<T: Copy>(
         &mut self,
         table: &Table<'_>,
         key: &str,

@@ -15,7 +15,8 @@ use super::{
 };
 
 /// Keys that stand at the top of a file.
-pub(super) const TOP: &[&str] = &["id", "why", "rule", "era", "subject", "step", "expect"];
+pub(super) const TOP: &[&str] =
+    &["id", "why", "rule", "era", "subject", "script", "step", "expect"];
 
 /// The mistakes so far.
 #[derive(Default)]
@@ -336,7 +337,11 @@ pub(super) const FILE: &str = "the file";
 
 /// A word from the file, short enough for a message.
 pub(super) fn shortened(word: &str) -> String {
-    let mut short: String = word.chars().take(40).flat_map(char::escape_debug).collect();
+    let shown = |c: char| match c {
+        '\'' => c.to_string(),
+        _ => c.escape_debug().to_string(),
+    };
+    let mut short: String = word.chars().take(40).map(shown).collect();
     if word.chars().nth(40).is_some() {
         short.push('…');
     }

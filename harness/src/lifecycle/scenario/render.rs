@@ -33,6 +33,10 @@ pub fn render(scenario: &Scenario) -> String {
         Subject::Core(spec) => page.fake("core", spec),
         Subject::Host(embedded) => page.embedded("host", embedded),
         Subject::Service(embedded) => page.embedded("service", embedded),
+        Subject::Client(spec) => {
+            page.client(spec);
+            page.script(&spec.script);
+        }
         Subject::Command(words) => page.command(words),
         Subject::Http(server) => page.http(server),
     }
@@ -53,7 +57,7 @@ pub fn render_finding(finding: &ExpectedFinding) -> String {
 }
 
 #[derive(Default)]
-struct Page {
+pub(super) struct Page {
     text: String,
     indent: usize,
 }
@@ -64,16 +68,16 @@ impl Page {
         let _ = writeln!(self.text, "{:1$}{line}", "", self.indent * 2);
     }
 
-    fn header(&mut self, header: &str) {
+    pub(super) fn header(&mut self, header: &str) {
         self.text.push('\n');
         self.line(header);
     }
 
-    fn pair(&mut self, key: &str, value: &str) {
+    pub(super) fn pair(&mut self, key: &str, value: &str) {
         self.line(&format!("{key} = {value}"));
     }
 
-    fn fake(&mut self, key: &str, spec: &FakeSpec) {
+    pub(super) fn fake(&mut self, key: &str, spec: &FakeSpec) {
         self.pair(key, &string(&spec.name));
         if spec.fixed {
             self.pair("fixed", "true");
@@ -310,7 +314,7 @@ fn inline(value: &Value) -> String {
     }
 }
 
-fn array(values: impl Iterator<Item = String>) -> String {
+pub(super) fn array(values: impl Iterator<Item = String>) -> String {
     format!("[{}]", values.collect::<Vec<_>>().join(", "))
 }
 
@@ -326,7 +330,7 @@ fn key(name: &str) -> String {
 }
 
 /// A TOML string in the form that needs the fewest escapes.
-fn string(text: &str) -> String {
+pub(super) fn string(text: &str) -> String {
     let has_escapes = text.contains(['"', '\\', '\n']);
     let is_literal = !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t');
     if !has_escapes || !is_literal {

@@ -20,6 +20,7 @@ use crate::{
 const GOOD: &str = include_str!("../../../../fuzz/seeds/scenario/every-step.toml");
 const HOST: &str = include_str!("../../../../fuzz/seeds/scenario/host.toml");
 const SERVICE: &str = include_str!("../../../../fuzz/seeds/scenario/service.toml");
+const CLIENT: &str = include_str!("../../../../fuzz/seeds/scenario/client.toml");
 
 fn reported(error: &ScenarioError) -> String {
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::none()).with_width(100);
@@ -93,8 +94,8 @@ mod good_files {
     }
 
     #[test]
-    fn hosts_and_services_round_trip() {
-        for text in [HOST, SERVICE] {
+    fn hosts_services_and_clients_round_trip() {
+        for text in [HOST, SERVICE, CLIENT] {
             let scenario = parse("scenarios/x.toml", text).unwrap_or_else(|error| {
                 panic!("{}", reported(&error));
             });
@@ -189,6 +190,40 @@ mod good_files {
 /// Each snapshot is a page that somebody reads whose file was turned down.
 mod bad_files {
     use super::*;
+
+    /// A client, and what may be wrong with it.
+    fn client(subject: &str, script: &str, expect: &str) -> String {
+        message(&format!(
+            "why = \"A test.\"\n\n[subject]\n{subject}\n\n{script}\n\n[expect]\n{expect}\n"
+        ))
+    }
+
+    #[test]
+    fn keys_of_a_client_that_do_not_fit() {
+        insta::assert_snapshot!(client(
+            "client = [\"host\"]\nfixed = true\nlong-lived = true\nrounds-arg = [\"{rounds}\"]",
+            "[script]\nattack = \"SIGTERM\"\n\n[[script.server]]\nfake = \"plain\"\ninstead = \
+             \"dies\"\n\n[[step]]\ndo = \"open\"",
+            "verdict = \"clean\"",
+        ));
+    }
+
+    #[test]
+    fn a_client_that_cannot_do_what_it_is_given() {
+        let servers = "[[script.server]]\nfake = \"plain\"\n\n".repeat(2);
+        insta::assert_snapshot!(client(
+            "client = [\"client\", \"{server}\"]",
+            &format!("[script]\nattack = \"SIGINT\"\nmoment = \"busy\"\nrounds = 4\n\n{servers}"),
+            "verdict = \"leak\"\n\n[[expect.finding]]\nkind = \"file\"\nbirth-step = \"client start\"",
+        ));
+    }
+
+    #[test]
+    fn a_script_of_a_server() {
+        insta::assert_snapshot!(message(&around(
+            "[script]\nrounds = 3\n\n[[step]]\ndo = \"open\""
+        )));
+    }
 
     #[test]
     fn nothing_in_it() {

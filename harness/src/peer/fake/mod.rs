@@ -5,7 +5,7 @@
 //! says where a fault may interfere; `message` and `sleep` are its words and its slow tool.
 //! The faults: `ending`, `growth`, `lock`, `process`, `launcher`, `wire`, `flood`; `helper` is what
 //! they start, `options` how they are set. `http` are those over HTTP, with a list of their own,
-//! [`watched`] a fake that a judged client starts.
+//! [`watched`] a fake that a judged client starts, [`service`] the HTTP server of one.
 
 mod ending;
 mod flood;
@@ -20,6 +20,7 @@ mod options;
 mod process;
 mod registry;
 mod server;
+pub mod service;
 mod sleep;
 #[cfg(test)]
 mod tests;

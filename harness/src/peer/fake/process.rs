@@ -62,6 +62,19 @@ impl Fault for LeavesHelper {
     }
 }
 
+/// Starts a helper for a message whose newline never came, and leaves it. Whoever cuts it anywhere else
+/// sees a server without fault.
+pub(super) struct LeaksMidMessage;
+
+impl Fault for LeaksMidMessage {
+    fn on_half_line(&mut self, line: &[u8]) -> io::Result<()> {
+        if serde_json::from_slice::<serde_json::Value>(line).is_ok() {
+            helper::spawn(Tie::OwnSession, Until::Killed)?;
+        }
+        Ok(())
+    }
+}
+
 /// Starts a child at each call that stays until the server ends, so that it is seen only while the
 /// server lives. The twin ends and reaps it.
 pub(super) struct ChildPerCall {

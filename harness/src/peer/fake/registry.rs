@@ -14,7 +14,7 @@ use super::{
     launcher::{Gateway, HoldsStdin, Wrapper},
     lock::LockFile,
     options::{FakeError, Settings, nearest},
-    process::{ChildPerCall, ForksWithoutEnd, LeavesHelper, Zombie},
+    process::{ChildPerCall, ForksWithoutEnd, LeaksMidMessage, LeavesHelper, Zombie},
     server::{Fault, Plain},
     wire::{
         Banner, ClosesStdout, Garbage, HalfALine, InvalidUtf8, NeverAnswers, OneEra, StopsReading,
@@ -132,6 +132,8 @@ pub const FAKES: &[FakeInfo] = &[
     FakeInfo::new("helper-holds-stdout", "leaves a helper that has its stdout, so that the client never sees it end", Twin::Own,
         |s| LeavesHelper::build(s, Tie::Stdout))
         .with(&[AT]),
+    FakeInfo::new("leaks-mid-message", "leaves a helper when stdin ends between a message and its newline", Twin::Plain,
+        |_| Ok(Box::new(LeaksMidMessage))),
     FakeInfo::new("forks-without-end", "leaves a tree of processes that fork and fork again, up to a cap", Twin::Own,
         ForksWithoutEnd::build)
         .with(&[("cap", "200", "processes at which it stops, 1000 at most")]),

@@ -57,6 +57,11 @@ pub(super) trait Fault {
         Ok(Continue(()))
     }
 
+    /// Stdin has ended, and these bytes before its end have no newline.
+    fn on_half_line(&mut self, _line: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Stdin has ended. Gives the exit code; what is still asleep dies with the process.
     fn on_eof(&mut self, _sleeps: &Sleeps) -> u8 {
         0
@@ -149,6 +154,9 @@ impl Server<'_> {
             line.clear();
             // A stdin that cannot be read has ended as well.
             if input.read_until(b'\n', &mut line).is_err() || line.last() != Some(&b'\n') {
+                if !line.is_empty() {
+                    self.fault.on_half_line(&line)?;
+                }
                 return Ok(Continue(()));
             }
             if let Break(code) = self.take(Incoming::parse(&line))? {

@@ -7,12 +7,15 @@
 //!
 //! - `registry`: the list of them, and how a fault is told.
 //! - `server`: a connection to one server, and its end.
+//! - [`http`]: the same over HTTP.
 
+pub mod http;
 mod registry;
 mod server;
 
 use std::{
     fs,
+    hint::black_box,
     io::{self, BufRead, Read},
     os::fd::OwnedFd,
     path::Path,
@@ -36,6 +39,18 @@ use crate::lifecycle::scenario::FakeSpec;
 const FILE_LIMIT: u64 = 1 << 20;
 /// How often a client that stays looks whether a signal has come.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// Whether there is such a client, with such options.
+pub fn check(spec: &FakeSpec) -> Result<(), FakeClientError> {
+    registry::build(spec).map(drop)
+}
+
+/// Whether it ends when its own stdin does; none of one that ends by itself.
+pub fn ends_with_stdin(spec: &FakeSpec) -> Option<bool> {
+    let all_habits = registry::build(spec).ok()?;
+    let stays = all_habits.iter().any(|habits| habits.stays);
+    stays.then(|| all_habits.iter().all(|habits| habits.ends_stdin))
+}
 
 /// The command lines of the servers of a file, in order.
 pub fn servers_of(file: &Path) -> io::Result<Vec<Vec<String>>> {
@@ -75,7 +90,7 @@ pub fn run(spec: &FakeSpec, servers: &[Vec<String>]) -> Result<u8, FakeClientErr
         }
     }
     let mut well = true;
-    let mut kept = Vec::new();
+    let mut kept = Kept::default();
     match all_habits[0].rounds {
         Rounds::Number(number) => {
             for _ in 0..number {
@@ -92,13 +107,20 @@ pub fn run(spec: &FakeSpec, servers: &[Vec<String>]) -> Result<u8, FakeClientErr
     Ok(u8::from(!well))
 }
 
+/// What a client should let go of and does not.
+#[derive(Default)]
+struct Kept {
+    descriptors: Vec<OwnedFd>,
+    memory: Vec<Vec<u8>>,
+}
+
 /// The whole of its work, once: whether every server did its part. What a client should close and
 /// does not is kept.
 fn round(
     all_habits: &[Habits],
     servers: &[Vec<String>],
     told_to_end: &AtomicBool,
-    kept: &mut Vec<OwnedFd>,
+    kept: &mut Kept,
 ) -> Result<bool, FakeClientError> {
     let mut well = true;
     let mut connected: Vec<Server> = Vec::new();
@@ -123,7 +145,11 @@ fn round(
     if !ends_first {
         connected.iter_mut().for_each(Server::end);
     }
-    kept.extend(connected.into_iter().filter_map(Server::into_kept));
+    kept.descriptors.extend(connected.into_iter().filter_map(Server::into_kept));
+    if all_habits.iter().any(|habits| habits.keeps_memory) {
+        // Every page is written to: what was never touched takes no room.
+        kept.memory.push(black_box(vec![1; 64 * 1024]));
+    }
     Ok(well)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use crate::lifecycle::scenario::FakeSpec;
+use crate::lifecycle::{client::ROUNDS, scenario::FakeSpec};
 
 /// A fake client, as `scupper list fake-clients` shows it.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub(super) enum Fault {
     LeaksStdin,
     /// It keeps the read end of its server's stdout when it has ended the server.
     KeepsStdout,
+    /// It keeps some memory of every round.
+    KeepsMemory,
     /// A second signal ends it at once, in the middle of ending its servers.
     Hurries,
     /// It does not mind the end of a server's stdout, and waits for the answer.
@@ -85,6 +87,8 @@ pub(super) struct Habits {
     pub(super) hands_stdin_on: bool,
     /// Keeps the read end of the server's stdout after its end.
     pub(super) keeps_stdout: bool,
+    /// Keeps some memory of every round.
+    pub(super) keeps_memory: bool,
     /// Exits at once when a signal comes a second time.
     pub(super) hurries: bool,
     /// Waits for an answer also when the server's stdout has ended.
@@ -113,6 +117,7 @@ pub const FAKE_CLIENTS: &[FakeClientInfo] = &[
     FakeClientInfo { name: "forgets-stdin", about: "waits for its server's exit and never ends its stdin, so that both stay", fault: Fault::ForgetsStdin, stays: true },
     FakeClientInfo { name: "leaks-stdin", about: "lets its second server have the write end of the first one's stdin", fault: Fault::LeaksStdin, stays: false },
     FakeClientInfo { name: "keeps-stdout", about: "keeps the read end of each server's stdout, one with every round", fault: Fault::KeepsStdout, stays: false },
+    FakeClientInfo { name: "keeps-memory", about: "keeps 64 KiB of memory with every round", fault: Fault::KeepsMemory, stays: false },
     FakeClientInfo { name: "hurries", about: "exits at once upon a second signal, without the server that it is ending", fault: Fault::Hurries, stays: true },
     FakeClientInfo { name: "waits-on", about: "does not mind that its server is dead, and waits for the answer", fault: Fault::WaitsOn, stays: false },
     FakeClientInfo { name: "forgets-worker", about: "starts a process that makes the message its server asked for, and leaves it when that server dies", fault: Fault::ForgetsWorker, stays: false },
@@ -132,6 +137,8 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
             "stays" => stays = value.parse().map_err(|_| unknown())?,
             "grace" => grace = Duration::from_millis(value.parse().map_err(|_| unknown())?),
             "rounds" if value == "lines" => rounds = Rounds::Lines,
+            // As a scenario says it, where the number is not known yet.
+            "rounds" if value == ROUNDS => {}
             "rounds" => rounds = Rounds::Number(value.parse().map_err(|_| unknown())?),
             _ => return Err(unknown()),
         }
@@ -151,6 +158,7 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
         ends_stdin: true,
         hands_stdin_on: false,
         keeps_stdout: false,
+        keeps_memory: false,
         hurries: false,
         waits_on: false,
         ends_worker: true,
@@ -166,6 +174,7 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
         Fault::KillsWrapper => vec![Habits { by_group: false, ..good }],
         Fault::ForgetsStdin => vec![Habits { ends_stdin: false, ..good }],
         Fault::KeepsStdout => vec![Habits { keeps_stdout: true, ..good }],
+        Fault::KeepsMemory => vec![Habits { keeps_memory: true, ..good }],
         Fault::Hurries => vec![Habits { hurries: true, ..good }],
         Fault::WaitsOn => vec![Habits { waits_on: true, ..good }],
         Fault::ForgetsWorker => vec![Habits { ends_worker: false, ..good }],

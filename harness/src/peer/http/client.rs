@@ -216,6 +216,9 @@ impl Client {
         let over_stream = self.place.wire == Wire::Sse && id.is_some();
         let here = id.filter(|_| !over_stream);
         let Answered { response, mut answer, endless } = self.exchange(&request, here, deadline)?;
+        if let Some(last) = response.events().and_then(|events| events.last_id.clone()) {
+            self.inbox.lock().last_event = Some(last);
+        }
         let mut told = describe(&response);
         told.endless = endless;
         if let Some(session) = response.head().and_then(|head| head.header("mcp-session-id")) {

@@ -91,8 +91,12 @@ impl Play<'_> {
         let begun = |server: &Server| {
             server.gone.is_none() && (server.stdin_ended.is_some() || !server.signals.is_empty())
         };
-        self.servers.iter().any(begun)
-            && self.client.as_ref().is_some_and(|client| has_descriptors(client.id.pid))
+        self.servers.iter().any(begun) && self.is_alive()
+    }
+
+    /// The client is neither dead nor dying.
+    pub(super) fn is_alive(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| has_descriptors(client.id.pid))
     }
 
     /// The client ended by itself in the first look.

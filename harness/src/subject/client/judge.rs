@@ -118,7 +118,10 @@ impl Play<'_> {
             .servers
             .iter()
             .filter(|server| server.stdin_ended.is_none() && server.gone.is_none());
-        let judged = abandoned::client("SIGTERM", open.count());
+        let judged = match self.service.as_ref().map(|service| service.open()) {
+            Some((streams, in_flight)) => abandoned::http::client("SIGTERM", streams, in_flight),
+            None => abandoned::client("SIGTERM", open.count()),
+        };
         let waited = self.last_news.elapsed().as_secs_f64();
         let living = self.servers.iter().filter(|server| server.gone.is_none());
         let living = living.filter_map(|server| server.id);
@@ -309,7 +312,7 @@ impl Play<'_> {
         self.played.findings.push(thing.found(judged));
     }
 
-    fn process<'a>(
+    pub(super) fn process<'a>(
         &self,
         id: ProcessId,
         name: &str,
@@ -364,7 +367,7 @@ impl Play<'_> {
         format!("{:.1} s", self.patience().as_secs_f64())
     }
 
-    fn era(&self) -> Era {
+    pub(super) fn era(&self) -> Era {
         self.played.era.unwrap_or(self.order.era)
     }
 

@@ -16,11 +16,13 @@
 //! - `birth`: what a server was born with; `judge`: what is left, and whose fault that is.
 //! - `rounds`: the same work again and again, and what grows.
 //! - `account`: what is told beside that.
+//! - [`http`]: the same of a client over HTTP.
 
 mod account;
 mod birth;
 pub mod channel;
 mod ending;
+pub mod http;
 mod judge;
 mod news;
 mod rounds;
@@ -35,6 +37,7 @@ use std::time::{Duration, Instant};
 use self::channel::Channel;
 use self::servers::Server;
 use self::started::Client;
+use super::memory::Weights;
 use super::server::{LOOK, Played, millis};
 use crate::cell::contain;
 use crate::cell::protocol::{CaseOrder, ClientOrder, Learned};
@@ -83,9 +86,11 @@ pub fn play(order: &CaseOrder, client: &ClientOrder, root: Root) -> io::Result<O
         ledger: Ledger::default(),
         client: None,
         servers: Vec::new(),
+        service: None,
         blamed: BTreeSet::new(),
         steps: 0,
         rounds_judged: false,
+        weights: BTreeMap::new(),
         step_began: Instant::now(),
         begun: Instant::now(),
         last_news: Instant::now(),
@@ -96,7 +101,10 @@ pub fn play(order: &CaseOrder, client: &ClientOrder, root: Root) -> io::Result<O
         learned: Learned::default(),
         played: Played::default(),
     };
-    play.run(&directory);
+    match &client.script.service {
+        Some(service) => play.run_over_http(service, &directory),
+        None => play.run(&directory),
+    }
     let judged = &order.kinds;
     play.played.findings.retain(|finding| judged.contains(&finding.kind));
     Ok(Outcome { played: play.played, learned: play.learned, not_applicable: play.not_applicable })
@@ -112,10 +120,14 @@ struct Play<'a> {
     ledger: Ledger,
     client: Option<Client>,
     servers: Vec<Server>,
+    /// The HTTP server, where it is one.
+    service: Option<http::service::Service>,
     /// Processes that a finding is about already.
     blamed: BTreeSet<ProcessId>,
     steps: usize,
     rounds_judged: bool,
+    /// What each process that started a server weighed then.
+    weights: BTreeMap<ProcessId, Weights>,
     step_began: Instant,
     begun: Instant,
     /// When a server told something, or something was done to the client.
@@ -139,14 +151,16 @@ enum Over {
     Moment,
     /// It lives on, and nothing has happened for as long as anything due may take.
     AtRest,
-    /// It has started no server in time.
+    /// It has started no server in time, or asked nothing of the one over HTTP.
     NoServer,
+    /// It does something over and over again, without a bound.
+    Storm,
 }
 
 impl Play<'_> {
     fn run(&mut self, directory: &std::path::Path) {
         let start = self.step("start client");
-        match Client::start(self.script, &self.channel.path, directory) {
+        match Client::start(self.script, &self.channel.path, directory, None) {
             Ok(client) => {
                 self.last_news = Instant::now();
                 self.client = Some(client);
@@ -210,6 +224,9 @@ impl Play<'_> {
     }
 
     fn has_come(&self, moment: Moment) -> bool {
+        if self.service.is_some() {
+            return self.has_come_over_http(moment);
+        }
         let Some(server) = self.servers.first() else { return false };
         match moment {
             Moment::Starting => !server.methods.is_empty(),

@@ -34,6 +34,9 @@ impl Play<'_> {
     }
 
     pub(super) fn take(&mut self, told: Told) {
+        if let What::Said(Report::Http(report)) = told.what {
+            return self.take_over_http(told.start, report, told.at);
+        }
         self.last_news = told.at;
         let Told { start, pid, at, what } = told;
         match what {
@@ -97,6 +100,9 @@ impl Play<'_> {
         };
         self.look(&step);
         let id = contain::identify(pid);
+        if self.script.script.rounds.is_some() {
+            self.weigh(id.and_then(|id| self.ledger.parent(id)), &step);
+        }
         let things = &self.ledger.last().things;
         let stdin = things.keys().find_map(|thing| match thing {
             Identity::Fd {

@@ -7,23 +7,25 @@
 use std::time::{Duration, Instant};
 
 use super::super::finding;
+use super::super::memory::{self as weight, Weights};
 use super::super::server::FIRM_LOOK;
 use super::judge::Thing;
 use super::{Over, Play};
 use crate::ledger::abandoned;
 use crate::ledger::snapshot::{Identity, Kind, ProcessId};
 use crate::ledger::trend::{self, Growth, Rounds};
-use crate::ledger::verdict::{Class, Finding, StepRef};
+use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
 use crate::lifecycle::client::RoundsBy;
 use crate::probe::holder::Holders;
+use crate::probe::memory;
 use crate::settle::settle;
 
 /// Place of the repetition among the steps, after the start of the client.
-const PLACE: &str = "2";
+pub(super) const PLACE: &str = "2";
 /// Rounds from which on something that each of them brought is no pool: each starts a life anew.
 const SURE_ROUNDS: u32 = 16;
 /// A client that says nothing for so long has done its work, though its server is still there.
-const ROUND_OVER: Duration = Duration::from_millis(300);
+pub(super) const ROUND_OVER: Duration = Duration::from_millis(300);
 /// Most things that are told one by one.
 const LINES: usize = 3;
 
@@ -86,11 +88,45 @@ impl Play<'_> {
         }
     }
 
+    /// What the process that starts the servers weighs, at the start of one. The first round is the
+    /// warm-up.
+    pub(super) fn weigh(&mut self, starter: Option<ProcessId>, step: &StepRef) {
+        let Some(starter) = starter.filter(|_| self.order.kinds.contains(&Kind::Memory)) else {
+            return;
+        };
+        if let Some((cycle, memory)) =
+            step.cycle.filter(|cycle| *cycle >= 2).zip(memory::of(starter.pid))
+        {
+            self.weights.entry(starter).or_default().0.push((cycle, memory));
+        }
+    }
+
+    /// Memory that rises with the rounds. A client that starts each server from another process keeps
+    /// nothing in it.
+    fn judge_memory(&mut self, repeat: &StepRef, cycles: u32) {
+        let weights = std::mem::take(&mut self.weights);
+        let whole = |weights: &Weights| weights.0.len() >= cycles as usize;
+        let Some((client, weights)) = weights.into_iter().find(|(_, weights)| whole(weights))
+        else {
+            return;
+        };
+        let judged = weight::judge(&weights, repeat, Culprit::Client, client);
+        let measured = judged.figures.get(weight::BOUND).copied();
+        let (words, bound) = weight::bound(measured, cycles, weight::heap(client));
+        self.played.notes.push(match bound {
+            Some(_) => format!("{words} with --cycles {cycles}"),
+            None => words,
+        });
+        self.played.figures.extend(judged.figures);
+        self.played.findings.extend(judged.finding);
+    }
+
     /// What grew, given time to go away.
     pub(super) fn judge_rounds(&mut self, cycles: u32) {
         self.rounds_judged = true;
         let repeat =
             StepRef { place: PLACE.to_owned(), name: format!("repeat {cycles}"), cycle: None };
+        self.judge_memory(&repeat, cycles);
         let rounds = Rounds { length: Rounds::length_of(cycles), cycles };
         let mut found: Vec<(Finding, Vec<ProcessId>)> = Vec::new();
         let mut nothing_before = false;
@@ -127,7 +163,8 @@ impl Play<'_> {
     /// What a server has is its own, and it is one of ours. What came with the last server, which
     /// still lives, is no growth.
     fn keep_the_clients(&self, growth: &mut Growth) -> bool {
-        let last = u32::try_from(self.servers.len()).ok();
+        let begun = self.service.as_ref().map_or(self.servers.len(), |service| service.rounds);
+        let last = u32::try_from(begun).ok();
         growth.identities.retain(|one| {
             self.ledger.birth(one).is_some_and(|step| step.cycle.is_some() && step.cycle < last)
         });
@@ -178,7 +215,11 @@ impl Play<'_> {
             evidence,
             holders: Holders::default(),
         };
-        let mut found = thing.found(abandoned::grown(growth.kind));
+        let judged = match self.service {
+            Some(_) => abandoned::http::grown(growth.kind),
+            None => abandoned::grown(growth.kind),
+        };
+        let mut found = thing.found(judged);
         if !growth.is_sure(rounds, SURE_ROUNDS) {
             found.class = Class::Advisory;
             found.evidence.push(format!(

@@ -55,7 +55,7 @@ impl Server {
     /// Takes in a report that is not its birth.
     pub fn heard(&mut self, report: Report, at: Instant) {
         match report {
-            Report::Born { .. } => {}
+            Report::Born { .. } | Report::Http(_) => {}
             Report::Heard { method, .. } => {
                 if self.methods.len() < MOST_METHODS {
                     self.methods.extend(method);

@@ -29,10 +29,17 @@ pub struct Client {
 
 impl Client {
     /// Starts the client of an order, whose servers find the cell at `channel`.
-    pub fn start(order: &ClientOrder, channel: &Path, directory: &Path) -> Result<Self, String> {
+    ///
+    /// One over HTTP is told of the server at `url` instead.
+    pub fn start(
+        order: &ClientOrder,
+        channel: &Path,
+        directory: &Path,
+        url: Option<&str>,
+    ) -> Result<Self, String> {
         let broken =
             |error: io::Error| format!("could not tell the client of its servers: {error}");
-        let places = Places::new(order, channel, directory).map_err(broken)?;
+        let places = Places::new(order, channel, directory, url).map_err(broken)?;
         let mut words = places.fill(&order.command);
         if let (Some(_), Some(RoundsBy::Words(more))) = (order.script.rounds, &order.rounds_by) {
             words.extend(more.iter().cloned());
@@ -89,11 +96,17 @@ impl Client {
 /// What stands for each placeholder.
 struct Places {
     server: Vec<String>,
+    url: String,
     config: String,
 }
 
 impl Places {
-    fn new(order: &ClientOrder, channel: &Path, directory: &Path) -> io::Result<Self> {
+    fn new(
+        order: &ClientOrder,
+        channel: &Path,
+        directory: &Path,
+        url: Option<&str>,
+    ) -> io::Result<Self> {
         let text = |path: &Path| {
             path.to_str()
                 .map(str::to_owned)
@@ -116,9 +129,10 @@ impl Places {
             ConfigStyle::Codex => "servers.toml",
         };
         let path = directory.join(name);
-        std::fs::write(&path, config(order.style, &servers)?)?;
+        std::fs::write(&path, config(order.style, &servers, url)?)?;
         let server = servers.into_iter().next().unwrap_or_default();
-        Ok(Self { server, config: text(&path)? })
+        let url = url.unwrap_or_default().to_owned();
+        Ok(Self { server, url, config: text(&path)? })
     }
 
     /// The command with its placeholders filled in. An argument that is `{args}` and nothing else
@@ -139,7 +153,8 @@ impl Places {
         words
     }
 
-    fn variables(&self) -> [(&'static str, String); 4] {
+    /// Of a client over HTTP those that name a server to start are empty, of another the URL.
+    fn variables(&self) -> [(&'static str, String); 5] {
         let (command, arguments) = match self.server.split_first() {
             Some((command, arguments)) => (command.clone(), arguments),
             None => (String::new(), &[][..]),
@@ -148,13 +163,14 @@ impl Places {
             ("SCUPPER_SERVER", shell_words(&self.server)),
             ("SCUPPER_COMMAND", command),
             ("SCUPPER_ARGS", shell_words(arguments)),
+            ("SCUPPER_URL", self.url.clone()),
             ("SCUPPER_CONFIG", self.config.clone()),
         ]
     }
 }
 
-/// The text of a file of servers.
-fn config(style: ConfigStyle, servers: &[Vec<String>]) -> io::Result<String> {
+/// The text of a file of servers: those that are started, and the one that is reached at a URL.
+fn config(style: ConfigStyle, servers: &[Vec<String>], url: Option<&str>) -> io::Result<String> {
     let mut entries = serde_json::Map::new();
     for (number, server) in servers.iter().enumerate() {
         let Some((command, arguments)) = server.split_first() else { continue };
@@ -163,6 +179,14 @@ fn config(style: ConfigStyle, servers: &[Vec<String>]) -> io::Result<String> {
             entry["type"] = "stdio".into();
         }
         entries.insert(format!("scupper-{}", number + 1), entry);
+    }
+    if let Some(url) = url {
+        let entry = match style {
+            ConfigStyle::Claude | ConfigStyle::Vscode => json!({ "type": "http", "url": url }),
+            // Codex knows a server over HTTP by its URL alone.
+            ConfigStyle::Codex => json!({ "url": url }),
+        };
+        entries.insert("scupper-1".to_owned(), entry);
     }
     match style {
         ConfigStyle::Claude => Ok(json!({ "mcpServers": entries }).to_string()),
@@ -179,7 +203,7 @@ mod tests {
 
     fn places() -> Places {
         let server = ["/opt/my tools/scupper", "__peer", "/tmp/x", "0", "plain"].map(str::to_owned);
-        Places { server: server.into(), config: "/tmp/servers.json".into() }
+        Places { server: server.into(), url: String::new(), config: "/tmp/servers.json".into() }
     }
 
     #[test]
@@ -203,7 +227,7 @@ mod tests {
     #[test]
     fn a_file_of_servers_is_spelled_as_each_host_has_it() {
         let servers = [vec!["a".to_owned(), "b c".to_owned()]];
-        let text = |style| config(style, &servers).expect("it can be written");
+        let text = |style| config(style, &servers, None).expect("it can be written");
         assert_eq!(
             text(ConfigStyle::Claude),
             r#"{"mcpServers":{"scupper-1":{"args":["b c"],"command":"a"}}}"#

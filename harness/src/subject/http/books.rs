@@ -52,8 +52,8 @@ pub(super) struct Past {
     pub(super) last_event: Option<String>,
     /// The step that closed them.
     pub(super) due: StepRef,
-    /// The client ended its session first, or had none.
-    pub(super) well: bool,
+    /// The session that it was in.
+    pub(super) session: Option<String>,
 }
 
 /// A session that a server has given out.
@@ -97,9 +97,16 @@ impl Play<'_> {
         if self.life.as_ref().is_none_or(|life| life.exit.is_some()) {
             return;
         }
+        // Before the sessions are judged, which ends them in the books.
+        let abandoned: BTreeSet<String> = self
+            .sessions
+            .iter()
+            .filter(|one| matches!(one.fate, Fate::Abandoned(..)))
+            .map(|one| one.id.clone())
+            .collect();
         self.judge_deleted();
         self.judge_abandoned();
-        self.judge_sockets(at);
+        self.judge_sockets(at, &abandoned);
     }
 
     /// Waits until the time of every abandoned session is over, where that is known.
@@ -158,7 +165,7 @@ impl Play<'_> {
         let ids: Vec<String> = answering.into_iter().map(|(id, ..)| id).collect();
         let found = Finding {
             class: Class::Leak,
-            what: "a session that was ended by DELETE and still answers".to_owned(),
+            what: "a session that was ended by DELETE, and still answers,".to_owned(),
             due_step: due,
             blame: "the server took the DELETE and goes on answering to the session's id"
                 .to_owned(),
@@ -253,7 +260,7 @@ impl Play<'_> {
         let (class, what, blame, remedy) = match ttl {
             Some(ttl) => (
                 Class::Leak,
-                "an abandoned session that answers after its time".to_owned(),
+                "an abandoned session, which still answers after its time,".to_owned(),
                 format!(
                     "sessions may live {:.1} s without a client (--session-ttl)",
                     ttl.as_secs_f64()
@@ -262,7 +269,7 @@ impl Play<'_> {
             ),
             None => (
                 Class::Advisory,
-                format!("an abandoned session still answers after {later:.1} s"),
+                format!("an abandoned session, which still answers after {later:.1} s,"),
                 "the server keeps it, and nobody said for how long it may; no rule does".to_owned(),
                 "give sessions a time to live without a client, and say it here by --session-ttl to \
                  have it judged",
@@ -316,7 +323,7 @@ impl Play<'_> {
     }
 
     /// Sockets whose other end was closed must be closed.
-    fn judge_sockets(&mut self, at: &StepRef) {
+    fn judge_sockets(&mut self, at: &StepRef, abandoned: &BTreeSet<String>) {
         if !self.order.kinds.contains(&Kind::Fd) || self.past.is_empty() {
             self.past.clear();
             return;
@@ -335,9 +342,11 @@ impl Play<'_> {
         let left = self.sockets_left();
         let past = std::mem::take(&mut self.past);
         for is_well in [true, false] {
+            let ended_well =
+                |past: &Past| past.session.as_ref().is_none_or(|id| !abandoned.contains(id));
             let of_these = |one: &&Tcp| {
-                past.iter()
-                    .any(|past| past.well == is_well && past.ports.contains(&one.remote.port()))
+                let has = |past: &Past| past.ports.contains(&one.remote.port());
+                past.iter().any(|past| ended_well(past) == is_well && has(past))
             };
             let some: Vec<&Tcp> = left.iter().filter(of_these).collect();
             let port = some.first().map(|one| one.remote.port());
@@ -375,7 +384,9 @@ impl Play<'_> {
         let inodes: BTreeSet<u64> = some.iter().map(|one| one.inode).collect();
         let held = |identity: &&Identity| match identity {
             Identity::Fd { target, inode, .. } => {
-                target.starts_with("socket:") && inodes.contains(inode)
+                target.starts_with("socket:")
+                    && inodes.contains(inode)
+                    && !self.blamed.contains(*identity)
             }
             _ => false,
         };

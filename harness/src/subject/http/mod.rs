@@ -15,6 +15,7 @@
 //! - `steps`: the effect of each step, and what it waits for.
 //! - `books`: sessions and sockets, and whether they are due.
 //! - `ending`: the end of the server, and what is left.
+//! - `watch`: whether work goes on for a client that has hung up.
 //! - `rounds`: the same again and again, and what grows.
 
 mod books;
@@ -24,6 +25,7 @@ mod life;
 mod peers;
 mod rounds;
 mod steps;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -31,11 +33,12 @@ use std::time::{Duration, Instant};
 use self::books::{Client, Past, SessionBook};
 use self::life::Life;
 use self::peers::Peer;
+use self::watch::InFlight;
 use super::server::{LOOK, Played, millis};
 use crate::cell::contain;
 use crate::cell::protocol::{CaseOrder, CellEvent, HttpOrder, HttpTraits, Learned};
 use crate::ledger::diff::{Change, Ledger};
-use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId};
+use crate::ledger::snapshot::{Identity, Kind, ProcessFacts, ProcessId};
 use crate::ledger::verdict::{Failure, StepRef, StepTiming};
 use crate::lifecycle::endpoint::Wire;
 use crate::lifecycle::step::{Action, Era, EraChoice, Step};
@@ -57,6 +60,8 @@ pub struct Play<'a> {
     clients: BTreeMap<String, Client>,
     past: Vec<Past>,
     sessions: Vec<SessionBook>,
+    /// Things that a finding is about already.
+    blamed: BTreeSet<Identity>,
     era: Era,
     wire: Wire,
     /// Era and wire are known.
@@ -65,6 +70,10 @@ pub struct Play<'a> {
     answered: bool,
     next_id: u64,
     cursor: Option<String>,
+    /// The last call that nobody waits for.
+    in_flight: Option<InFlight>,
+    /// How long calls took that were waited for, by tool.
+    timed: BTreeMap<String, Duration>,
     learned: Learned,
     begun: Instant,
     played: Played,
@@ -101,6 +110,7 @@ impl<'a> Play<'a> {
             clients: BTreeMap::new(),
             past: Vec::new(),
             sessions: Vec::new(),
+            blamed: BTreeSet::new(),
             era: order.era,
             wire: http.wire.unwrap_or_default(),
             detected: http.wire.is_some() && order.lifecycle.era != EraChoice::Auto
@@ -108,6 +118,8 @@ impl<'a> Play<'a> {
             answered: false,
             next_id: 0,
             cursor: None,
+            in_flight: None,
+            timed: BTreeMap::new(),
             learned: Learned::default(),
             begun: Instant::now(),
             played: Played::default(),

@@ -13,7 +13,7 @@ use crate::ledger::rise;
 use crate::ledger::snapshot::{Identity, Kind, ProcessId, Snapshot};
 use crate::ledger::trend::{self, Growth, ROUNDS, Rounds, SURE_CYCLES};
 use crate::ledger::verdict::{Class, Failure, StepRef};
-use crate::lifecycle::step::Step;
+use crate::lifecycle::step::{Action, Step};
 use crate::probe::memory;
 use crate::settle::settle;
 use crate::subject::finding;
@@ -27,6 +27,19 @@ const LINGER: Duration = Duration::from_secs(2);
 const MORE_ROUNDS: Duration = Duration::from_secs(30);
 /// Fewer cycles than this, where more were wanted, make of growth no more than an advisory.
 const CUT_SHORT: u32 = 16;
+
+/// A repeat that was played.
+#[derive(Clone, Copy)]
+struct Judged<'a> {
+    at: &'a StepRef,
+    rounds: Rounds,
+    /// Cycles from which on growth is sure.
+    sure: u32,
+    /// Time ended it.
+    cut_short: bool,
+    /// Requests were given up, so that the next came beside them.
+    overlaps: bool,
+}
 
 impl Play<'_> {
     /// Plays a repeat, and judges what grew with it.
@@ -51,6 +64,10 @@ impl Play<'_> {
         while adaptive {
             self.linger(cycle, at);
             let now = rounds(cycle);
+            if self.http.session_ttl_ms.is_none() && self.abandoned_in(&at.place) > 0 {
+                // More cycles would make nothing of it that is due.
+                break;
+            }
             if Instant::now() >= deadline || !self.tells_more(at, now) {
                 break;
             }
@@ -65,7 +82,13 @@ impl Play<'_> {
             (false, true) => CUT_SHORT,
             (false, false) => trend::LEAST_CYCLES,
         };
-        self.judge_growth(at, rounds, sure, cut_short, &weights);
+        let overlaps = steps.iter().any(|step| {
+            matches!(
+                step.action,
+                Action::Call { wait: false, .. } | Action::Request { wait: false, .. }
+            )
+        });
+        self.judge_growth(&Judged { at, rounds, sure, cut_short, overlaps }, &weights);
         Ok(())
     }
 
@@ -132,14 +155,8 @@ impl Play<'_> {
     }
 
     /// What grew, given time to go away: what is due after a session, and the session's own time.
-    fn judge_growth(
-        &mut self,
-        at: &StepRef,
-        rounds: Rounds,
-        sure: u32,
-        cut_short: bool,
-        weights: &[f64],
-    ) {
+    fn judge_growth(&mut self, judged: &Judged<'_>, weights: &[f64]) {
+        let Judged { at, rounds, sure, cut_short, overlaps } = *judged;
         let abandoned = self.abandoned_in(&at.place);
         if abandoned > 0 {
             self.wait_for_session_ttl();
@@ -177,6 +194,13 @@ impl Play<'_> {
                      --session-ttl"
                         .to_owned(),
                 );
+            } else if overlaps && growth.kind == Kind::Thread {
+                one.class = Class::Advisory;
+                one.evidence.push(
+                    "advisory: requests overlapped, for which a pool of threads may grow and keep them \
+                     for a while"
+                        .to_owned(),
+                );
             } else if !is_sure(&growth) {
                 one.class = Class::Advisory;
                 one.evidence.push(format!(
@@ -184,6 +208,7 @@ impl Play<'_> {
                     rounds.cycles
                 ));
             }
+            self.blamed.extend(growth.identities.iter().cloned());
             self.played.findings.push(one);
         }
     }

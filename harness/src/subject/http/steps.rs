@@ -8,6 +8,7 @@ use super::Play;
 use super::books::{Client, Fate, Past, SessionBook};
 use super::ending::Sent;
 use super::peers::Peer;
+use super::watch::InFlight;
 use crate::cell::contain;
 use crate::ledger::verdict::{Failure, StepRef};
 use crate::lifecycle::endpoint::Wire;
@@ -42,7 +43,7 @@ pub(super) enum Doing {
 pub(super) enum Deed {
     Open,
     Handshake(u64, HandshakePoint),
-    Request(u64, String),
+    Request(String),
     /// A notification, or a request that is not waited for.
     Posted,
     Listen,
@@ -50,6 +51,7 @@ pub(super) enum Deed {
     /// DELETE comes first, and then the connections are closed.
     Close,
     End,
+    Abandon,
     Other,
 }
 
@@ -121,6 +123,10 @@ impl Play<'_> {
             }
             Action::Call { tool, arguments, wait } => {
                 let params = json!({ "name": tool, "arguments": arguments });
+                let began = Instant::now();
+                if !wait {
+                    self.in_flight = Some(InFlight { what: tool.clone(), at: at.clone(), began });
+                }
                 self.request(name, "tools/call", params, *wait)
             }
             Action::Request { method, params, wait } => {
@@ -171,7 +177,7 @@ impl Play<'_> {
             Action::Close => (Act::Delete, Deed::Close),
             Action::Drop => (Act::Drop, Deed::End),
             Action::Reset => (Act::Reset, Deed::End),
-            Action::Abandon => (Act::Abandon, Deed::Other),
+            Action::Abandon => (Act::Abandon, Deed::Abandon),
             Action::Silence => (Act::Silence, Deed::Other),
             Action::Stall { stream: Stream::Events } => (Act::Stall, Deed::Other),
             Action::Resume { stream: Stream::Events } => (Act::Resume, Deed::Other),
@@ -195,7 +201,11 @@ impl Play<'_> {
         let Doing::Told(deed) = doing else { return Ok(()) };
         let name = step.connection.as_str();
         let time = self.time_of(step);
+        let began = Instant::now();
         let told = self.hear(name, time).map_err(|message| self.failure(at, message))?;
+        if let Action::Call { tool, wait: true, .. } = &step.action {
+            self.timed.insert(tool.clone(), began.elapsed());
+        }
         if step.fails {
             return match &told.error {
                 Some(_) => Ok(()),
@@ -205,7 +215,7 @@ impl Play<'_> {
         match deed {
             Deed::Open => self.done(at, &told, "no connection came about"),
             Deed::Handshake(id, until) => self.shaken(name, id, until, &told, at, time),
-            Deed::Request(_, what) => self.answered(&what, step, &told, at),
+            Deed::Request(what) => self.answered(&what, step, &told, at),
             Deed::Posted => self.done(at, &told, "the message was not taken"),
             Deed::Listen => {
                 if self.order.first_look {
@@ -231,6 +241,10 @@ impl Play<'_> {
             }
             Deed::End => {
                 self.gone(name, at);
+                self.done(at, &told, "the client could not close its connections")
+            }
+            Deed::Abandon => {
+                self.watch_abandoned(at);
                 self.done(at, &told, "the client could not close its connections")
             }
             Deed::Other => self.done(at, &told, "it was not done"),
@@ -436,13 +450,10 @@ impl Play<'_> {
                 })
             })
         };
-        // Where the stream is the session, closing it is how it ends.
-        let mut well = true;
         if let Some(book) = self.book_of(name) {
             if matches!(book.fate, Fate::Open) && !others_have_it {
                 book.fate = Fate::Abandoned(at.clone(), Instant::now());
             }
-            well = matches!(book.fate, Fate::Deleted(_) | Fate::Done);
         }
         let Some(client) = self.clients.remove(name) else { return };
         self.past.push(Past {
@@ -450,7 +461,7 @@ impl Play<'_> {
             ports: client.ports,
             last_event: client.last_event,
             due: at.clone(),
-            well,
+            session: client.session,
         });
     }
 
@@ -524,7 +535,7 @@ impl Play<'_> {
         };
         let message = wire::request(self.era, id, method, params);
         self.pend(name, id, &what, wait);
-        let deed = if wait { Deed::Request(id, what) } else { Deed::Posted };
+        let deed = if wait { Deed::Request(what) } else { Deed::Posted };
         (Act::Post { message, wait }, deed)
     }
 
@@ -637,6 +648,9 @@ impl Play<'_> {
         client.ports.extend(&told.ports);
         client.session.clone_from(&told.session);
         client.last_event.clone_from(&told.last_event);
+        if told.last_event.is_some() {
+            self.traits().resumes = true;
+        }
         Ok(told)
     }
 

@@ -73,6 +73,14 @@ pub(super) fn converse(socket: TcpStream, server: &Arc<Server>) -> io::Result<()
     }
 }
 
+/// Whether a page with this origin was served by this host.
+fn is_local(origin: &str) -> bool {
+    let host = origin.split_once("://").map_or(origin, |(_, host)| host);
+    let port = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok());
+    let host = port.map_or(host, |(host, _)| host);
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
+}
+
 fn request(input: &mut impl BufRead) -> io::Result<(Head, Vec<u8>)> {
     let head = Head::read(input)?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let body = head.body(input)?;
@@ -106,6 +114,9 @@ impl Peer<'_> {
         if (method, path) == ("GET", "/census") {
             let census = self.server.sessions.census().to_string();
             return self.send(&Response::with("200 OK", census.into_bytes()));
+        }
+        if self.head.header("origin").is_some_and(|origin| !is_local(origin)) {
+            return self.refuse("403 Forbidden", "no page of another host may ask");
         }
         if self.server.settings.transport == Transport::Pair {
             return pair::respond(self, body);

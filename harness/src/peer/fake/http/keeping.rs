@@ -65,26 +65,13 @@ impl KeepsPerSession {
 
     /// A child that ends with the server.
     pub(super) fn child(settings: &Settings) -> Result<Box<dyn Fault>, FakeError> {
-        Ok(Self::taking(settings.fixed(), |_, _| {
-            Ok(SessionChild(Some(helper::spawn(Tie::Group, Until::ServerEnds(lifeline()?))?)))
-        }))
+        Ok(Self::taking(settings.fixed(), |_, _| SessionChild::start()))
     }
 
     /// A dead child. The twin reaps it before the session begins.
     pub(super) fn zombie(settings: &Settings) -> Result<Box<dyn Fault>, FakeError> {
         let fixed = settings.fixed();
-        Ok(Self::taking(fixed, move |_, _| {
-            let mut child = helper::spawn(Tie::Group, Until::Started)?;
-            if fixed {
-                child.wait()?;
-                return Ok(());
-            }
-            // Dead, seen to be dead, and left.
-            let pid = WaitId::Pid(Pid::from_child(&child));
-            let look_only = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-            rustix::io::retry_on_intr(|| rustix::process::waitid(pid.clone(), look_only))?;
-            Ok(())
-        }))
+        Ok(Self::taking(fixed, move |_, _| dead_child(fixed)))
     }
 
     /// A file under TMPDIR.
@@ -158,11 +145,25 @@ impl Equipment for OwnedFd {}
 impl Equipment for Arc<TcpStream> {}
 impl Equipment for Vec<u8> {}
 
+/// Starts a child that ends at once, and reaps it or not.
+pub(super) fn dead_child(reaped: bool) -> io::Result<()> {
+    let mut child = helper::spawn(Tie::Group, Until::Started)?;
+    if reaped {
+        child.wait()?;
+        return Ok(());
+    }
+    // Dead, seen to be dead, and left.
+    let pid = WaitId::Pid(Pid::from_child(&child));
+    let look_only = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    rustix::io::retry_on_intr(|| rustix::process::waitid(pid.clone(), look_only))?;
+    Ok(())
+}
+
 /// A thread that waits until its session ends.
-struct SessionThread(Option<(Sender<()>, JoinHandle<()>)>);
+pub(super) struct SessionThread(Option<(Sender<()>, JoinHandle<()>)>);
 
 impl SessionThread {
-    fn start(nth: u64) -> io::Result<Self> {
+    pub(super) fn start(nth: u64) -> io::Result<Self> {
         let (alive, ended) = mpsc::channel::<()>();
         // Linux shows the first 15 bytes of a thread's name.
         let thread = thread::Builder::new().name(format!("session-{nth}"));
@@ -190,7 +191,13 @@ impl Drop for SessionThread {
 }
 
 /// A child that works for a session.
-struct SessionChild(Option<Child>);
+pub(super) struct SessionChild(Option<Child>);
+
+impl SessionChild {
+    pub(super) fn start() -> io::Result<Self> {
+        helper::spawn(Tie::Group, Until::ServerEnds(lifeline()?)).map(|child| Self(Some(child)))
+    }
+}
 
 impl Equipment for SessionChild {}
 
@@ -202,10 +209,10 @@ impl Drop for SessionChild {
 }
 
 /// A file of a session.
-struct SessionFile(PathBuf);
+pub(super) struct SessionFile(PathBuf);
 
 impl SessionFile {
-    fn create(nth: u64) -> io::Result<Self> {
+    pub(super) fn create(nth: u64) -> io::Result<Self> {
         let name = format!("scupper-fake-{}-session-{nth}", std::process::id());
         let path = std::env::temp_dir().join(name);
         File::create_new(&path)?.write_all(b"scratch of one session\n")?;

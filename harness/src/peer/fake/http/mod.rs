@@ -9,6 +9,7 @@
 //! At `/census` such a server tells what it keeps, so that a client that goes without DELETE shows.
 
 mod call;
+mod canary;
 mod channel;
 mod connection;
 mod ending;
@@ -26,6 +27,8 @@ mod signals;
 mod stalling;
 mod starting;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod working;
 
 use std::io;

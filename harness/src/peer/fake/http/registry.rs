@@ -7,6 +7,7 @@ use super::{
         options::{FakeError, Settings as Options, nearest},
         registry::{self, Build as Over, FakeInfo, Twin},
     },
+    canary::Canary,
     ending::{
         BusyAtTerm, HelperKeepsPort, IgnoresTerm, SecondSignalHangs, SlowExit, WaitsForStreams,
     },
@@ -66,6 +67,8 @@ pub const HTTP_FAKES: &[FakeInfo] = &[
     http("tempfile-per-session", "writes a file in TMPDIR for each session and leaves it", Twin::Own, KeepsPerSession::tempfile),
     http("memory-per-session", "keeps some memory of each session", Twin::Own, KeepsPerSession::memory)
         .with(&[TTL, ("kib", "256", "how much, in KiB, 65536 at most")]),
+
+    http("http-canary", "leaks every kind in one life: descriptor, thread, child, zombie and file for each session, sessions that are deleted and go on, and a helper", Twin::Own, Canary::build),
 
     http("stream-stays", "keeps the thread and the socket of a stream that its client closed or reset", Twin::Plain,
         |_| Ok(Box::new(StreamStays)))

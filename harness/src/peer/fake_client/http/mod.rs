@@ -1,0 +1,129 @@
+//! Misbehaving clients over Streamable HTTP, `scupper fake-client NAME --url URL`: well-behaved but for
+//! one fault each, and with `--fixed` the twin that does the same work in the right way.
+//!
+//! Each begins a session, opens its stream of events, lists the tools, calls one, closes the stream
+//! and deletes the session. Those that stay do so before they end it, until their own stdin ends or
+//! SIGTERM comes.
+//!
+//! - `registry`: the list of them, and how a fault is told.
+//! - `session`: a session, its requests and its end; `stream`: its stream of events.
+
+mod registry;
+mod session;
+mod stream;
+
+use std::{
+    io::{self, BufRead, Read},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+pub use self::registry::{HTTP_FAKE_CLIENTS, HttpFakeClientInfo};
+use self::{
+    registry::{Fault, Habits},
+    session::Session,
+};
+use super::{
+    FILE_LIMIT,
+    registry::{FakeClientError, Rounds},
+    until_told,
+};
+use crate::lifecycle::scenario::FakeSpec;
+
+/// What a client has that it should have given back by now.
+#[derive(Default)]
+pub(super) struct Kept {
+    sockets: Vec<TcpStream>,
+    streams: Vec<stream::Stream>,
+    children: Vec<Child>,
+}
+
+/// Is this client until it ends, and returns its exit code: 1 where the server did not do its part.
+pub fn run(spec: &FakeSpec, url: &str) -> Result<u8, FakeClientError> {
+    let habits = registry::build(spec)?;
+    // Before anything is begun: the moment at which it may come is any.
+    let told_to_end = Arc::new(AtomicBool::new(false));
+    if habits.stays {
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+            signal_hook::flag::register(signal, Arc::clone(&told_to_end))?;
+        }
+    }
+    let mut well = true;
+    let mut kept = Kept::default();
+    match habits.rounds {
+        Rounds::Number(number) => {
+            for _ in 0..number {
+                well &= round(&habits, url, &told_to_end, &mut kept)?;
+            }
+        }
+        Rounds::Lines => {
+            // A line is a line, whatever it says.
+            for _ in io::stdin().lock().take(FILE_LIMIT).split(b'\n').map_while(Result::ok) {
+                well &= round(&habits, url, &told_to_end, &mut kept)?;
+            }
+        }
+    }
+    Ok(u8::from(!well))
+}
+
+/// The whole of its work, once: whether the server did its part.
+fn round(
+    habits: &Habits,
+    url: &str,
+    told_to_end: &Arc<AtomicBool>,
+    kept: &mut Kept,
+) -> Result<bool, FakeClientError> {
+    let mut session = Session::new(url, habits.fault, Arc::clone(told_to_end))?;
+    let mut served = session.begin().is_ok();
+    let mut helpers = Vec::new();
+    if served && habits.has_helpers {
+        helpers = start_helpers()?;
+    }
+    served &= served && session.work().is_ok();
+    if habits.ends_first || !served {
+        session.end(kept);
+    }
+    if habits.fault == Fault::All {
+        // A second one, which nobody ends.
+        let mut other = Session::new(url, Fault::ForgetsDelete, Arc::clone(told_to_end))?;
+        served &= other.begin().is_ok();
+    }
+    if habits.stays && served {
+        until_told(told_to_end);
+    }
+    session.end(kept);
+    match habits.fault {
+        Fault::All => kept.children.append(&mut helpers),
+        _ => end_helpers(helpers)?,
+    }
+    Ok(served)
+}
+
+/// One that stays until it is killed, and one that is dead and waits to be reaped.
+fn start_helpers() -> io::Result<Vec<Child>> {
+    let start = || {
+        Command::new(std::env::current_exe()?)
+            .arg(crate::cell::HOLD)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+    };
+    let stays = start()?;
+    let mut ends = start()?;
+    ends.kill()?;
+    let dead = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(Pid::from_child(&ends)), dead)?;
+    Ok(vec![stays, ends])
+}
+
+fn end_helpers(helpers: Vec<Child>) -> io::Result<()> {
+    for mut helper in helpers {
+        helper.kill()?;
+        helper.wait()?;
+    }
+    Ok(())
+}

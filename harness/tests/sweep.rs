@@ -1,0 +1,131 @@
+//! The byte sweep: what only it finds, and that its parts are the whole.
+
+mod support;
+
+use harness::ledger::verdict::{CaseReport, Culprit, Verdict};
+use harness::lifecycle::step::Era;
+use harness::peer::wire;
+use support::{Ended, Run};
+
+/// Where the messages of a client end: initialize, initialized, and a call of echo as the fakes have it.
+fn ends() -> [u64; 2] {
+    let first = wire::line(&wire::first_request(Era::Legacy, 1)).len() as u64;
+    let ready =
+        wire::notification(Era::Legacy, "notifications/initialized", serde_json::Value::Null);
+    [first, first + wire::line(&ready).len() as u64]
+}
+
+/// A helper is left where stdin ends just before a newline, and nowhere else. No lifecycle of the battery
+/// cuts there; the sweep names these bytes.
+#[test]
+fn a_leak_between_a_message_and_its_newline_is_named_by_its_bytes() {
+    let [first, second] = ends();
+    let options = [
+        "--torture",
+        "--only",
+        "sweep/half-closes/to-server",
+        "--era",
+        "2025-11-25",
+        "--leak-timeout",
+        "1s",
+    ];
+    let ended = Run::fake(&options, &["leaks-mid-message"], &[]).end();
+    let report = ended.report();
+    assert_eq!(ended.code, 1, "{}", in_full(&ended));
+    let last = report.cases.iter().filter_map(|case| case.swept).map(|swept| swept.last).max();
+    let last = last.expect("there are ranges");
+    let told: Vec<(u64, u64, Verdict)> = report.cases.iter().map(range).collect();
+    let clean = |first, last| (first, last, Verdict::Clean);
+    let leak = |byte| (byte, byte, Verdict::Leak);
+    let expected = [
+        clean(0, first - 2),
+        leak(first - 1),
+        clean(first, second - 2),
+        leak(second - 1),
+        clean(second, last - 2),
+        leak(last - 1),
+        clean(last, last),
+    ];
+    assert_eq!(told, expected, "{}", in_full(&ended));
+    for case in report.cases.iter().filter(|case| case.verdict == Verdict::Leak) {
+        let [finding] = case.findings.as_slice() else { panic!("{}", in_full(&ended)) };
+        let found = (finding.culprit, finding.due_step.name.as_str());
+        assert_eq!(found, (Culprit::Server, "half-close stdin"), "{}", in_full(&ended));
+        assert!(case.repeat.contains(&format!("--torture --only {}", case.id)), "{}", case.repeat);
+    }
+    let line = format!(
+        "half-closes, to the server: bytes 0..={}: clean; {}: leak process",
+        first - 2,
+        first - 1
+    );
+    let said = ended.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains(&line), "{}", in_full(&ended));
+}
+
+/// A point by its own name, and its twin.
+#[test]
+fn one_point_is_repeated_by_its_id() {
+    let byte = ends()[0] - 1;
+    let point = format!("sweep/dies/to-server/{byte}");
+    let run = |fake: &[&str]| {
+        let options =
+            ["--torture", "--only", &point, "--era", "2025-11-25", "--leak-timeout", "1s"];
+        Run::fake(&options, fake, &[]).end()
+    };
+    let leaky = run(&["leaks-mid-message"]);
+    let told: Vec<_> = leaky.report().cases.iter().map(range).collect();
+    assert_eq!((leaky.code, told), (1, vec![(byte, byte, Verdict::Leak)]), "{}", in_full(&leaky));
+    let twin = run(&["leaks-mid-message", "--fixed"]);
+    let told: Vec<_> = twin.report().cases.iter().map(range).collect();
+    assert_eq!((twin.code, told), (0, vec![(byte, byte, Verdict::Clean)]), "{}", in_full(&twin));
+}
+
+/// Every lane is clean, and each point is played in exactly one of the parts.
+#[test]
+fn a_clean_server_is_clean_in_every_lane_and_shards_are_the_whole() {
+    let part = |extent: &[&str]| {
+        let ended =
+            Run::fake(&[&["--torture", "--shallow", "1"], extent].concat(), &["plain"], &[]).end();
+        assert_eq!(ended.code, 0, "{}", in_full(&ended));
+        let ranges = ended.report().cases;
+        assert!(ranges.iter().all(|case| case.met && case.swept.is_some()), "{}", in_full(&ended));
+        ranges.into_iter().filter_map(|case| case.swept).collect::<Vec<_>>()
+    };
+    let whole = part(&[]);
+    assert_eq!(whole.len(), 20, "a range for each fault, direction and second fault: {whole:#?}");
+    assert!(whole.iter().all(|swept| swept.reached && swept.lives == swept.judged), "{whole:#?}");
+    let mut parts = part(&["--shard", "1/2"]);
+    parts.extend(part(&["--shard", "2/2"]));
+    for lane in &whole {
+        let of_lane: Vec<_> = parts.iter().filter(|swept| swept.lane == lane.lane).collect();
+        assert_eq!(of_lane.iter().map(|swept| swept.lives).sum::<usize>(), lane.lives);
+        let ends = (of_lane.first().map(|one| one.first), of_lane.last().map(|one| one.last));
+        assert_eq!(ends, (Some(lane.first), Some(lane.last)));
+    }
+}
+
+#[test]
+fn what_is_no_part_of_a_sweep_is_refused() {
+    for (options, said) in [
+        (&["--shallow", "3"][..], "--torture"),
+        (&["--torture", "--shard", "3/2"], "no part of a whole"),
+        (&["--torture", "--only", "stdio/churn"], "nothing in it is called stdio/churn"),
+    ] {
+        let ended = Run::fake(options, &["plain"], &[]).end();
+        assert_eq!(ended.code, 2, "{}", in_full(&ended));
+        assert!(ended.stderr.contains(said), "{}", in_full(&ended));
+    }
+    let options = ["--torture", "--only", "sweep/dies/to-server/100000"];
+    let beyond = Run::fake(&options, &["plain"], &[]).end();
+    assert_eq!(beyond.code, 3, "{}", in_full(&beyond));
+    assert!(beyond.stdout.contains("bytes go to the server"), "{}", in_full(&beyond));
+}
+
+fn range(case: &CaseReport) -> (u64, u64, Verdict) {
+    let swept = case.swept.expect("a range of the sweep");
+    (swept.first, swept.last, case.verdict)
+}
+
+fn in_full(ended: &Ended) -> String {
+    format!("exit code {}, left {:?}\n{}{}", ended.code, ended.left(), ended.stdout, ended.stderr)
+}
