@@ -77,9 +77,9 @@ const TABLE: &[Row] = &[
         what: "20 descriptors of the client's, one more with every round", saying: " since step 2.1, client starts server (cycle 2)" }) },
 ];
 
-/// The canary rides along with each run; what only waits is no leak, and memory is an advisory: both
-/// have a test of their own.
-const ELSEWHERE: &[&str] = &["canary", "waits-on", "keeps-memory"];
+/// The canary rides along with each run; what only waits is no leak, memory is an advisory, and the
+/// others show over rounds alone. These have tests of their own.
+const ELSEWHERE: &[&str] = &["canary", "waits-on", "keeps-memory", "keeps-thread", "keeps-worker"];
 
 /// Runs `scupper client` on a command of our own program.
 fn judge(options: &[&str], client: &[&str]) -> Ended {
@@ -217,25 +217,31 @@ fn what_grows_in_a_client_that_lives_on_is_its_own() {
     let client = |words: &[&'static str]| {
         [&[SCUPPER, "fake-client"], words, &["--config", "{config}"]].concat()
     };
-    let ways: [(&[&str], Vec<&str>, i32); 4] = [
-        (&[], client(&["keeps-stdout", "rounds={rounds}"]), 1),
-        (&["--long-lived"], client(&["keeps-stdout", "rounds=lines"]), 1),
-        (&["--long-lived"], client(&["keeps-stdout", "--fixed", "rounds=lines"]), 0),
-        (&["--rounds-arg", "rounds={rounds}"], client(&["plain"]), 0),
+    let told = ["--rounds-arg", "rounds={rounds}"];
+    let ways: [(&[&str], Vec<&str>, Option<Kind>); 7] = [
+        (&[], client(&["keeps-stdout", "rounds={rounds}"]), Some(Kind::Fd)),
+        (&["--long-lived"], client(&["keeps-stdout", "rounds=lines"]), Some(Kind::Fd)),
+        (&["--long-lived"], client(&["keeps-stdout", "--fixed", "rounds=lines"]), None),
+        (&told, client(&["plain"]), None),
+        (&told, client(&["keeps-thread"]), Some(Kind::Thread)),
+        (&told, client(&["keeps-worker"]), Some(Kind::Process)),
+        (&told, client(&["never-reaps", "stays=false"]), Some(Kind::Zombie)),
     ];
     let ended = at_once(AT_ONCE, &ways, |(options, client, _)| {
         let only = ["--only", "client/rounds,clean-close", "--leak-timeout", "3s"];
-        judge(&[options, &only[..]].concat(), client)
+        judge(&[*options, &only[..]].concat(), client)
     });
-    for ((_, client, code), ended) in ways.iter().zip(ended) {
-        assert_eq!(ended.code, *code, "{client:?}\n{}{}", ended.stdout, ended.stderr);
+    for ((_, client, kind), ended) in ways.iter().zip(ended) {
+        let code = i32::from(kind.is_some());
+        assert_eq!(ended.code, code, "{client:?}\n{}{}", ended.stdout, ended.stderr);
         let report = ended.report();
         assert_eq!(report.cases.len(), 2, "{client:?}\n{}", ended.stdout);
         let findings: Vec<&Finding> = report.cases.iter().flat_map(|case| &case.findings).collect();
-        assert_eq!(findings.len(), *code as usize, "{client:?}: {findings:#?}");
-        let is_the_clients =
-            |one: &&Finding| (one.kind, one.culprit) == (Kind::Fd, Culprit::Client);
-        assert!(findings.iter().all(is_the_clients), "{client:?}: {findings:#?}");
+        assert_eq!(findings.len(), code as usize, "{client:?}: {findings:#?}");
+        for found in findings {
+            let said = (Some(found.kind), found.culprit, found.due_step.name.as_str());
+            assert_eq!(said, (*kind, Culprit::Client, "repeat 20"), "{client:?}: {found:#?}");
+        }
     }
 }
 
@@ -256,6 +262,25 @@ fn a_client_that_waits_for_the_dead_is_told_of_and_its_twin_does_not() {
             let what = "the client, which waits for a server that is dead, pid ";
             assert!(finding.what.starts_with(what), "{finding:#?}");
         }
+    }
+}
+
+#[test]
+fn a_client_at_rest_is_told_which_pipes_it_keeps() {
+    for (twin, kept) in [(&[][..], 1.0), (&["--fixed"], 0.0)] {
+        let client =
+            [&[SCUPPER, "fake-client", "keeps-stdout"], twin, &["stays=true"], BY_WORDS].concat();
+        let ended = judge(&["--only", "dies-in-call", "--leak-timeout", "3s"], &client);
+        let report = ended.report();
+        let [case] = report.cases.as_slice() else { panic!("{}", ended.stdout) };
+        assert_eq!(
+            case.figures.get("pipes_kept").copied().unwrap_or(0.0),
+            kept,
+            "{:?}",
+            case.notes
+        );
+        let note = |note: &String| note.contains("the stdout of the server, pid ");
+        assert_eq!(case.notes.iter().any(note), kept > 0.0, "{:?}", case.notes);
     }
 }
 

@@ -155,7 +155,7 @@ const TABLE: &[Row] = &[
     // `handshake`, is a race.
     leak(&["wrapper"], Kind::Process, "stdio/sigterm-idle", &["step 1, open", "step 2, handshake"], "step 3, signal TERM server", "the server").of_launcher(),
     leak(&["wrapper-holds-stdin"], Kind::Process, "stdio/clean-close", &["step 1, open", "step 2, handshake"], "step 4, close", "the server").of_launcher(),
-    leak(&["gateway"], Kind::Process, "stdio/clean-close", &["step 1, open", "step 2, handshake"], "step 4, close", "a helper process"),
+    leak(&["gateway"], Kind::Process, "stdio/clean-close", &["step 1, open", "step 2, handshake"], "step 4, close", "a backend of the server"),
     // The second life does not start, and says so; what it met is what counts.
     leak(&["lock-file"], Kind::File, "stdio/reconnect", &["step 1.1, open (cycle 1)", "step 1.2, handshake (cycle 1)"], "step 1.4, close (cycle 1)", "a temporary file that keeps the next life from starting")
         .saying("scupper-fake.lock"),

@@ -179,6 +179,56 @@ fn a_server_on_the_python_sdk_has_a_clean_battery() {
     has_a_clean_battery(1, "python-sdk", &[&python("python"), &script]);
 }
 
+/// Over HTTP: sessions that end well and sessions that are left, and both ways to shut down.
+const HTTP: &[&str] = &[
+    "clean-close",
+    "reconnect",
+    "abandoned",
+    "client-killed",
+    "request-abandoned",
+    "sigterm-open-streams",
+    "sigint-idle",
+];
+
+/// Nothing leaks over HTTP; that sessions outlive their clients is said.
+fn keeps_no_more_than_sessions_over_http(at: usize, programs: &[PathBuf], command: &[&Path]) {
+    if !are_installed(programs) {
+        return;
+    }
+    let judged = {
+        let _turn = turn(at);
+        let only = HTTP.join(",http/");
+        let options = ["--http", "http://127.0.0.1:{port}/mcp", "--only", &format!("http/{only}")];
+        // A server that is slow to start on a busy host is not what is judged.
+        judge(&installed(), &[&options[..], &["--start-timeout", "120s"]].concat(), command)
+    };
+    assert_eq!(judged.verdicts().len(), HTTP.len(), "{judged}");
+    assert!(judged.verdicts().iter().all(|(_, verdict)| *verdict == "clean"), "{judged}");
+    for case in judged.cases() {
+        let findings = case["findings"].as_array().expect("findings");
+        let sessions = findings.iter().filter(|one| one["kind"] == "session");
+        let expected = usize::from(case["lifecycle"] == "http/abandoned");
+        assert_eq!(sessions.count(), expected, "{judged}");
+        assert!(findings.iter().all(|one| one["class"] == "advisory"), "{judged}");
+    }
+    judged.has_exit_code(0);
+}
+
+#[test]
+fn everything_over_http_keeps_no_more_than_sessions() {
+    let server = npm("mcp-server-everything");
+    let command =
+        [Path::new("env"), Path::new("PORT={port}"), &server, Path::new("streamableHttp")];
+    keeps_no_more_than_sessions_over_http(0, std::slice::from_ref(&server), &command);
+}
+
+#[test]
+fn a_server_on_the_python_sdk_over_http_keeps_no_more_than_sessions() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/subjects/http_server.py");
+    let command = [&python("python"), &script, Path::new("{port}")] as [&Path; 3];
+    keeps_no_more_than_sessions_over_http(1, &[python("python")], &command);
+}
+
 /// A launcher that is sent SIGTERM dies and leaves the server, which would have been due with it.
 fn leaves_its_server_at_sigterm(command: &[&str], launchers: usize) {
     if !are_installed(&[npm("mcp-server-everything")]) {

@@ -5,7 +5,7 @@ mod support;
 use harness::ledger::verdict::{CaseReport, Culprit, Verdict};
 use harness::lifecycle::step::Era;
 use harness::peer::wire;
-use support::{Ended, Run};
+use support::{Ended, Run, SCUPPER};
 
 /// Where the messages of a client end: initialize, initialized, and a call of echo as the fakes have it.
 fn ends() -> [u64; 2] {
@@ -102,6 +102,30 @@ fn a_clean_server_is_clean_in_every_lane_and_shards_are_the_whole() {
         let ends = (of_lane.first().map(|one| one.first), of_lane.last().map(|one| one.last));
         assert_eq!(ends, (Some(lane.first), Some(lane.last)));
     }
+}
+
+/// A server that closes its streams cannot see the end of its stdin: a client has to go on to SIGTERM.
+#[test]
+fn a_client_whose_server_goes_wrong_after_a_byte_is_judged_too() {
+    let run = |twin: &[&str]| {
+        let options =
+            ["client", "--json", "{home}/report.json", "--torture", "--leak-timeout", "2s"];
+        let only = ["--only", "sweep/closes/to-client/1,sweep/half-closes/to-client/1"];
+        let client = ["--", SCUPPER, "fake-client", "gives-up", "--config", "{config}"];
+        let ended = Run::start(&[&options[..], &only, &client, twin].concat(), &[]).end();
+        let told: Vec<_> = ended.report().cases.iter().map(range).collect();
+        (ended, told)
+    };
+    let (leaky, told) = run(&[]);
+    let expected = [(1, 1, Verdict::Leak), (1, 1, Verdict::Clean)];
+    assert_eq!((leaky.code, &told[..]), (1, &expected[..]), "{}", in_full(&leaky));
+    let report = leaky.report();
+    let finding = report.cases[0].findings.first().expect("a leak has findings");
+    assert_eq!(finding.culprit, Culprit::Client, "{}", in_full(&leaky));
+    assert!(report.cases.iter().all(|case| case.swept.is_some_and(|swept| swept.reached)));
+    let (twin, told) = run(&["--fixed"]);
+    assert!(told.iter().all(|(.., verdict)| *verdict == Verdict::Clean), "{}", in_full(&twin));
+    assert_eq!((twin.code, told.len()), (0, 2), "{}", in_full(&twin));
 }
 
 #[test]

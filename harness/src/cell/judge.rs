@@ -83,7 +83,8 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
                 }
                 let started = outcome.played.failure.is_none();
                 tell(&CellEvent::Judged(Box::new(report(order, tier, outcome.played))))?;
-                if order.first_look && started {
+                let measures = order.sweep == Some(SweepOrder::Measure);
+                if (order.first_look || measures) && started {
                     tell(&CellEvent::Learned(Box::new(outcome.learned)))?;
                 }
             }

@@ -3,12 +3,15 @@
 use super::arguments::{ClientArguments, no_such_lifecycle};
 use super::canary::Canary;
 use super::session::Session;
+use super::sweep;
 use super::{Ended, Refusal};
 use crate::cell::protocol::Learned;
 use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
+use crate::lifecycle::sweep::Side;
 use crate::plan::Choices;
 use crate::plan::client::{self, Client, Transport};
+use crate::plan::sweep::OfClient;
 use crate::report::event::{Event, RunInfo, SubjectInfo};
 
 /// What is judged in clients; sessions in those over HTTP.
@@ -24,6 +27,10 @@ pub fn run(arguments: &ClientArguments) -> Ended {
             "--probe: of clients, processes, zombies and descriptors are judged; name one of them",
         ));
     }
+    let choices = Choices { sweep: arguments.sweep.extent(), ..choices };
+    if choices.sweep.is_some() {
+        sweep::check_names(Side::Client, &choices)?;
+    }
     let transport = client.transport(&choices).ok_or_else(|| {
         Refusal::usage(
             "--only names lifecycles of clients that start a stdio server, and of those over HTTP \
@@ -36,10 +43,16 @@ pub fn run(arguments: &ClientArguments) -> Ended {
              the command that repeats it",
         ));
     }
+    if transport == Transport::Http && choices.sweep.is_some() {
+        return Err(Refusal::usage(
+            "--torture: the byte sweep is of clients that start a stdio server, by {server}, by \
+             {command} and {args}, or by {config}; it does not sweep clients over HTTP yet",
+        ));
+    }
     let lifecycles = client::whole_battery(transport);
     let ids: Vec<&str> = lifecycles.iter().map(|lifecycle| lifecycle.id.as_str()).collect();
     let unmatched = choices.unmatched(&ids);
-    if !unmatched.is_empty() {
+    if choices.sweep.is_none() && !unmatched.is_empty() {
         return Err(no_such_lifecycle(&unmatched, &ids));
     }
     let info = RunInfo {
@@ -51,7 +64,8 @@ pub fn run(arguments: &ClientArguments) -> Ended {
         repeat: client::command(None, &client, &choices),
     };
     let mut session = Session::begin(&arguments.common, Mode::Verdicts, info)?;
-    session.looks_first_by(choices.wants(transport.first_look()));
+    let first = transport.first_look();
+    session.looks_first_by(choices.sweep.is_none() && choices.wants(first));
     judge(&mut session, &client, transport, &choices);
     session.end()
 }
@@ -63,6 +77,11 @@ fn judge(session: &mut Session, client: &Client, transport: Transport, choices: 
         return;
     };
     session.on(Event::SubjectSeen(introduce(&learned)));
+    if let Some(extent) = choices.sweep {
+        session.forget_first();
+        let plan = OfClient { client, choices, learned: &learned };
+        return sweep::judge(session, &plan, &Canary::of_clients(transport, choices), extent);
+    }
     if !choices.wants(transport.first_look()) {
         session.forget_first();
     }

@@ -141,6 +141,7 @@ mod tests {
     use crate::cell::protocol::Learned;
     use crate::lifecycle::client::{ConfigStyle, Traits};
     use crate::plan::Choices;
+    use crate::plan::client::Transport;
 
     fn choices() -> Choices {
         Choices {
@@ -190,9 +191,9 @@ mod tests {
         };
         let learned = Learned { client: Some(traits), ..Learned::default() };
         let folder = tempfile::tempdir().unwrap();
-        let mut cases = plan::client::battery(&client, &choices, &learned);
-        cases.push(plan::client::first_look(&client, &choices));
-        assert_eq!(cases.len(), plan::client::whole_battery().len());
+        let mut cases = plan::client::battery(&client, Transport::Stdio, &choices, &learned);
+        cases.push(plan::client::first_look(&client, Transport::Stdio, &choices));
+        assert_eq!(cases.len(), plan::client::whole_battery(Transport::Stdio).len());
         for case in &cases {
             let path = keep(folder.path(), case).unwrap().unwrap();
             let text = std::fs::read_to_string(&path).unwrap();

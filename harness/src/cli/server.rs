@@ -15,7 +15,8 @@ use crate::gate::exit::Mode;
 use crate::lifecycle::battery::{Call, FIRST_LOOK};
 use crate::lifecycle::scenario::nearest;
 use crate::lifecycle::step::{Era, EraChoice};
-use crate::plan::sweep::Sweep;
+use crate::lifecycle::sweep::Side;
+use crate::plan::sweep::OfServer;
 use crate::plan::{self, Case, Choices, Server};
 use crate::report::event::{Event, RunInfo, ServerInfo, SubjectInfo};
 
@@ -31,7 +32,7 @@ pub fn run(arguments: &ServerArguments) -> Ended {
     let choices = arguments.common.choices(&arguments.calls)?;
     let choices = Choices { sweep: arguments.sweep.extent(), ..choices };
     if choices.sweep.is_some() {
-        sweep::check_names(&choices)?;
+        sweep::check_names(Side::Server, &choices)?;
     } else {
         check_names(&choices)?;
     }
@@ -196,7 +197,7 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
     let choices = &choices;
     if let Some(extent) = choices.sweep {
         session.forget_first();
-        let plan = Sweep { server, choices, learned: &learned, era };
+        let plan = OfServer { server, choices, learned: &learned, era };
         sweep::judge(session, &plan, &Canary::of_servers(choices), extent);
         return;
     }

@@ -11,7 +11,7 @@ use super::Refusal;
 use super::canary::Canary;
 use super::session::Session;
 use crate::ledger::verdict::{CaseReport, Swept, Verdict};
-use crate::lifecycle::sweep::{self, Lane, Point, Span};
+use crate::lifecycle::sweep::{self, Lane, Point, Side, Span};
 use crate::plan::sweep::{Extent, Sweep};
 use crate::plan::{Case, Choices};
 use crate::report::{event::Event, outcome};
@@ -56,11 +56,11 @@ fn shard(text: &str) -> Result<(usize, usize), String> {
 }
 
 /// Refuses names that no point of a sweep can have.
-pub fn check_names(choices: &Choices) -> Result<(), Refusal> {
+pub fn check_names(side: Side, choices: &Choices) -> Result<(), Refusal> {
     let fits = |name: &str, id: &str| crate::plan::names_id(name, id);
     let unknown = choices.only.iter().chain(&choices.skip);
     let unknown: Vec<&str> =
-        unknown.filter(|name| !sweep::may_name(name, fits)).map(String::as_str).collect();
+        unknown.filter(|name| !sweep::may_name(side, name, fits)).map(String::as_str).collect();
     if unknown.is_empty() {
         return Ok(());
     }
@@ -73,18 +73,19 @@ pub fn check_names(choices: &Choices) -> Result<(), Refusal> {
 }
 
 /// Judges the sweep together with a canary.
-pub fn judge(session: &mut Session, plan: &Sweep, canary: &Canary, extent: Extent) {
+pub fn judge(session: &mut Session, plan: &dyn Sweep, canary: &Canary, extent: Extent) {
     let counted = plan.counted();
     let Some(works) = session.count(&counted) else { return };
     let points = plan.points(&works, extent);
     if points.is_empty() {
         let last = |ends: &[u64]| ends.last().copied().unwrap_or(0);
         let cause = format!(
-            "no byte of the sweep is called so: {} bytes go to the server, and {} come from it",
+            "no byte of the sweep is called so: {} bytes go to the {}, and {} come from it",
             last(&works.to),
+            if plan.side() == Side::Server { "server" } else { "client" },
             last(&works.from)
         );
-        session.not_judged(plan.choices.only.join(","), cause);
+        session.not_judged(plan.choices().only.join(","), cause);
         return;
     }
     let screens = plan.screens(&points);
@@ -111,7 +112,7 @@ pub fn judge(session: &mut Session, plan: &Sweep, canary: &Canary, extent: Exten
 }
 
 /// `6310 lives: 631 bytes, 5 faults, each alone and with a second one; about 2 min, 2 at a time`
-fn budget(points: &[Point], plan: &Sweep, jobs: usize) -> String {
+fn budget(points: &[Point], plan: &dyn Sweep, jobs: usize) -> String {
     let bytes: std::collections::BTreeSet<_> =
         points.iter().map(|point| (point.lane.direction, point.byte)).collect();
     let lanes: std::collections::BTreeSet<Lane> = points.iter().map(|point| point.lane).collect();
@@ -136,7 +137,7 @@ fn rough(time: Duration) -> String {
 
 /// A sweep that goes on.
 struct Run<'a> {
-    plan: &'a Sweep<'a>,
+    plan: &'a dyn Sweep,
     begun: Instant,
     told: Instant,
     planned: usize,
@@ -169,23 +170,34 @@ impl Alone {
 impl Run<'_> {
     /// Looks at every point, many in a cell.
     fn screen(&mut self, session: &mut Session, canary: &Canary, screens: Vec<Case>) {
-        session.beside_canaries(
-            std::slice::from_ref(canary),
-            &screens,
-            &self.plan.choices.kinds,
-            |session, news| {
-                if let News::Screened(report) = news {
-                    if let Some(point) = self.places.get(&report.lifecycle) {
-                        self.screened.insert(*point, report);
-                    }
-                    self.tell(session);
+        let kinds = self.plan.choices().kinds.clone();
+        let canaries = std::slice::from_ref(canary);
+        session.beside_canaries(canaries, &screens, &kinds, |session, news| match news {
+            News::Started(_) => {}
+            News::Screened(report) => {
+                if let Some(point) = self.places.get(&report.lifecycle) {
+                    self.screened.insert(*point, report);
                 }
-            },
-        );
+                self.tell(session);
+            }
+            // Judged in full at once.
+            News::Ended(index, came) if screens[index].lives() == 0 => {
+                let point = self.places.get(&screens[index].order.lifecycle.id).copied();
+                match (point, came) {
+                    (Some(point), Outcome::Judged(report, _)) if is_clean(&report) => {
+                        self.screened.insert(point, report);
+                    }
+                    (Some(point), came) => self.take(point, came),
+                    (None, _) => {}
+                }
+                self.tell(session);
+            }
+            News::Ended(..) => {}
+        });
     }
 
     fn tell(&mut self, session: &mut Session) {
-        let done = self.screened.len();
+        let done = self.screened.len() + self.alone.len();
         if self.told.elapsed() < NEWS && done < self.planned {
             return;
         }
@@ -193,6 +205,7 @@ impl Run<'_> {
         let left = self.begun.elapsed().as_secs_f64() / done.max(1) as f64
             * (self.planned - done.min(self.planned)) as f64;
         let suspects = self.screened.values().filter(|report| !is_clean(report)).count();
+        let suspects = suspects + self.alone.len();
         session.on(Event::Swept {
             done,
             planned: self.planned,
@@ -229,7 +242,7 @@ impl Run<'_> {
         let jobs = session.jobs_asked_for.unwrap_or(WAITING_PER_CORE * cores);
         let runs = self.runs(points);
         let suspects: usize = runs.iter().map(Vec::len).sum();
-        if suspects > 0 {
+        if suspects > self.alone.len() {
             session.on(Event::Note(format!(
                 "{suspects} of {} lives were not clean at a first look and are judged in cells of their \
                  own; of long runs of neighbours some are, and between two that differ all it takes to \
@@ -343,7 +356,7 @@ impl Run<'_> {
             judged.iter().find_map(|point| Some((point, report_of(point)?)))
         else {
             let lost = judged.iter().find_map(|point| self.alone.get(point)?.lost.clone());
-            let id = self.plan.server.case_id(&id);
+            let id = self.plan.case_id(&id);
             session.not_judged(id, lost.unwrap_or_else(|| "interrupted".to_owned()));
             return;
         };
@@ -362,7 +375,7 @@ impl Run<'_> {
         }
         let reached = report.figures.remove(sweep::CUT_REACHED).is_none_or(|reached| reached > 0.0);
         let case = self.plan.judged(first);
-        report.id = self.plan.server.case_id(&id);
+        report.id = self.plan.case_id(&id);
         report.lifecycle = id;
         report.repeat.clone_from(&case.order.repeat);
         report.swept = Some(Swept {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::diff::Ledger;
 use super::snapshot::{ProcessFacts, ProcessId};
 use super::verdict::{Class, Culprit, Holder};
+use crate::lifecycle::client::rule;
 use crate::lifecycle::step::Era;
 
 /// Who is who on one connection.
@@ -92,6 +93,8 @@ pub enum Role {
     Launcher,
     /// The server started it.
     Helper,
+    /// The server started it and speaks with it through its stdin and stdout, as a gateway does.
+    Backend,
 }
 
 /// Blames every survivor once: one by itself, or as living below one that is blamed.
@@ -339,24 +342,54 @@ fn helper(scene: &Scene<'_>, id: ProcessId) -> Blamed {
                 .to_owned(),
         )
     };
+    let gateway = scene.ledger.backends().gateway_of(id);
+    if let Some(gateway) = gateway {
+        blame = format!(
+            "{} started it, spoke with it through its stdin and stdout, as a gateway does with the \
+             servers behind it, and ended without it",
+            name(scene, gateway)
+        );
+    }
     if killed {
         blame.push_str("; shared: the client had to kill the server, which left it no time");
     }
     Blamed {
         process: id,
-        role: Role::Helper,
+        role: if gateway.is_some() { Role::Backend } else { Role::Helper },
         class: if killed { Class::Advisory } else { Class::Leak },
         culprit,
         blame,
-        rule: None,
+        rule: gateway.filter(|gateway| is_told_of(scene, *gateway, id)).map(|_| rule(scene.era)),
         hurts: "clients end the process that they started and nothing else: no SDK sweeps a \
                 server's helpers, so each life leaves one more"
             .to_owned(),
-        remedy: "end and wait for helper processes when stdin ends and on SIGTERM, or give them a \
+        remedy: match gateway {
+            Some(_) => {
+                "a gateway is the client of the servers behind it: when its own client has gone, end \
+                 the stdin of each, wait, then SIGTERM, then SIGKILL, and exit after them"
+            }
+            None => {
+                "end and wait for helper processes when stdin ends and on SIGTERM, or give them a \
                  pipe whose end tells them to go"
-            .to_owned(),
+            }
+        }
+        .to_owned(),
         below: Vec::new(),
     }
+}
+
+/// Whether a gateway's command line holds that of a process, by which it is one of the servers that
+/// it was told of, and whose client it is. In quotes it may stand, for a shell.
+fn is_told_of(scene: &Scene<'_>, gateway: ProcessId, id: ProcessId) -> bool {
+    let words = |id: ProcessId| {
+        let words = scene.ledger.command(id).unwrap_or_default();
+        words.join(" ").replace(['\'', '"'], "")
+    };
+    // The interpreter of a script stands before it, and in no command line of a gateway.
+    let whole = words(id);
+    let rest = whole.split_once(' ').map_or("", |(_, rest)| rest);
+    let told = words(gateway);
+    [whole.as_str(), rest].iter().any(|own| !own.is_empty() && told.contains(own))
 }
 
 /// Survivors whose nearest surviving ancestor line leads to this one.
@@ -405,7 +438,7 @@ fn name(scene: &Scene<'_>, id: ProcessId) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::diff::tests::{process, snapshot, step};
+    use super::super::diff::tests::{pipe, process, snapshot, step};
     use super::super::snapshot::{Facts, Identity};
     use super::*;
 
@@ -576,6 +609,56 @@ mod tests {
             ledger: &Ledger::default(),
         });
         assert!(blamed[0].blame.contains("(3 could not)"), "{}", blamed[0].blame);
+    }
+
+    /// Process 1 starts 2 with pipes of its own, dies, and leaves it.
+    fn left_by_gateway(gateway: &[&str], backend: &[&str]) -> Blamed {
+        let with_command = |pid, parent, words: &[&str]| {
+            let (identity, facts) = process(pid, parent);
+            let Facts::Process(facts) = facts else { panic!("a process") };
+            let command = words.iter().map(|word| (*word).to_owned()).collect();
+            (identity, Facts::Process(ProcessFacts { command, ..facts }))
+        };
+        let write_end = |owner, number, inode| {
+            let facts = Facts::Fd { close_on_exec: true, writable: true };
+            (pipe(owner, number, inode).0, facts)
+        };
+        let left = with_command(2, 1, backend);
+        let mut ledger = Ledger::default();
+        let all = [
+            with_command(1, 0, gateway),
+            write_end(1, 5, 200),
+            pipe(1, 6, 201),
+            left.clone(),
+            pipe(2, 0, 200),
+            write_end(2, 1, 201),
+        ];
+        ledger.record(&step("1", None), snapshot(all));
+        let Facts::Process(facts) = left.1 else { panic!("a process") };
+        let mut blamed = super::survivors(&Scene {
+            roles: &direct(),
+            ending: &Ending::StdinClosed,
+            era: Era::Legacy,
+            survivors: &BTreeMap::from([(id(2), facts)]),
+            deaf: false,
+            stdin_writers: &[],
+            stdin_unread: 0,
+            ledger: &ledger,
+        });
+        assert_eq!(blamed.len(), 1);
+        blamed.remove(0)
+    }
+
+    #[test]
+    fn a_backend_is_its_gateways_and_a_rule_is_broken_where_that_was_told_of_it() {
+        let gateway = ["gateway", "--stdio", "'/opt/server' stdio"];
+        let told = left_by_gateway(&gateway, &["node", "/opt/server", "stdio"]);
+        assert_eq!((told.role, told.culprit), (Role::Backend, Culprit::Server));
+        assert!(told.blame.starts_with("pid 1 (gateway --stdio"), "{}", told.blame);
+        assert_eq!(told.rule, Some("2025-11-25 lifecycle X1"));
+        // A worker that it speaks with is perhaps no server.
+        let worker = left_by_gateway(&gateway, &["node", "worker.js"]);
+        assert_eq!((worker.role, worker.rule), (Role::Backend, None));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::backend::Backends;
 use super::snapshot::{Facts, Identity, ProcessId, Snapshot};
 use super::verdict::StepRef;
 
@@ -42,6 +43,7 @@ pub struct Ledger {
     births: BTreeMap<Identity, StepRef>,
     parents: BTreeMap<ProcessId, ProcessId>,
     commands: BTreeMap<ProcessId, Vec<String>>,
+    backends: Backends,
 }
 
 impl Ledger {
@@ -64,6 +66,7 @@ impl Ledger {
                 self.commands.insert(id, facts.command.clone());
             }
         }
+        self.backends.see(&snapshot, &self.parents);
         self.last = snapshot;
         change
     }
@@ -102,6 +105,11 @@ impl Ledger {
             })
         })
         .take(256)
+    }
+
+    /// Whom the subject was seen to speak with as a gateway does.
+    pub fn backends(&self) -> &Backends {
+        &self.backends
     }
 
     /// The command line of a process, dead ones too.

@@ -5,12 +5,14 @@
 //! - [`diff`]: born, died, changed, by identity; the birth step of everything alive.
 //! - [`trend`]: growth that does not saturate, over repeated steps.
 //! - [`rise`]: memory that does not level off, likewise; [`rank`]: the slope and the test for it.
+//! - [`backend`]: whom a server speaks with as a gateway does.
 //! - [`blame`]: whose duty the end of a surviving process was.
 //! - [`abandoned`]: the same for what a judged client has left.
 //! - [`rules`]: texts of the specification's rules.
 //! - [`verdict`]: findings and verdicts.
 
 pub mod abandoned;
+pub mod backend;
 pub mod blame;
 #[cfg(test)]
 mod chance;

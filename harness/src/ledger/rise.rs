@@ -19,6 +19,51 @@
 //! and evenly by 50 KiB a cycle for hundreds of cycles, while its old space fills.
 //!
 //! It is advisory all the same: a heap may grow to its limit before anything is collected.
+//!
+//! # False alarms: no more than one life in a thousand
+//!
+//! **By construction.** Memory that goes to and fro by less than the slack cannot rise by more.
+//!
+//! **By simulation**, in the tests: heaps that go around a level, keeping up to 0.98 of what they were a
+//! cycle before; sawtooths of any period and phase up to ten times the slack; heaps that are filled and
+//! collected by chance; saturation, logarithms. Of 5,000 lives of each shape with 100 cycles, in a heap
+//! without a collector, these were alarms for a wobble that counts so many times:
+//!
+//! | [`WOBBLE`] | keeps 0.9 | keeps 0.98 | random walk |
+//! |---|---|---|---|
+//! | 1 | 1 | 40 | 168 |
+//! | 2 | 0 | 15 | 73 |
+//! | 3 | 0 | 3 | 32 |
+//! | 4 | 0 | 0 | 0 |
+//!
+//! **By measurement** (2 cores, Linux 6.18, Node.js 20, CPython 3.11). In recorded lives of 100 to 5,000 cycles of three servers on Node.js that lose nothing (everything,
+//! filesystem, memory), no stretch of whatever length rose by more than 31 MiB, of 3,000 that were looked
+//! at: the old space fills up to some 70 MiB and stays there. The slack of V8 is 40 MiB. That of a heap
+//! without a collector, 1 MiB, is five times what CPython gained (0.2 MiB), and the size of a small
+//! cache. That of a heap that is not known is no measurement: a JVM takes up to 1/64 of all memory before it
+//! collects anything.
+//!
+//! **In every run**, a server that keeps 64 KiB of each call must be caught, and its clean twin must not rise:
+//! its slope and bound are printed beside the canary.
+//!
+//! # How many cycles a leak takes
+//!
+//! A leak is seen from the slack on, over the cycles that count: that is 1.25 times the slack by what a cycle
+//! loses, and for V8 more, because its old space fills meanwhile. Measured by `ci/growth-campaign`, the lives
+//! in which it was seen:
+//!
+//! | loses at each call | cycles | heap without a collector | Node.js |
+//! |---|---|---|---|
+//! | 1 MiB | 100 | 5 of 5 | 4 of 4 |
+//! | 100 KiB | 100 | 5 of 5 | bound 512 |
+//! | 100 KiB | 1,000 / 1,500 | | 0 of 4 / 4 of 4 |
+//! | 14 KiB | 100 | 5 of 5 | |
+//! | 10 KiB | 130 / 140 | 0 of 5 / 5 of 5 | bound 17 with 6,000 |
+//! | 1 KiB | 1,300 / 1,400 | 5 of 5 / 5 of 5 | |
+//!
+//! With the default of 20 cycles, the first round shows whether another is worth it, and five of them are
+//! the 100.
+//!
 
 use std::fmt;
 

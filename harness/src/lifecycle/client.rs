@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scenario::FakeSpec;
 use super::step::{Era, EraChoice, Lifecycle};
+use super::sweep::{self, Point, Wire};
 
 /// What a client is given to do with, and what is done to it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -36,6 +37,9 @@ pub struct Played {
     pub unanswered: Option<Unanswered>,
     /// The only era that it serves, where one was chosen.
     pub era: Option<Era>,
+    /// What it does with the bytes that pass, where it does more than to pass them on.
+    #[serde(default)]
+    pub wire: Option<Wire>,
 }
 
 /// A request that is not answered.
@@ -417,6 +421,21 @@ pub fn canary() -> (Lifecycle, Script) {
     with_servers("canary", "Every kind of leak of a client in one life.", servers.into())
 }
 
+/// The clean life of which every byte is counted.
+pub fn counted(era: Option<Era>) -> (Lifecycle, Script) {
+    let server = Played { wire: Some(Wire::Counted), ..played("plain", &[], era) };
+    let id = format!("{}/counted", sweep::FOLDER);
+    with_servers(&id, "A clean life, of which every byte is counted.", vec![server])
+}
+
+/// The life of a client whose server goes wrong here.
+pub fn cut(point: &Point, era: Option<Era>) -> (Lifecycle, Script) {
+    // One that goes wrong twice stays upon the end of its stdin, and upon SIGTERM.
+    let fake = if point.lane.twice { "ignores-eof-and-term" } else { "plain" };
+    let server = Played { wire: Some(Wire::Cut(*point)), ..played(fake, &[], era) };
+    with_servers(&point.id(), &point.why(), vec![server])
+}
+
 impl Knowledge {
     /// Of a client that can come to everything, for lists and messages.
     pub fn of_any() -> Self {
@@ -450,7 +469,7 @@ fn played(fake: &str, options: &[(&str, &str)], era: Option<Era>) -> Played {
     let options: BTreeMap<String, String> =
         options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let fake = FakeSpec { name: fake.to_owned(), fixed: false, options };
-    Played { fake, unanswered: None, era }
+    Played { fake, unanswered: None, era, wire: None }
 }
 
 fn with_servers(id: &str, why: &str, servers: Vec<Played>) -> (Lifecycle, Script) {

@@ -16,7 +16,7 @@ pub const FOLDER: &str = "sweep";
 /// The figure that says whether the bytes of a cut have passed: 1, or 0 where the life had fewer.
 pub const CUT_REACHED: &str = "cut_reached";
 /// How long a peer that stalls neither reads nor writes before it leaves.
-const STALL: Duration = Duration::from_millis(20);
+pub const STALL: Duration = Duration::from_millis(20);
 /// The rule that obliges a server to end with its client.
 const N9: &str = "2026-07-28 stdio N9";
 
@@ -28,6 +28,9 @@ pub struct Works {
     /// Messages from the subject.
     pub from: Vec<u64>,
 }
+
+/// How the word begins that says what a wire does.
+pub const WIRE: &str = "wire:";
 
 /// What goes wrong with the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -55,6 +58,38 @@ pub enum Direction {
     ToServer,
     /// Those that are read from it.
     FromServer,
+    /// Those that a judged client is sent.
+    ToClient,
+    /// Those that are read from it.
+    FromClient,
+}
+
+/// Who is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// A server, whose client goes wrong.
+    Server,
+    /// A client, whose server goes wrong.
+    Client,
+}
+
+impl Side {
+    /// To it, and from it.
+    fn directions(self) -> [Direction; 2] {
+        match self {
+            Side::Server => [Direction::ToServer, Direction::FromServer],
+            Side::Client => [Direction::ToClient, Direction::FromClient],
+        }
+    }
+}
+
+/// What a server of ours does with the bytes that pass, byte by byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wire {
+    /// It counts them.
+    Counted,
+    /// It goes wrong here.
+    Cut(Point),
 }
 
 spelled! {
@@ -62,25 +97,38 @@ spelled! {
         Dies = "dies", Closes = "closes", HalfCloses = "half-closes", Resets = "resets",
         Stalls = "stalls",
     }
-    Direction { ToServer = "to-server", FromServer = "from-server" }
+    Direction {
+        ToServer = "to-server", FromServer = "from-server", ToClient = "to-client",
+        FromClient = "from-client",
+    }
 }
 
 impl Direction {
     /// Where these bytes go.
     fn stream(self) -> Stream {
         match self {
-            Direction::ToServer => Stream::Stdin,
-            Direction::FromServer => Stream::Stdout,
+            Direction::ToServer | Direction::FromClient => Stream::Stdin,
+            Direction::FromServer | Direction::ToClient => Stream::Stdout,
+        }
+    }
+
+    fn side(self) -> Side {
+        match self {
+            Direction::ToServer | Direction::FromServer => Side::Server,
+            Direction::ToClient | Direction::FromClient => Side::Client,
         }
     }
 }
 
 impl Fault {
-    /// The second fault, while the subject cleans up after this one.
-    fn second(self) -> &'static str {
-        match self {
-            Fault::HalfCloses | Fault::Resets => "dies",
-            Fault::Dies | Fault::Closes | Fault::Stalls => "sigterm",
+    /// The second fault, while the subject cleans up after this one; none where the peer is gone.
+    fn second(self, side: Side) -> Option<&'static str> {
+        match (side, self) {
+            (Side::Server, Fault::HalfCloses | Fault::Resets) => Some("dies"),
+            (Side::Server, Fault::Dies | Fault::Closes | Fault::Stalls) => Some("sigterm"),
+            // It stays upon the end of stdin and upon SIGTERM.
+            (Side::Client, Fault::Closes | Fault::HalfCloses) => Some("deaf"),
+            (Side::Client, Fault::Dies | Fault::Resets | Fault::Stalls) => None,
         }
     }
 }
@@ -98,13 +146,14 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Every lane, in the order of play.
-    pub fn all() -> Vec<Lane> {
+    /// Every lane of a sweep, in the order of play.
+    pub fn all(side: Side) -> Vec<Lane> {
         let mut all = Vec::new();
-        for direction in Direction::ALL {
+        for direction in side.directions() {
             for fault in Fault::ALL {
-                let lane = |twice| Lane { direction: *direction, fault: *fault, twice };
-                all.extend([false, true].map(lane));
+                let lane = |twice| Lane { direction, fault: *fault, twice };
+                all.push(lane(false));
+                all.extend(fault.second(side).map(|_| lane(true)));
             }
         }
         all
@@ -120,13 +169,18 @@ impl Lane {
         let way = match self.direction {
             Direction::ToServer => "to the server",
             Direction::FromServer => "from the server",
+            Direction::ToClient => "to the client",
+            Direction::FromClient => "from the client",
         };
         format!("{}, {way}", self.faults(", then "))
     }
 
     fn faults(&self, then: &str) -> String {
         let fault = self.fault.as_str();
-        if self.twice { format!("{fault}{then}{}", self.fault.second()) } else { fault.to_owned() }
+        match self.fault.second(self.direction.side()).filter(|_| self.twice) {
+            Some(second) => format!("{fault}{then}{second}"),
+            None => fault.to_owned(),
+        }
     }
 
     /// The steps by which the peer goes wrong.
@@ -187,6 +241,17 @@ impl Point {
         format!("{}/{}", self.lane.id(), self.byte)
     }
 
+    /// What this point is about, in a sentence, with the rule that it rests on.
+    pub fn why(&self) -> String {
+        let (peer, way) = match self.lane.direction {
+            Direction::ToServer => ("client", "to the server"),
+            Direction::FromServer => ("client", "from the server"),
+            Direction::ToClient => ("server", "to the client"),
+            Direction::FromClient => ("server", "from the client"),
+        };
+        format!("The {peer} {} after byte {} {way}.", self.lane.faults(", then "), self.byte)
+    }
+
     /// The life of a server whose client goes wrong here. `call` is the first call, which is waited
     /// for.
     pub fn lifecycle(&self, call: &Step) -> Lifecycle {
@@ -200,16 +265,39 @@ impl Point {
         let end = self.lane.ends().into_iter().map(Step::new);
         Lifecycle {
             id: self.id(),
-            why: format!(
-                "The client {} after byte {} {} the server.",
-                self.lane.faults(", then "),
-                self.byte,
-                if stream == Stream::Stdin { "to" } else { "from" },
-            ),
+            why: self.why(),
             rule: Some(N9.to_owned()),
             era: EraChoice::Auto,
             steps: begin.chain([call.clone()]).chain(end).collect(),
         }
+    }
+}
+
+impl Wire {
+    /// As a word of a command line, such as `wire:dies:to-client:152`.
+    pub fn word(&self) -> String {
+        match self {
+            Wire::Counted => format!("{WIRE}counted"),
+            Wire::Cut(Point { lane, byte }) => {
+                let twice = if lane.twice { ":twice" } else { "" };
+                format!("{WIRE}{}:{}:{byte}{twice}", lane.fault, lane.direction)
+            }
+        }
+    }
+
+    /// Reads such a word; none where it is another one.
+    pub fn parse(word: &str) -> Option<Self> {
+        let parts: Vec<&str> = word.strip_prefix(WIRE)?.split(':').collect();
+        let (fault, direction, byte, twice) = match parts.as_slice() {
+            ["counted"] => return Some(Wire::Counted),
+            [fault, direction, byte] => (fault, direction, byte, false),
+            [fault, direction, byte, "twice"] => (fault, direction, byte, true),
+            _ => return None,
+        };
+        let fault = *Fault::ALL.iter().find(|known| known.as_str() == *fault)?;
+        let direction = *Direction::ALL.iter().find(|known| known.as_str() == *direction)?;
+        let lane = Lane { direction, fault, twice };
+        Some(Wire::Cut(Point { lane, byte: byte.parse().ok()? }))
     }
 }
 
@@ -232,8 +320,8 @@ pub fn measured(call: &Step) -> Lifecycle {
 
 /// Whether a name given by `--only` or `--skip` may be that of a point: a fault, a lane, or a byte or a
 /// range of bytes of one.
-pub fn may_name(name: &str, fits: impl Fn(&str, &str) -> bool) -> bool {
-    let lanes = Lane::all();
+pub fn may_name(side: Side, name: &str, fits: impl Fn(&str, &str) -> bool) -> bool {
+    let lanes = Lane::all(side);
     let of_a_lane = |name: &str| lanes.iter().any(|lane| fits(name, &lane.id()));
     let is_byte = |text: &str| {
         let mut ends = text.split("..=");
@@ -253,30 +341,31 @@ pub fn is_in_range(name: &str, point: &Point) -> bool {
 }
 
 /// All points, lane by lane, or with `shallow` those of a sample of so many bytes.
-pub fn points(works: &Works, shallow: Option<usize>) -> Vec<Point> {
-    let bytes = bytes(works, shallow);
+pub fn points(side: Side, works: &Works, shallow: Option<usize>) -> Vec<Point> {
+    let bytes = bytes(side, works, shallow);
     let of_lane = |lane: Lane| {
         let here = bytes.iter().filter(move |(direction, _)| *direction == lane.direction);
         here.map(move |(_, byte)| Point { lane, byte: *byte })
     };
-    Lane::all().into_iter().flat_map(of_lane).collect()
+    Lane::all(side).into_iter().flat_map(of_lane).collect()
 }
 
 /// The bytes of both directions, or a sample of so many of them that always holds where messages begin
 /// and end, and one byte to either side; these may be more.
-pub fn bytes(works: &Works, shallow: Option<usize>) -> BTreeSet<(Direction, u64)> {
+pub fn bytes(side: Side, works: &Works, shallow: Option<usize>) -> BTreeSet<(Direction, u64)> {
+    let [to, from] = side.directions();
     let all = |direction, ends: &[u64]| {
         // Before the first byte, nothing is read that differs from nothing being written.
-        let first = u64::from(direction == Direction::FromServer);
+        let first = u64::from(direction == from);
         (first..=ends.last().copied().unwrap_or(0)).map(move |byte| (direction, byte))
     };
-    let mut whole: Vec<(Direction, u64)> = all(Direction::ToServer, &works.to).collect();
-    whole.extend(all(Direction::FromServer, &works.from));
+    let mut whole: Vec<(Direction, u64)> = all(to, &works.to).collect();
+    whole.extend(all(from, &works.from));
     let Some(shallow) = shallow else { return whole.into_iter().collect() };
     let near = |byte: u64, ends: &[u64]| [0].iter().chain(ends).any(|end| byte.abs_diff(*end) <= 1);
-    let (mut chosen, others): (Vec<_>, Vec<_>) = whole.into_iter().partition(|(way, byte)| {
-        near(*byte, if *way == Direction::ToServer { &works.to } else { &works.from })
-    });
+    let (mut chosen, others): (Vec<_>, Vec<_>) = whole
+        .into_iter()
+        .partition(|(way, byte)| near(*byte, if *way == to { &works.to } else { &works.from }));
     let room = shallow.saturating_sub(chosen.len()).min(others.len());
     // From the middle of each of so many equal parts.
     chosen.extend((0..room).map(|part| others[(2 * part + 1) * others.len() / (2 * room)]));
@@ -376,7 +465,7 @@ mod tests {
     proptest! {
         #[test]
         fn shards_are_the_whole_in_order(works in works(), of in 1..9usize) {
-            let all = points(&works, None);
+            let all = points(Side::Server, &works, None);
             let parts: Vec<Point> =
                 (1..=of).flat_map(|part| shard(&all, part, of).to_vec()).collect();
             prop_assert_eq!(parts, all);
@@ -385,7 +474,7 @@ mod tests {
         #[test]
         fn every_byte_is_a_point_of_every_lane(works in works()) {
             let of = |ends: &[u64]| *ends.last().expect("one at least") as usize;
-            let all = points(&works, None);
+            let all = points(Side::Server, &works, None);
             let unique: BTreeSet<&Point> = all.iter().collect();
             prop_assert_eq!(unique.len(), all.len());
             prop_assert_eq!(all.len(), 10 * (of(&works.to) + 1 + of(&works.from)));
@@ -395,8 +484,8 @@ mod tests {
         fn a_sample_holds_the_boundaries_and_a_byte_to_either_side(
             works in works(), shallow in 0..200usize,
         ) {
-            let all = bytes(&works, None);
-            let some = bytes(&works, Some(shallow));
+            let all = bytes(Side::Server, &works, None);
+            let some = bytes(Side::Server, &works, Some(shallow));
             prop_assert!(some.is_subset(&all));
             let ways = [(Direction::ToServer, &works.to), (Direction::FromServer, &works.from)];
             let mut must = BTreeSet::new();
@@ -452,6 +541,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_wire_does_survives_the_way_through_a_word() {
+        let points = Lane::all(Side::Client).into_iter().map(|lane| Point { lane, byte: 152 });
+        for wire in points.map(Wire::Cut).chain([Wire::Counted]) {
+            assert_eq!(Wire::parse(&wire.word()), Some(wire));
+        }
+        assert_eq!(Wire::parse("wire:dies:to-client"), None);
+    }
+
+    #[test]
     fn ids_name_fault_direction_and_byte() {
         let lane = Lane { direction: Direction::ToServer, fault: Fault::Dies, twice: false };
         let point = Point { lane, byte: 152 };
@@ -486,7 +584,7 @@ mod tests {
             params: serde_json::Value::Null,
             wait: true,
         });
-        for lane in Lane::all() {
+        for lane in Lane::all(Side::Server) {
             let scenario = Scenario {
                 lifecycle: Point { lane, byte: 152 }.lifecycle(&call),
                 subject: Subject::Command(vec!["server".into()]),

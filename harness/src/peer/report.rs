@@ -28,6 +28,14 @@ pub enum Report {
         /// It is a request of the era of 2026-07-28.
         modern: bool,
     },
+    /// Of a wire that is counted: a message has passed as a whole. Of one that is cut: so has all that
+    /// was to pass.
+    Passed {
+        /// It is one of the server's, and else one of the client's.
+        to_client: bool,
+        /// Bytes that have passed in this direction, its own included.
+        bytes: u64,
+    },
     /// Stdin has ended.
     StdinEnded,
     /// A signal has come.

@@ -5,6 +5,7 @@ use crate::cell::protocol::{ClientOrder, Learned, SubjectOrder};
 use crate::lifecycle::client::{self, ConfigStyle, Knowledge, RoundsBy, Script, Traits, http};
 use crate::lifecycle::scenario::{ClientSpec, WhichClient};
 use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
+use crate::lifecycle::sweep::Point;
 
 /// The subcommand that is a fake client.
 pub const FAKE_CLIENT: &str = "fake-client";
@@ -105,20 +106,41 @@ pub fn battery(
         era: only_era(choices),
         rounds: client.rounds_by.is_some().then_some(choices.cycles),
     };
-    let era = learned.eras.first().copied().unwrap_or(Era::Legacy);
     let first = transport.first_look();
     lifecycles(transport, &known)
         .into_iter()
         .filter(|(lifecycle, _)| lifecycle.id != first && choices.wants(&lifecycle.id))
-        .map(|(mut lifecycle, script)| {
-            if transport == Transport::Stdio {
-                lifecycle.rule = Some(client::rule(era).to_owned());
-            }
-            let mut case = client_case(client, (lifecycle, script), choices);
-            calibrate(&mut case, choices, learned);
-            case
-        })
+        .map(|life| calibrated(client, transport, life, choices, learned))
         .collect()
+}
+
+/// The clean life of a byte sweep, of which every byte is counted.
+pub fn counted(client: &Client, choices: &Choices, learned: &Learned) -> Case {
+    let life = client::counted(only_era(choices));
+    calibrated(client, Transport::Stdio, life, choices, learned)
+}
+
+/// One point of a byte sweep.
+pub fn cut(client: &Client, choices: &Choices, learned: &Learned, point: &Point) -> Case {
+    let life = client::cut(point, only_era(choices));
+    calibrated(client, Transport::Stdio, life, choices, learned)
+}
+
+/// A case with what the first look has learned.
+fn calibrated(
+    client: &Client,
+    transport: Transport,
+    (mut lifecycle, script): (Lifecycle, Script),
+    choices: &Choices,
+    learned: &Learned,
+) -> Case {
+    if transport == Transport::Stdio {
+        let era = learned.eras.first().copied().unwrap_or(Era::Legacy);
+        lifecycle.rule = Some(client::rule(era).to_owned());
+    }
+    let mut case = client_case(client, (lifecycle, script), choices);
+    calibrate(&mut case, choices, learned);
+    case
 }
 
 /// Every lifecycle that some client can come to, for messages and lists.

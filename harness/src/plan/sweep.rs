@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
+use super::client::{self, Client};
 use super::{Case, Choices, Server, calibrate, calls, server_case};
 use crate::cell::protocol::{Learned, Life, Patience, SweepOrder};
-use crate::lifecycle::step::{Action, Era, Step};
-use crate::lifecycle::sweep::{self, Point, Works};
+use crate::lifecycle::step::{Action, Era, Lifecycle, Step};
+use crate::lifecycle::sweep::{self, Point, Side, Works};
 
 /// What a first look at a life of the sweep waits for before it calls in a closer one, at least.
 const SCREEN_FLOOR_MS: u64 = 500;
@@ -27,9 +28,50 @@ pub struct Extent {
     pub shard: Option<(usize, usize)>,
 }
 
+/// What is swept: the cases of its points.
+pub trait Sweep {
+    /// Who is judged.
+    fn side(&self) -> Side;
+    /// What the user chose.
+    fn choices(&self) -> &Choices;
+    /// The clean life of which every byte is counted.
+    fn counted(&self) -> Case;
+    /// One point, judged by itself.
+    fn judged(&self, point: &Point) -> Case;
+    /// About how long one life takes, in milliseconds.
+    fn life_ms(&self) -> u64;
+    /// The id of a case: among several servers, each has its own.
+    fn case_id(&self, lifecycle: &str) -> String;
+
+    /// All points, for a first look: many in a cell where that is possible, or else each judged.
+    fn screens(&self, points: &[Point]) -> Vec<Case> {
+        points.iter().map(|point| self.judged(point)).collect()
+    }
+
+    /// The points that are wanted.
+    fn points(&self, works: &Works, extent: Extent) -> Vec<Point> {
+        let all: Vec<Point> = sweep::points(self.side(), works, extent.shallow)
+            .into_iter()
+            .filter(|point| wants(self.choices(), point))
+            .collect();
+        match extent.shard {
+            Some((part, of)) => sweep::shard(&all, part, of).to_vec(),
+            None => all,
+        }
+    }
+}
+
+fn wants(choices: &Choices, point: &Point) -> bool {
+    let id = point.id();
+    let named = |names: &[String]| {
+        names.iter().any(|name| super::names_id(name, &id) || sweep::is_in_range(name, point))
+    };
+    (choices.only.is_empty() || named(&choices.only)) && !named(&choices.skip)
+}
+
 /// A server whose client goes wrong after every byte.
 #[derive(Debug)]
-pub struct Sweep<'a> {
+pub struct OfServer<'a> {
     /// Who is judged.
     pub server: &'a Server,
     /// What the user chose.
@@ -40,7 +82,7 @@ pub struct Sweep<'a> {
     pub era: Era,
 }
 
-impl Sweep<'_> {
+impl OfServer<'_> {
     /// The first call: the user's own, or one that is safe and does not last, or a list of tools.
     fn call(&self) -> Step {
         let lasting = |name: &str| {
@@ -61,8 +103,23 @@ impl Sweep<'_> {
         })
     }
 
-    /// The clean life of which every byte is counted.
-    pub fn counted(&self) -> Case {
+    fn case(&self, lifecycle: Lifecycle) -> Case {
+        let mut case = server_case(lifecycle, self.server, self.choices, self.era);
+        calibrate(&mut case, self.choices, self.learned);
+        case
+    }
+}
+
+impl Sweep for OfServer<'_> {
+    fn side(&self) -> Side {
+        Side::Server
+    }
+
+    fn choices(&self) -> &Choices {
+        self.choices
+    }
+
+    fn counted(&self) -> Case {
         let mut case = self.case(sweep::measured(&self.call()));
         case.order.sweep = Some(SweepOrder::Measure);
         // It is no point that could be named.
@@ -70,33 +127,19 @@ impl Sweep<'_> {
         case
     }
 
-    /// The points that are wanted.
-    pub fn points(&self, works: &Works, extent: Extent) -> Vec<Point> {
-        let all: Vec<Point> = sweep::points(works, extent.shallow)
-            .into_iter()
-            .filter(|point| self.wants(point))
-            .collect();
-        match extent.shard {
-            Some((part, of)) => sweep::shard(&all, part, of).to_vec(),
-            None => all,
-        }
-    }
-
-    fn wants(&self, point: &Point) -> bool {
-        let id = point.id();
-        let named = |names: &[String]| {
-            names.iter().any(|name| super::names_id(name, &id) || sweep::is_in_range(name, point))
-        };
-        (self.choices.only.is_empty() || named(&self.choices.only)) && !named(&self.choices.skip)
-    }
-
-    /// One point, judged by itself.
-    pub fn judged(&self, point: &Point) -> Case {
+    fn judged(&self, point: &Point) -> Case {
         self.case(point.lifecycle(&self.call()))
     }
 
-    /// All points, many in a cell, for a first look.
-    pub fn screens(&self, points: &[Point]) -> Vec<Case> {
+    fn life_ms(&self) -> u64 {
+        self.learned.start_ms + self.learned.exit_ms.unwrap_or(0) + LIFE_COST_MS
+    }
+
+    fn case_id(&self, lifecycle: &str) -> String {
+        self.server.case_id(lifecycle)
+    }
+
+    fn screens(&self, points: &[Point]) -> Vec<Case> {
         let lives = (CELL_WORK_MS / self.life_ms().max(1)).clamp(1, CELL_LIVES);
         let call = self.call();
         points
@@ -113,15 +156,46 @@ impl Sweep<'_> {
             })
             .collect()
     }
+}
 
-    /// About how long one life takes, in milliseconds.
-    pub fn life_ms(&self) -> u64 {
-        self.learned.start_ms + self.learned.exit_ms.unwrap_or(0) + LIFE_COST_MS
+/// A client whose server goes wrong after every byte. Clients take their time to start, so each point is
+/// judged in a cell of its own at once.
+#[derive(Debug)]
+pub struct OfClient<'a> {
+    /// Who is judged.
+    pub client: &'a Client,
+    /// What the user chose.
+    pub choices: &'a Choices,
+    /// What the first look learned.
+    pub learned: &'a Learned,
+}
+
+impl Sweep for OfClient<'_> {
+    fn side(&self) -> Side {
+        Side::Client
     }
 
-    fn case(&self, lifecycle: crate::lifecycle::step::Lifecycle) -> Case {
-        let mut case = server_case(lifecycle, self.server, self.choices, self.era);
-        calibrate(&mut case, self.choices, self.learned);
+    fn choices(&self) -> &Choices {
+        self.choices
+    }
+
+    fn counted(&self) -> Case {
+        let mut case = client::counted(self.client, self.choices, self.learned);
+        case.order.sweep = Some(SweepOrder::Measure);
+        case.order.repeat = client::command(None, self.client, self.choices);
         case
+    }
+
+    fn judged(&self, point: &Point) -> Case {
+        client::cut(self.client, self.choices, self.learned, point)
+    }
+
+    fn life_ms(&self) -> u64 {
+        // A client's ladder begins with a wait.
+        self.learned.start_ms + self.learned.exit_ms.unwrap_or(1_000) + LIFE_COST_MS
+    }
+
+    fn case_id(&self, lifecycle: &str) -> String {
+        lifecycle.to_owned()
     }
 }

@@ -195,3 +195,60 @@ fn of_slope(
 fn kib(value: f64) -> String {
     if value.abs() < 10.0 { format!("{value:.1}") } else { format!("{value:.0}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weights(private: impl Fn(u32) -> Option<u64>) -> Weights {
+        let memory = |cycle| Memory { rss_kib: 9_000, pss_kib: None, private_kib: private(cycle) };
+        Weights((2..=101).map(|cycle| (cycle, memory(cycle))).collect())
+    }
+
+    #[test]
+    fn what_is_not_seen_is_told_with_its_bound() {
+        let (words, figure) = bound(None, 100, Heap::Counted);
+        assert_eq!(
+            words,
+            "memory: growth below 13 KiB a cycle is not seen in a heap without a collector"
+        );
+        assert_eq!(figure, Some(12.8));
+        assert_eq!(
+            bound(Some(700.0), 100, Heap::V8).1,
+            Some(700.0),
+            "that of the wobbling heap itself"
+        );
+        let (words, figure) = bound(None, 20, Heap::V8);
+        assert_eq!(words, "memory was not judged: 20 cycles are too few, it takes 100");
+        assert_eq!(figure, None);
+    }
+
+    #[test]
+    fn private_memory_is_judged_where_all_of_it_could_be_read() {
+        assert_eq!(weights(|cycle| Some(u64::from(cycle))).samples()[3], (5, 5.0));
+        assert_eq!(weights(|cycle| (cycle != 50).then_some(1)).samples()[3], (5, 9_000.0));
+    }
+
+    #[test]
+    fn a_rise_is_told_with_its_slope_its_bound_and_its_test() {
+        let samples = weights(|cycle| Some(2_000 + 20 * u64::from(cycle))).samples();
+        let slope = Slope::of(&samples, Heap::Counted).unwrap();
+        let at = StepRef { place: "3".into(), name: "repeat 101".into(), cycle: None };
+        let process = ProcessId { pid: 7, start_time: 1 };
+        let found = of_slope(&slope, Heap::Counted, &at, Culprit::Client, process);
+        assert_eq!(
+            (found.class, found.kind, found.culprit),
+            (Class::Advisory, Kind::Memory, Culprit::Client)
+        );
+        assert_eq!(found.what, "the client's memory grows by 20 KiB a cycle");
+        assert_eq!(
+            found.evidence[..2],
+            [
+                "private memory in 8 stretches of 10 cycles, the median of each: 2.5, 2.7, 2.9, 3.1, \
+                 3.3, 3.4, 3.6, 3.8 MiB",
+                "it rises more steeply than 13 KiB a cycle, the bound of a heap without a collector \
+                 (rank test, score 28 of 28, p 0.00002), and the later half by 100 % of the earlier one"
+            ]
+        );
+    }
+}

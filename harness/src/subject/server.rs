@@ -7,6 +7,7 @@ use super::calls::Calls;
 use super::connection::Connection;
 use super::finding;
 use super::lives::Lives;
+use super::survivor;
 use crate::cell::contain;
 use crate::cell::protocol::{CaseOrder, CellEvent, Learned};
 use crate::ledger::diff::{Change, Ledger};
@@ -143,6 +144,7 @@ impl<'a> Play<'a> {
         let judged = &self.order.kinds;
         self.played.findings.retain(|finding| judged.contains(&finding.kind));
         self.time(&end, began);
+        survivor::tell_backends(&self.ledger, self.order.first_look, &mut self.played);
         std::mem::take(&mut self.played)
     }
 

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use super::connection::Due;
 use super::finding::{command, counted};
+use super::server::Played;
 use crate::cell::contain;
 use crate::ledger::blame::{Blamed, Ending, Role, Scene};
 use crate::ledger::diff::Ledger;
@@ -39,6 +40,7 @@ pub fn of_survivor(
             Role::Stage => "a stage of the server's pipeline,",
             Role::Launcher => "the launcher,",
             Role::Helper => "a helper process,",
+            Role::Backend => "a backend of the server,",
         },
         blamed.process.pid,
         command(ledger, blamed.process)
@@ -51,7 +53,7 @@ pub fn of_survivor(
         None => format!("still alive {later:.1} s later"),
     }];
     evidence.extend(why(scene, blamed, due));
-    if blamed.role == Role::Helper {
+    if is_helper(blamed.role) {
         evidence.extend(streams_line(scene, blamed.process, pipes));
     }
     for id in blamed.below.iter().take(LINES) {
@@ -81,6 +83,37 @@ pub fn of_survivor(
         evidence,
         remedy: blamed.remedy.clone(),
     }
+}
+
+fn is_helper(role: Role) -> bool {
+    matches!(role, Role::Helper | Role::Backend)
+}
+
+/// Whom a server was seen to speak with as a gateway does: a figure, and of the first look a note.
+pub fn tell_backends(ledger: &Ledger, first_look: bool, played: &mut Played) {
+    let backends = ledger.backends().all(|id| ledger.parent(id));
+    if backends.is_empty() {
+        return;
+    }
+    played.figures.insert("backends".into(), backends.len() as f64);
+    if !first_look {
+        return;
+    }
+    let mut commands: Vec<String> = Vec::new();
+    for id in &backends {
+        let command = command(ledger, *id);
+        if !commands.contains(&command) {
+            commands.push(command);
+        }
+    }
+    let more = commands.len().saturating_sub(LINES);
+    commands.truncate(LINES);
+    commands.extend((more > 0).then(|| format!("{more} more")));
+    let number = counted(backends.len() as u64, "process", "processes");
+    played.notes.push(format!(
+        "the server spoke with {number} of its own through stdin and stdout, as a gateway does: {}",
+        commands.join(", ")
+    ));
 }
 
 /// What a process does, and where it stands.
@@ -133,7 +166,7 @@ fn why(scene: &Scene<'_>, blamed: &Blamed, due: &Due) -> Option<String> {
         (Reaction::Default, false) => format!("{name} would end it"),
     });
     // That of a server is told where the blame is.
-    let stdin = (blamed.role == Role::Helper).then(|| stdin_words(scene, id));
+    let stdin = is_helper(blamed.role).then(|| stdin_words(scene, id));
     let words: Vec<String> = stdin.into_iter().chain(reaction).collect();
     (!words.is_empty()).then(|| words.join("; "))
 }

@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use toml::{Spanned, de::DeValue};
 
 use super::{
     FakeSpec,
     check::{Checker, Part, limits},
-    read::{Reader, Table},
+    read::{Reader, Table, shortened},
     render::{Page, array, string},
 };
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
             Script, Unanswered,
         },
         step::Era,
+        sweep::{Fault, WIRE, Wire},
     },
 };
 
@@ -157,7 +159,7 @@ impl Reader {
     }
 
     fn played(&mut self, table: &Table<'_>) -> Played {
-        self.only(table, &["fake", "fixed", "options", "request", "instead", "era"]);
+        self.only(table, &["fake", "fixed", "options", "request", "instead", "era", "wire"]);
         let eras = &[("2025-11-25", Era::Legacy), ("2026-07-28", Era::Modern)];
         let example = "request = \"tools/call\" and instead = \"die\"";
         let unanswered = self.both(table, ["request", "instead"], example).then(|| Unanswered {
@@ -168,7 +170,27 @@ impl Reader {
             fake: self.fake(table, "fake"),
             unanswered,
             era: table.get("era").map(|item| self.word(item, "era", eras, Era::Legacy)),
+            wire: table.get("wire").and_then(|item| self.wire(item)),
         }
+    }
+
+    fn wire(&mut self, item: &Spanned<DeValue<'_>>) -> Option<Wire> {
+        const EXAMPLE: &str = "wire = \"dies:to-client:152\"";
+        let text = self.string(item, "wire", EXAMPLE);
+        let wire = Wire::parse(&format!("{WIRE}{text}"));
+        if wire.is_none() && item.get_ref().is_str() {
+            self.mistake(
+                item.span(),
+                format!("\"{}\" is nothing that a wire does", shortened(&text)),
+                "expected a fault, a direction and a number of bytes",
+                format!(
+                    "for example {EXAMPLE}; the faults are {}, the directions to-client and \
+                     from-client",
+                    Fault::ALL.iter().map(|fault| fault.as_str()).collect::<Vec<_>>().join(", ")
+                ),
+            );
+        }
+        wire
     }
 
     /// Whether two keys are there that need each other.
@@ -340,7 +362,7 @@ impl Page {
         if let Some(rounds) = script.rounds {
             self.pair("rounds", &rounds.to_string());
         }
-        for Played { fake, unanswered, era } in &script.servers {
+        for Played { fake, unanswered, era, wire } in &script.servers {
             self.header("[[script.server]]");
             self.fake("fake", fake);
             if let Some(Unanswered { method, instead }) = unanswered {
@@ -349,6 +371,9 @@ impl Page {
             }
             if let Some(era) = era {
                 self.pair("era", &string(era.revision()));
+            }
+            if let Some(wire) = wire {
+                self.pair("wire", &string(wire.word().trim_start_matches(WIRE)));
             }
         }
     }

@@ -7,6 +7,7 @@
 //! they start, `options` how they are set. `http` are those over HTTP, with a list of their own,
 //! [`watched`] a fake that a judged client starts, [`service`] the HTTP server of one.
 
+mod cut;
 mod ending;
 mod flood;
 mod growth;

@@ -75,6 +75,11 @@ impl FakeInfo {
         Self { name, about, options: &[], has_twin: !matches!(twin, Twin::None), build, twin }
     }
 
+    /// Whether its twin does the same work in the right way, and is not just the plain server.
+    pub fn has_own_twin(&self) -> bool {
+        self.twin == Twin::Own
+    }
+
     pub(super) const fn with(
         mut self,
         options: &'static [(&'static str, &'static str, &'static str)],

@@ -21,6 +21,7 @@ use signal_hook::{
 };
 
 use super::{
+    cut::Line,
     instead::{Late, Watched},
     message::Incoming,
     registry,
@@ -31,6 +32,7 @@ use crate::{
         client::{Instead, Played, Unanswered},
         scenario::FakeSpec,
         step::Era,
+        sweep::Wire,
     },
     peer::report::{CANCELLED, Report},
 };
@@ -55,6 +57,7 @@ pub fn arguments(channel: &str, number: usize, server: &Played) -> Vec<String> {
         words.push(format!("{instead}:{method}"));
     }
     words.extend(server.era.map(|era| format!("era:{}", era.revision())));
+    words.extend(server.wire.map(|wire| wire.word()));
     words
 }
 
@@ -67,16 +70,19 @@ pub fn run(words: &[String]) -> io::Result<u8> {
     let fault = registry::build(&server.fake).map_err(io::Error::other)?;
     said.watch_signals(server.fake.name == DEAF)?;
     let late = Late::new(said.channel()?);
+    let teller = said.clone();
+    let wire = Line::new(server.wire, Arc::new(move |report| teller.tell(report)));
+    wire.begin()?;
     let mut fault = Watched { fault, server, late: late.clone() };
     let stdin = Heard {
-        stdin: BufReader::new(io::stdin()),
+        stdin: BufReader::new(wire.reader()),
         line: Vec::new(),
         told: 0,
         ended: false,
         said: said.clone(),
         late,
     };
-    let code = server::serve(&mut fault, stdin, Output::new(io::stdout()));
+    let code = server::serve(&mut fault, stdin, Output::new(wire.writer()));
     said.tell(&Report::Leaving { code });
     Ok(code)
 }
@@ -104,8 +110,13 @@ fn parse(words: &[String]) -> io::Result<(String, usize, Played)> {
         fake: FakeSpec { name: name.clone(), ..FakeSpec::default() },
         unanswered: None,
         era: None,
+        wire: None,
     };
     for option in options {
+        if let Some(wire) = Wire::parse(option) {
+            server.wire = Some(wire);
+            continue;
+        }
         let era = option.strip_prefix("era:");
         let instead = Instead::ALL.iter().find_map(|instead| {
             let method = option.strip_prefix(instead.as_str())?.strip_prefix(':')?;

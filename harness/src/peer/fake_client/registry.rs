@@ -50,6 +50,10 @@ pub(super) enum Fault {
     LeaksStdin,
     /// It keeps the read end of its server's stdout when it has ended the server.
     KeepsStdout,
+    /// It keeps a thread of each server that it has ended.
+    KeepsThread,
+    /// It keeps a process of its own for each server that it has ended, as long as it lives.
+    KeepsWorker,
     /// It keeps some memory of every round.
     KeepsMemory,
     /// A second signal ends it at once, in the middle of ending its servers.
@@ -87,6 +91,10 @@ pub(super) struct Habits {
     pub(super) hands_stdin_on: bool,
     /// Keeps the read end of the server's stdout after its end.
     pub(super) keeps_stdout: bool,
+    /// Keeps a thread that it has started for the server.
+    pub(super) keeps_thread: bool,
+    /// Keeps a process that it has started for the server, until it ends itself.
+    pub(super) keeps_worker: bool,
     /// Keeps some memory of every round.
     pub(super) keeps_memory: bool,
     /// Exits at once when a signal comes a second time.
@@ -117,6 +125,8 @@ pub const FAKE_CLIENTS: &[FakeClientInfo] = &[
     FakeClientInfo { name: "forgets-stdin", about: "waits for its server's exit and never ends its stdin, so that both stay", fault: Fault::ForgetsStdin, stays: true },
     FakeClientInfo { name: "leaks-stdin", about: "lets its second server have the write end of the first one's stdin", fault: Fault::LeaksStdin, stays: false },
     FakeClientInfo { name: "keeps-stdout", about: "keeps the read end of each server's stdout, one with every round", fault: Fault::KeepsStdout, stays: false },
+    FakeClientInfo { name: "keeps-thread", about: "keeps a thread of each server that it has ended, one with every round", fault: Fault::KeepsThread, stays: false },
+    FakeClientInfo { name: "keeps-worker", about: "keeps a process of its own for each server that it has ended, one with every round, and ends them with itself", fault: Fault::KeepsWorker, stays: false },
     FakeClientInfo { name: "keeps-memory", about: "keeps 64 KiB of memory with every round", fault: Fault::KeepsMemory, stays: false },
     FakeClientInfo { name: "hurries", about: "exits at once upon a second signal, without the server that it is ending", fault: Fault::Hurries, stays: true },
     FakeClientInfo { name: "waits-on", about: "does not mind that its server is dead, and waits for the answer", fault: Fault::WaitsOn, stays: false },
@@ -158,6 +168,8 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
         ends_stdin: true,
         hands_stdin_on: false,
         keeps_stdout: false,
+        keeps_thread: false,
+        keeps_worker: false,
         keeps_memory: false,
         hurries: false,
         waits_on: false,
@@ -174,6 +186,8 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
         Fault::KillsWrapper => vec![Habits { by_group: false, ..good }],
         Fault::ForgetsStdin => vec![Habits { ends_stdin: false, ..good }],
         Fault::KeepsStdout => vec![Habits { keeps_stdout: true, ..good }],
+        Fault::KeepsThread => vec![Habits { keeps_thread: true, ..good }],
+        Fault::KeepsWorker => vec![Habits { keeps_worker: true, ..good }],
         Fault::KeepsMemory => vec![Habits { keeps_memory: true, ..good }],
         Fault::Hurries => vec![Habits { hurries: true, ..good }],
         Fault::WaitsOn => vec![Habits { waits_on: true, ..good }],

@@ -1,13 +1,16 @@
 //! A connection to one server: its start, its work, its end.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write},
     os::{
         fd::{AsFd, OwnedFd},
         unix::process::CommandExt,
     },
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    sync::{
+        OnceLock,
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -69,6 +72,12 @@ impl Server {
             true => Some(stdout.as_fd().try_clone_to_owned()?),
             false => None,
         };
+        if habits.keeps_thread {
+            thread::spawn(|| thread::sleep(LIFE));
+        }
+        if habits.keeps_worker {
+            keep_worker()?;
+        }
         let (sender, lines) = mpsc::sync_channel(WAITING);
         thread::spawn(move || read(stdout, &sender));
         let server = Self { child, stdin, lines, habits, requests: 0, ended: false, kept };
@@ -203,6 +212,23 @@ impl Server {
             }
         }
     }
+}
+
+/// Starts a process that stays until this one ends, by whatever end: they all have the read end of
+/// one pipe as their stdin, so that no descriptors grow along with them.
+fn keep_worker() -> io::Result<()> {
+    static LIFELINE: OnceLock<(PipeReader, PipeWriter)> = OnceLock::new();
+    if LIFELINE.get().is_none() {
+        // Nobody else sets it: there is one thread that starts servers.
+        let _ = LIFELINE.set(io::pipe()?);
+    }
+    let Some((reader, _)) = LIFELINE.get() else { return Ok(()) };
+    Command::new("cat")
+        .stdin(reader.try_clone()?)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map(drop)
 }
 
 /// Reads to the end, so that the server never stops at a full pipe.

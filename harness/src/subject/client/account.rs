@@ -5,10 +5,17 @@ use std::collections::BTreeSet;
 
 use super::super::finding::exit_words;
 use super::super::server::millis;
+use super::servers::Server;
 use super::started::Client;
 use super::{HANDSHAKE, Over, Play, channel, servers};
+use crate::ledger::snapshot::{FdKind, Identity};
 use crate::ledger::verdict::{Failure, StepRef};
 use crate::lifecycle::client::{Moment, Traits};
+
+/// What the three descriptors of a process are called.
+const STREAMS: [&str; 3] = ["stdin", "stdout", "stderr"];
+/// Most pipes that are told one by one.
+const PIPES_TOLD: usize = 3;
 
 impl Play<'_> {
     /// What the battery is made from.
@@ -36,6 +43,38 @@ impl Play<'_> {
                 ),
             });
         }
+    }
+
+    /// Pipes of servers that are gone and that somebody at rest has kept. One that lives on may keep
+    /// what it likes, and is judged by what grows; what it keeps is told.
+    pub(super) fn tell_kept_pipes(&mut self) {
+        let gone: Vec<&Server> = self.servers.iter().filter(|one| one.gone.is_some()).collect();
+        let of = |inode: u64| {
+            gone.iter().find_map(|server| {
+                let (stream, _) = server.streams.iter().find(|(_, its)| *its == inode)?;
+                let pid = server.id.map(|id| format!(", pid {}", id.pid)).unwrap_or_default();
+                let name = STREAMS[usize::try_from(*stream).ok()?];
+                Some(format!("the {name} of {}{pid}", self.name_of(server.number)))
+            })
+        };
+        let kept = self.ledger.last().things.keys().filter_map(|thing| match thing {
+            Identity::Fd { owner, number, kind: FdKind::Pipe, inode, .. } => {
+                Some(format!("fd {number} of pid {}, {}", owner.pid, of(*inode)?))
+            }
+            _ => None,
+        });
+        let kept: Vec<String> = kept.collect();
+        if kept.is_empty() {
+            return;
+        }
+        self.played.figures.insert("pipes_kept".into(), kept.len() as f64);
+        let mut told = kept[..kept.len().min(PIPES_TOLD)].join("; ");
+        if let Some(more @ 1..) = kept.len().checked_sub(PIPES_TOLD) {
+            told.push_str(&format!("; {more} more"));
+        }
+        self.played
+            .notes
+            .push(format!("at rest the client keeps pipes of servers that are gone: {told}"));
     }
 
     /// The rungs by which each server was ended, as figures and in words.

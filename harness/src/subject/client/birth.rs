@@ -1,18 +1,20 @@
 //! What a server was born with: three streams, and nothing else of its client's.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Play;
 use super::judge::Thing;
 use crate::ledger::abandoned;
 use crate::ledger::snapshot::{Facts, FdKind, Identity, Kind, ProcessId};
 use crate::ledger::verdict::StepRef;
-use crate::probe::holder;
+use crate::probe::holder::{self, Holders};
 
-/// How long the search for holders of one descriptor may take.
+/// How long the search for holders of all of them may take.
 const HOLDERS_BUDGET: Duration = Duration::from_secs(1);
 /// Most descriptors that are told one by one.
-const TOLD_ONE_BY_ONE: usize = 5;
+const TOLD_ONE_BY_ONE: usize = 20;
+/// Most others that are told of each.
+const TOLD_HOLDERS: usize = 3;
 
 impl Play<'_> {
     /// What a server was born with beyond its three streams.
@@ -40,8 +42,19 @@ impl Play<'_> {
         if known {
             return;
         }
-        let mut evidence: Vec<String> =
-            identities.iter().take(TOLD_ONE_BY_ONE).map(|one| self.descriptor_words(one)).collect();
+        let deadline = Instant::now() + HOLDERS_BUDGET;
+        let holders_of = |one: &Identity| {
+            holder::holders(one, deadline.saturating_duration_since(Instant::now()))
+        };
+        let holders = holders_of(first);
+        // The first one's are told with the finding.
+        let others = identities.iter().skip(1).map(|one| also_held(&holders_of(one)));
+        let mut evidence: Vec<String> = identities
+            .iter()
+            .zip(std::iter::once(String::new()).chain(others))
+            .take(TOLD_ONE_BY_ONE)
+            .map(|(one, held)| self.descriptor_words(one) + &held)
+            .collect();
         if let Some(more @ 1..) = identities.len().checked_sub(TOLD_ONE_BY_ONE) {
             evidence.push(format!("and {more} more"));
         }
@@ -50,7 +63,6 @@ impl Play<'_> {
             1 => format!("a descriptor of the client's in {name}, pid {}", id.pid),
             many => format!("{many} descriptors of the client's in {name}, pid {}", id.pid),
         };
-        let holders = holder::holders(first, HOLDERS_BUDGET);
         let thing = Thing {
             kind: Kind::Fd,
             what,
@@ -81,4 +93,18 @@ impl Play<'_> {
         });
         format!("fd {number} is {end}{target}{}", of.unwrap_or_default())
     }
+}
+
+/// Who else has a descriptor, or the other end of it.
+fn also_held(found: &Holders) -> String {
+    if found.holders.is_empty() {
+        return String::new();
+    }
+    let told = found.holders.iter().take(TOLD_HOLDERS);
+    let mut told: Vec<String> =
+        told.map(|one| format!("pid {} ({}), {}", one.pid, one.command, one.holds)).collect();
+    if let Some(more @ 1..) = found.holders.len().checked_sub(TOLD_HOLDERS) {
+        told.push(format!("{more} more"));
+    }
+    format!("; also of {}", told.join("; "))
 }

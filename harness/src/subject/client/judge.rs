@@ -75,6 +75,7 @@ impl Play<'_> {
         for id in ended {
             self.judge_server(id, at, Departure::AtRest, &alive);
         }
+        self.tell_kept_pipes();
         let ours: BTreeSet<i32> =
             self.servers.iter().filter_map(|server| server.id).map(|id| id.pid).collect();
         let dead: Vec<Identity> = alive

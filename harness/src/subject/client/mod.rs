@@ -46,6 +46,7 @@ use crate::ledger::diff::Ledger;
 use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId};
 use crate::ledger::verdict::{StepRef, StepTiming};
 use crate::lifecycle::client::{Deed, Moment};
+use crate::lifecycle::sweep::CUT_REACHED;
 use crate::probe::{Root, Scanner, Sight};
 use crate::settle::load_per_core;
 
@@ -90,6 +91,7 @@ pub fn play(order: &CaseOrder, client: &ClientOrder, root: Root) -> io::Result<O
         blamed: BTreeSet::new(),
         steps: 0,
         rounds_judged: false,
+        call_answered: false,
         weights: BTreeMap::new(),
         step_began: Instant::now(),
         begun: Instant::now(),
@@ -104,6 +106,9 @@ pub fn play(order: &CaseOrder, client: &ClientOrder, root: Root) -> io::Result<O
     match &client.script.service {
         Some(service) => play.run_over_http(service, &directory),
         None => play.run(&directory),
+    }
+    if play.is_cut() {
+        play.played.figures.entry(CUT_REACHED.into()).or_insert(0.0);
     }
     let judged = &order.kinds;
     play.played.findings.retain(|finding| judged.contains(&finding.kind));
@@ -126,6 +131,8 @@ struct Play<'a> {
     blamed: BTreeSet<ProcessId>,
     steps: usize,
     rounds_judged: bool,
+    /// The answer to a first call has passed.
+    call_answered: bool,
     /// What each process that started a server weighed then.
     weights: BTreeMap<ProcessId, Weights>,
     step_began: Instant,

@@ -10,10 +10,15 @@ use super::servers::Server;
 use crate::cell::contain;
 use crate::ledger::snapshot::{FdKind, Identity};
 use crate::lifecycle::step::Era;
+use crate::lifecycle::sweep::{CUT_REACHED, Wire};
 use crate::peer::report::Report;
 
 /// How long one wait for news lasts before the client is looked at.
 const TURN: Duration = Duration::from_millis(5);
+/// A call as a method.
+const CALL: &str = "tools/call";
+/// Most messages that are counted.
+const MARKS: usize = 4096;
 /// The fake that no signal but SIGKILL ends.
 const DEAF: &str = "ignores-eof-and-term";
 
@@ -44,6 +49,12 @@ impl Play<'_> {
                 self.born(start, pid, server, &inherited);
                 self.channel.go(start);
             }
+            What::Said(Report::Passed { to_client, bytes }) => {
+                // Of a client's servers, the first is counted.
+                if start == 0 {
+                    self.passed(to_client, bytes);
+                }
+            }
             What::Said(report) => {
                 if let Report::Heard { client, modern, method } = &report {
                     let is_request = |method: &&String| !method.starts_with("notifications/");
@@ -59,6 +70,35 @@ impl Play<'_> {
                 }
                 self.channel.forget(start);
             }
+        }
+    }
+
+    /// The case is about a wire that is cut.
+    pub(super) fn is_cut(&self) -> bool {
+        let mut servers = self.script.script.servers.iter();
+        servers.any(|server| matches!(server.wire, Some(Wire::Cut(_))))
+    }
+
+    /// So many bytes have passed. What comes after the answer to a first call is not counted.
+    fn passed(&mut self, to_client: bool, bytes: u64) {
+        if self.is_cut() {
+            self.played.figures.insert(CUT_REACHED.into(), 1.0);
+            return;
+        }
+        let calls = self
+            .servers
+            .first()
+            .map_or(0, |server| server.methods.iter().filter(|method| *method == CALL).count());
+        let works = self.learned.works.get_or_insert_default();
+        let answered = self.call_answered;
+        if answered || works.to.len() + works.from.len() >= MARKS {
+            return;
+        }
+        if to_client {
+            works.to.push(bytes);
+            self.call_answered = calls > 0;
+        } else {
+            works.from.push(bytes);
         }
     }
 
@@ -110,6 +150,13 @@ impl Play<'_> {
             } if Some(*owner) == id => Some(*inode),
             _ => None,
         });
+        let streams = things.keys().filter_map(|thing| match thing {
+            Identity::Fd { owner, number: at @ 0..=2, kind: FdKind::Pipe, inode, .. } => {
+                (Some(*owner) == id).then_some((*at, *inode))
+            }
+            _ => None,
+        });
+        let streams: Vec<(i32, u64)> = streams.collect();
         let fake = self.script.script.servers.get(number).map(|one| one.fake.name.clone());
         self.servers.push(Server {
             start,
@@ -119,6 +166,7 @@ impl Play<'_> {
             parent: id.and_then(|id| self.ledger.parent(id)),
             born: step.clone(),
             stdin,
+            streams,
             has_heard: false,
             methods: Vec::new(),
             stdin_ended: None,

@@ -28,6 +28,8 @@ pub struct Server {
     pub born: StepRef,
     /// The pipe that is its stdin, by inode; none where it is none.
     pub stdin: Option<u64>,
+    /// The pipes that are its three streams, by inode, with its number; those that are pipes.
+    pub streams: Vec<(i32, u64)>,
     /// A message has come.
     pub has_heard: bool,
     /// Methods of the messages that came, in order.
@@ -55,7 +57,7 @@ impl Server {
     /// Takes in a report that is not its birth.
     pub fn heard(&mut self, report: Report, at: Instant) {
         match report {
-            Report::Born { .. } | Report::Http(_) => {}
+            Report::Born { .. } | Report::Passed { .. } | Report::Http(_) => {}
             Report::Heard { method, .. } => {
                 if self.methods.len() < MOST_METHODS {
                     self.methods.extend(method);
@@ -126,6 +128,7 @@ mod tests {
             parent: None,
             born: StepRef { place: "2".into(), name: "client starts server".into(), cycle: None },
             stdin: None,
+            streams: Vec::new(),
             has_heard: false,
             methods: Vec::new(),
             stdin_ended: None,

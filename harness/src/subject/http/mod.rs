@@ -35,6 +35,7 @@ use self::life::Life;
 use self::peers::Peer;
 use self::watch::InFlight;
 use super::server::{LOOK, Played, millis};
+use super::survivor;
 use crate::cell::contain;
 use crate::cell::protocol::{CaseOrder, CellEvent, HttpOrder, HttpTraits, Learned};
 use crate::ledger::diff::{Change, Ledger};
@@ -141,6 +142,7 @@ impl<'a> Play<'a> {
         let judged = &self.order.kinds;
         self.played.findings.retain(|finding| judged.contains(&finding.kind));
         self.time(&end, began);
+        survivor::tell_backends(&self.ledger, self.order.first_look, &mut self.played);
         std::mem::take(&mut self.played)
     }
 

@@ -1,12 +1,11 @@
-//! Calls of the tool `sleep`, each a thread of its own that no connection waits for: whoever wants
+//! Calls of tools: those of `sleep` are each a thread of its own that no connection waits for: whoever wants
 //! the answer reads it from the call's channel, on this connection or a later one.
 
 use std::{
     io,
-    process::Child,
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{self, RecvTimeoutError, Sender},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
     time::Duration,
@@ -30,22 +29,27 @@ impl Call {
         answer: Vec<u8>,
         onto: Option<Arc<Channel>>,
     ) -> io::Result<Arc<Self>> {
-        let worker = server.fault.worker()?;
         let channel = Channel::of_answer();
         let (cancel, cancelled) = mpsc::channel();
         let call = Arc::new(Self { channel, cancel: Mutex::new(Some(cancel)) });
         let counted = server.count_call();
         let (server, channel) = (Arc::clone(server), Arc::clone(&call.channel));
         thread::Builder::new().name("call".into()).spawn(move || {
-            let timed_out = cancelled.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
-            let ended = end_of_work(&server, worker, timed_out);
-            if timed_out && ended.is_ok() {
+            if work(&server, &cancelled, time).is_ok_and(|done| done) {
                 onto.as_ref().unwrap_or(&channel).push(answer);
             }
             channel.end();
             drop(counted);
         })?;
         Ok(call)
+    }
+
+    /// One that is answered already.
+    pub(super) fn answered(answer: Vec<u8>) -> Arc<Self> {
+        let channel = Channel::of_answer();
+        channel.push(answer);
+        channel.end();
+        Arc::new(Self { channel, cancel: Mutex::default() })
     }
 
     /// Ends it without an answer; tells whether it was in flight.
@@ -55,9 +59,14 @@ impl Call {
     }
 }
 
-fn end_of_work(server: &Server, worker: Option<Child>, timed_out: bool) -> io::Result<()> {
-    if !timed_out {
-        return server.fault.on_cancel(worker);
+/// Works so long; tells whether the work was done and not cancelled.
+fn work(server: &Server, cancelled: &Receiver<()>, time: Duration) -> io::Result<bool> {
+    let worker = server.fault.worker()?;
+    let timed_out = cancelled.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+    if timed_out {
+        worker.map(helper::end).transpose()?;
+    } else {
+        server.fault.on_cancel(worker)?;
     }
-    worker.map_or(Ok(()), |child| helper::end(child).map(drop))
+    Ok(timed_out)
 }

@@ -6,7 +6,7 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -24,7 +24,6 @@ pub(super) struct Channel {
     /// Whether events stay once they were read, for `Last-Event-ID`.
     keeps: bool,
     state: Mutex<State>,
-    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -60,7 +59,7 @@ impl Channel {
     fn new(keeps: bool) -> Arc<Self> {
         static CHANNELS: AtomicU64 = AtomicU64::new(1);
         let id = CHANNELS.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { id, keeps, state: Mutex::default(), changed: Condvar::new() })
+        Arc::new(Self { id, keeps, state: Mutex::default() })
     }
 
     /// Adds an event.
@@ -100,25 +99,12 @@ impl Channel {
                 let data = state.events.pop_front().map_or(0, |(_, data)| data.len());
                 state.bytes -= data;
             }
-            self.changed.notify_all();
         }
         match state.events.iter().find(|(number, _)| *number > after) {
             Some((number, data)) => Next::Event(*number, data.clone()),
             None if state.ended => Next::End,
             None => Next::Nothing,
         }
-    }
-
-    /// Whether some event was not read to its end, by a reader that is still there.
-    pub(super) fn is_behind(&self) -> bool {
-        let state = self.lock();
-        !state.ended && !state.events.is_empty() && !state.ears.is_empty()
-    }
-
-    /// Waits until every event was read to its end, or the stream has ended.
-    pub(super) fn wait_until_read(&self) {
-        let behind = |state: &mut State| !state.ended && !state.events.is_empty();
-        drop(self.changed.wait_while(self.lock(), behind));
     }
 
     /// Something to poll, readable when there is news.
@@ -133,7 +119,6 @@ impl Channel {
             // One that is full already tells as much.
             let _ = rustix::io::write(ear, &1_u64.to_ne_bytes());
         }
-        self.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -165,6 +150,5 @@ impl Drop for Ear {
     fn drop(&mut self) {
         let mut state = self.channel.lock();
         state.ears.retain(|ear| !Arc::ptr_eq(ear, &self.ear));
-        self.channel.changed.notify_all();
     }
 }

@@ -37,6 +37,7 @@ pub(super) enum After {
 pub(super) fn converse(socket: TcpStream, server: &Arc<Server>) -> io::Result<()> {
     let socket = Arc::new(socket);
     socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    server.fault.on_connection(&socket)?;
     let mut input = BufReader::new(&*socket);
     loop {
         // Between requests, a client may take its time.
@@ -184,22 +185,20 @@ impl Peer<'_> {
             return self.refuse("503 Service Unavailable", "no session can begin");
         };
         let result = equipment.answer(request).unwrap_or_else(|| request.initialize_result());
-        self.server.fault.before_answer();
         self.send(&Response::with("200 OK", result).header("Mcp-Session-Id", id))
     }
 
     fn legacy(&self, id: &str, request: &Request) -> io::Result<After> {
-        match answer(self.server, self.server.sessions.equipment(id), request) {
-            Answer::Now(answer) => self.send(&Response::with("200 OK", answer)),
-            Answer::After(time, answer) => {
-                let call = Call::start(self.server, time, answer, None)?;
-                if !self.server.sessions.call(id, &request.id, Arc::clone(&call)) {
-                    call.cancel();
-                    return self.refuse("404 Not Found", "there is no such session");
-                }
-                self.follow(request, &call, Style::Resumable)
-            }
+        let call = match answer(self.server.sessions.equipment(id), request) {
+            Answer::Now(answer) if request.method == "tools/call" => Call::answered(answer),
+            Answer::Now(answer) => return self.send(&Response::with("200 OK", answer)),
+            Answer::After(time, answer) => Call::start(self.server, time, answer, None)?,
+        };
+        if !self.server.sessions.call(id, &request.id, Arc::clone(&call)) {
+            call.cancel();
+            return self.refuse("404 Not Found", "there is no such session");
         }
+        self.follow(request, &call, Style::Resumable)
     }
 
     fn modern(&self, request: &Request) -> io::Result<After> {
@@ -214,7 +213,7 @@ impl Peer<'_> {
             let refusal = request.error(METHOD_NOT_FOUND, "method not found");
             return self.send(&Response::with("404 Not Found", refusal));
         }
-        match answer(self.server, None, request) {
+        match answer(None, request) {
             Answer::Now(answer) => self.send(&Response::with("200 OK", answer)),
             Answer::After(time, answer) => {
                 let call = Call::start(self.server, time, answer, None)?;
@@ -289,13 +288,13 @@ impl Peer<'_> {
         after: u64,
         style: Style,
     ) -> io::Result<Left> {
-        self.server.fault.on_stream(self.socket)?;
         let _counted = self.server.count_stream(channel);
         stream::carry(self.socket, channel, after, style)
     }
 
     /// Sends an answer.
     pub(super) fn send(&self, response: &Response) -> io::Result<After> {
+        let _writing = self.server.fault.writing();
         response.write(self.socket)?;
         Ok(After::Request)
     }
@@ -323,12 +322,7 @@ pub(super) fn begin(
 }
 
 /// The answer to a request of either era.
-pub(super) fn answer(
-    server: &Server,
-    equipment: Option<Arc<dyn Equipment>>,
-    request: &Request,
-) -> Answer {
-    server.fault.before_answer();
+pub(super) fn answer(equipment: Option<Arc<dyn Equipment>>, request: &Request) -> Answer {
     if let Some(answer) = equipment.and_then(|equipment| equipment.answer(request)) {
         return Answer::Now(answer);
     }
@@ -339,13 +333,10 @@ pub(super) fn answer(
             ("ping", _) => request.result(json!({})),
             ("server/discover", _) => request.discover_result(),
             ("tools/list", _) => request.tools_result(),
-            ("tools/call", Some("echo")) => {
-                server.fault.on_call(server);
-                match argument("text").and_then(Value::as_str) {
-                    Some(text) => request.tool_result(text, false),
-                    None => request.tool_result("`text` must be a string", true),
-                }
-            }
+            ("tools/call", Some("echo")) => match argument("text").and_then(Value::as_str) {
+                Some(text) => request.tool_result(text, false),
+                None => request.tool_result("`text` must be a string", true),
+            },
             ("tools/call", Some("sleep")) => match argument("ms").and_then(Value::as_u64) {
                 Some(ms) => {
                     let answer = request.tool_result(&format!("slept {ms} ms"), false);

@@ -26,6 +26,12 @@ pub(super) trait Equipment: Send + Sync {
 /// Nothing.
 impl Equipment for () {}
 
+/// What a server holds while it writes an answer.
+pub(super) trait WhileWriting {}
+
+/// See [`Fault::writing`].
+pub(super) type Writing<'a> = Box<dyn WhileWriting + 'a>;
+
 /// What a server does besides serving.
 pub(super) trait Fault: Send + Sync {
     /// Whether it listens at all.
@@ -45,6 +51,11 @@ pub(super) trait Fault: Send + Sync {
 
     /// It listens, and nobody was let in yet.
     fn on_start(&self, _listener: &TcpListener) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A connection was let in.
+    fn on_connection(&self, _socket: &TcpStream) -> io::Result<()> {
         Ok(())
     }
 
@@ -78,22 +89,16 @@ pub(super) trait Fault: Send + Sync {
         true
     }
 
-    /// A stream of events begins.
-    fn on_stream(&self, _socket: &TcpStream) -> io::Result<()> {
-        Ok(())
-    }
-
     /// A client has left its stream, by closing or resetting it; this is the stream's thread.
     fn stream_left(&self, _socket: Arc<TcpStream>) {}
 
     /// A client has left in the middle of a request; this is the connection's thread.
     fn request_left(&self, _socket: Arc<TcpStream>) {}
 
-    /// A call of `echo`, before its answer is written.
-    fn on_call(&self, _server: &Server) {}
-
-    /// Any answer to a request, before it is written.
-    fn before_answer(&self) {}
+    /// Held while an answer that is no stream is written.
+    fn writing(&self) -> Option<Writing<'_>> {
+        None
+    }
 
     /// A process that works for a call of `sleep` as long as it lasts.
     fn worker(&self) -> io::Result<Option<Child>> {

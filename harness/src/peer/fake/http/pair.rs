@@ -52,7 +52,7 @@ fn take(peer: &Peer, id: &str, body: &[u8]) -> io::Result<After> {
             let result = equipment.and_then(|equipment| equipment.answer(&request));
             channel.push(result.unwrap_or_else(|| request.initialize_result()));
         }
-        Incoming::Request(request) => match answer(peer.server, sessions.equipment(id), &request) {
+        Incoming::Request(request) => match answer(sessions.equipment(id), &request) {
             Answer::Now(answer) => channel.push(answer),
             Answer::After(time, answer) => {
                 let call = Call::start(peer.server, time, answer, Some(channel))?;

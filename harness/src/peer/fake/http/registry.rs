@@ -16,7 +16,7 @@ use super::{
     keeping::{ForgetsAbandoned, KeepsDeleted, KeepsPerSession},
     leaving::{HalfOpen, StreamStays},
     server::{Settings, Transport},
-    stalling::{Broadcasts, Waits},
+    stalling::{FinishesWriting, OneWriter},
     starting::{Answers500, ListensElsewhere, NeedsToken, NeverListens, NotFound, SpeaksTls},
     working::Works,
 };
@@ -30,9 +30,6 @@ const PAIR: Option3 =
     ("transport", "streamable", "`streamable`, or `sse` for the older pair of /sse and /messages");
 const READ: Option3 =
     ("read-timeout", "30000", "longest pause in the middle of a request, in milliseconds; 0: none");
-const BYTES: Option3 =
-    ("bytes", "524288", "length of what every stream is told at each echo call, 2097152 at most");
-
 /// What makes a server the fake.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::peer::fake) struct Build(fn(&Options) -> Result<Box<dyn Fault>, FakeError>);
@@ -79,12 +76,10 @@ pub const HTTP_FAKES: &[FakeInfo] = &[
     http("runs-on-after-cancel", "works on for a call that was cancelled", Twin::Own, Works::runs_on),
     http("stops-on-disconnect", "stops work for a call when its client disconnects, also where 2025-11-25 says not to", Twin::Own, Works::stops),
 
-    http("stalled-reader-blocks", "answers nobody while one client does not read its stream", Twin::Own,
-        |s| Broadcasts::build(s, Waits::Answers))
-        .with(&[TTL, BYTES]),
-    http("stalled-at-term", "does not end while one client does not read its stream", Twin::Own,
-        |s| Broadcasts::build(s, Waits::End))
-        .with(&[TTL, BYTES]),
+    http("stalled-reader-blocks", "answers nobody while one client does not read its answers", Twin::Own,
+        |s| Ok(Box::new(OneWriter::new(s.fixed())))),
+    http("stalled-at-term", "does not end while one client does not read its answers", Twin::Own,
+        |s| Ok(Box::new(FinishesWriting::new(s.fixed())))),
 
     http("ignores-term", "stays alive upon SIGTERM and SIGINT; only SIGKILL ends it", Twin::Plain,
         |_| Ok(Box::new(IgnoresTerm))),

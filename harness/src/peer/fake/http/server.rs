@@ -144,14 +144,6 @@ impl Server {
         drop(self.changed.wait_while(self.lock(), |counts| !counts.streams.is_empty()));
     }
 
-    /// Waits until no reader of a stream is behind.
-    pub(super) fn wait_for_readers(&self) {
-        let streams = self.lock().streams.clone();
-        for stream in streams.iter().filter(|stream| stream.is_behind()) {
-            stream.wait_until_read();
-        }
-    }
-
     /// Whether a call is worked on.
     pub(super) fn is_busy(&self) -> bool {
         self.lock().calls > 0

@@ -143,12 +143,6 @@ impl Sessions {
         })?
     }
 
-    /// One open stream of each session that has any.
-    pub(super) fn a_stream_of_each(&self) -> Vec<Arc<Channel>> {
-        let table = self.lock();
-        table.sessions.values().filter_map(|session| session.streams.first().cloned()).collect()
-    }
-
     /// The first open stream of a session.
     pub(super) fn a_stream_of(&self, id: &str) -> Option<Arc<Channel>> {
         self.with(id, |session| session.streams.first().cloned())?

@@ -1,89 +1,101 @@
-//! Faults of a server that has more to say than a client reads.
+//! Faults of a server that is stuck in a write: its client asks, and does not read the answers.
 
 use std::{
     io,
     net::TcpStream,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::net::sockopt::set_socket_send_buffer_size;
-use serde_json::json;
 
 use super::{
-    super::options::{FakeError, Settings},
-    fault::Fault,
+    fault::{Fault, WhileWriting, Writing},
     server::Server,
     signals::Signals,
 };
 
-/// What the kernel may hold of a stream that nobody reads, in bytes.
-const SEND_BUFFER: usize = 64 << 10;
-/// Longest notification, in bytes.
-const MOST: usize = 2 << 20;
+/// What the kernel may hold of answers that nobody reads, in bytes.
+const SEND_BUFFER: usize = 32 << 10;
 
-/// Who waits for a reader that does not read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Waits {
-    /// Nobody: that stream alone is behind, and closed when it is too far behind.
-    Nobody,
-    /// Every answer to every session.
-    Answers,
-    /// The end of the server.
-    End,
-}
-
-/// Tells every session's stream of each call of `echo`, at length.
-pub(super) struct Broadcasts {
-    waits: Waits,
-    bytes: usize,
+/// Writes one answer at a time, whoever it is for: a client that does not read its own holds up those
+/// of everybody else. The twin writes them side by side.
+pub(super) struct OneWriter {
+    fixed: bool,
     writing: Mutex<()>,
 }
 
-impl Broadcasts {
-    pub(super) fn build(settings: &Settings, waits: Waits) -> Result<Box<dyn Fault>, FakeError> {
-        let wanted = "a number of bytes from 1 to 2097152";
-        let bytes = settings.parsed("bytes", wanted)?;
-        if !(1..=MOST).contains(&bytes) {
-            return Err(settings.bad_value("bytes", wanted));
-        }
-        let waits = if settings.fixed() { Waits::Nobody } else { waits };
-        Ok(Box::new(Self { waits, bytes, writing: Mutex::new(()) }))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, ()> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+impl OneWriter {
+    pub(super) fn new(fixed: bool) -> Self {
+        Self { fixed, writing: Mutex::new(()) }
     }
 }
 
-impl Fault for Broadcasts {
-    fn on_stream(&self, socket: &TcpStream) -> io::Result<()> {
-        Ok(set_socket_send_buffer_size(socket, SEND_BUFFER)?)
+impl Fault for OneWriter {
+    fn on_connection(&self, socket: &TcpStream) -> io::Result<()> {
+        holds_little(socket)
     }
 
-    fn before_answer(&self) {
-        if self.waits == Waits::Answers {
-            drop(self.lock());
-        }
+    fn writing(&self) -> Option<Writing<'_>> {
+        (!self.fixed).then(|| Box::new(lock(&self.writing)) as Writing)
+    }
+}
+
+/// Finishes every answer that it has begun to write before it ends. The twin does not.
+pub(super) struct FinishesWriting {
+    fixed: bool,
+    answers: Mutex<usize>,
+    written: Condvar,
+}
+
+impl FinishesWriting {
+    pub(super) fn new(fixed: bool) -> Self {
+        Self { fixed, answers: Mutex::new(0), written: Condvar::new() }
     }
 
-    fn on_call(&self, server: &Server) {
-        let _writing = (self.waits == Waits::Answers).then(|| self.lock());
-        let params = json!({"level": "info", "data": "x".repeat(self.bytes)});
-        let news = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": params});
-        let streams = server.sessions.a_stream_of_each();
-        for stream in &streams {
-            stream.push(news.to_string().into_bytes());
-        }
-        if self.waits == Waits::Answers {
-            streams.iter().for_each(|stream| stream.wait_until_read());
-        }
+    fn done(&self) {
+        *lock(&self.answers) -= 1;
+        self.written.notify_all();
+    }
+}
+
+impl Fault for FinishesWriting {
+    fn on_connection(&self, socket: &TcpStream) -> io::Result<()> {
+        holds_little(socket)
+    }
+
+    fn writing(&self) -> Option<Writing<'_>> {
+        *lock(&self.answers) += 1;
+        Some(Box::new(Answer(self)))
     }
 
     fn on_signal(&self, server: &Server, _signals: &Signals) -> io::Result<Option<u8>> {
-        if self.waits == Waits::End {
-            server.wait_for_readers();
+        if !self.fixed {
+            drop(self.written.wait_while(lock(&self.answers), |answers| *answers > 0));
         }
         server.close();
         Ok(Some(0))
     }
+}
+
+impl WhileWriting for MutexGuard<'_, ()> {}
+impl WhileWriting for Answer<'_> {}
+
+/// An answer that is being written.
+struct Answer<'a>(&'a FinishesWriting);
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        self.0.done();
+    }
+}
+
+/// Makes writes to a client wait soon, and for as long as it takes.
+fn holds_little(socket: &TcpStream) -> io::Result<()> {
+    set_socket_send_buffer_size(socket, SEND_BUFFER)?;
+    socket.set_write_timeout(None)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change is one step, so that a holder that panicked leaves it right.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
