@@ -83,6 +83,9 @@ fn scenario_of(case: &Case) -> Result<Scenario, &'static str> {
 }
 
 fn client_scenario(case: &Case, order: &ClientOrder) -> Result<Scenario, &'static str> {
+    if order.script.service.is_some() {
+        return Err("no scenario file can tell a case of a client over HTTP yet");
+    }
     let client = ClientSpec {
         client: WhichClient::Command(order.command.clone()),
         style: order.style,
@@ -114,6 +117,7 @@ mod tests {
     use crate::cell::protocol::Learned;
     use crate::lifecycle::client::{ConfigStyle, Traits};
     use crate::plan::Choices;
+    use crate::plan::client::Transport;
 
     fn choices() -> Choices {
         Choices {
@@ -163,9 +167,9 @@ mod tests {
         };
         let learned = Learned { client: Some(traits), ..Learned::default() };
         let folder = tempfile::tempdir().unwrap();
-        let mut cases = plan::client::battery(&client, &choices, &learned);
-        cases.push(plan::client::first_look(&client, &choices));
-        assert_eq!(cases.len(), plan::client::whole_battery().len());
+        let mut cases = plan::client::battery(&client, Transport::Stdio, &choices, &learned);
+        cases.push(plan::client::first_look(&client, Transport::Stdio, &choices));
+        assert_eq!(cases.len(), plan::client::whole_battery(Transport::Stdio).len());
         for case in &cases {
             let path = keep(folder.path(), case).unwrap().unwrap();
             let text = std::fs::read_to_string(&path).unwrap();
