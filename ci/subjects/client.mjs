@@ -1,6 +1,6 @@
 // A small client on the official TypeScript SDK: connects, lists, calls, closes.
 //
-//     client.mjs [--stay | --rounds N | --no-delete] URL
+//     client.mjs [--no-delete] [--stay | --rounds N] URL
 //     client.mjs [--stay | --rounds N] COMMAND [ARGS]…
 //
 // Over Streamable HTTP where the server is a URL. With --stay it keeps its connection until its own
@@ -15,8 +15,8 @@ const { StdioClientTransport } = require("@modelcontextprotocol/sdk/client/stdio
 const { StreamableHTTPClientTransport } = require("@modelcontextprotocol/sdk/client/streamableHttp.js");
 
 const words = process.argv.slice(2);
-const stay = words[0] === "--stay" && Boolean(words.shift());
 const forgets = words[0] === "--no-delete" && Boolean(words.shift());
+const stay = words[0] === "--stay" && Boolean(words.shift());
 const rounds = words[0] === "--rounds" ? Number(words.splice(0, 2)[1]) : 1;
 const [server, ...args] = words;
 const isUrl = server.startsWith("http://");

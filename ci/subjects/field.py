@@ -26,7 +26,7 @@ BATTERIES = {
     "client-http": "Clients over HTTP",
 }
 # A client is idle only if it stays, and then it has no rounds; so each is judged in both ways.
-IDLE = [f"client/{moment}-idle" for moment in ("sigterm", "sigint", "sigkill", "stdin-ends")]
+IDLE = ["sigterm-idle", "sigint-idle", "sigkill-idle", "stdin-ends-idle"]
 
 
 class Subject(NamedTuple):
@@ -57,14 +57,14 @@ def http(language, about, path, command, calls={}):
     return Subject("http", language, about, [(options, command)])
 
 
-def client(language, about, command):
-    peer = ["{command}", "{args}"]
+def client(language, about, command, battery="client", peer=("{command}", "{args}")):
     rounds, stays = [*command, "--rounds", "{rounds}", *peer], [*command, "--stay", *peer]
-    return Subject("client", language, about, [([], rounds), (["--only", ",".join(IDLE)], stays)])
+    idle = ",".join(f"{battery}/{moment}" for moment in IDLE)
+    return Subject(battery, language, about, [([], rounds), (["--only", idle], stays)])
 
 
 def client_http(language, about, command):
-    return Subject("client-http", language, about, [([], [*command, "{url}"])])
+    return client(language, about, command, "client-http", ["{url}"])
 
 
 def asked(calls):
