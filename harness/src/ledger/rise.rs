@@ -56,7 +56,7 @@
 //! That of a heap without a collector, 1 MiB, is ten times what CPython gained, and room for a small cache.
 //! That of a heap that is not known rests on no measurement: a JVM begins with 1/64 of all memory.
 //!
-//! **In every run**, a server that keeps 64 KiB of each call must be caught, and its clean twin must not rise:
+//! **In every run**, a server that keeps 256 KiB of each call must be caught, and its clean twin must not rise:
 //! its slope and bound are printed beside the canary.
 //!
 //! # How many cycles a leak takes
