@@ -682,7 +682,7 @@ fn every_example_on_the_page_of_the_grammar_is_a_scenario() {
             false => around(example),
         })
         .collect();
-    assert_eq!(whole.len(), 5);
+    assert_eq!(whole.len(), 6);
     for example in whole {
         if let Err(error) = parse("scenarios/README.md", &example) {
             panic!("{}", reported(&error));
