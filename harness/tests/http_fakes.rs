@@ -50,7 +50,8 @@ enum Must {
 }
 
 /// What the lifecycle must say: the kind, the beginning of the words in which the thing is named,
-/// the step in which it was born, and that by which it was due.
+/// the step in which it was born, or either of two where the look that sees it first is a race, and that
+/// by which it was due.
 struct Caught(Kind, &'static str, &'static str, &'static str);
 
 const fn row(fake: &'static [&'static str], by: &'static str, must: Must) -> Row {
@@ -98,9 +99,7 @@ const TABLE: &[Row] = &[
     row(&["stream-stays", "ttl=5000"], "client-killed", leak(Kind::Fd, "1 socket to clients that have gone", "listen", "kill client"))
         .with(&TTL),
     row(&["half-open"], "unfinished-body", leak(Kind::Fd, "", "send 20 bytes (cycle 2)", "repeat 21")),
-    row(&["runs-on-after-cancel"], "cancel", leak(Kind::Process, "", "call sleep (cycle 2)", "repeat 21"))
-        .with(&SLEEP),
-    row(&["stops-on-disconnect"], "request-abandoned", Must::Advisory(Caught(Kind::Process, "work that was stopped because its client hung up", "call sleep", "abandon")))
+    row(&["runs-on-after-cancel"], "cancel", leak(Kind::Process, "", "call sleep (cycle 2) or request tools/list (cycle 2)", "repeat 21"))
         .with(&SLEEP),
     stays(&["stalled-at-term"], "sigterm-stalled-reader", "signal TERM server"),
     stays(&["ignores-term"], "clean-close", "signal TERM server"),
@@ -149,9 +148,10 @@ fn every_fake_is_caught_for_the_right_reason_and_its_twin_is_clean() {
     assert!(deviations.is_empty(), "{} deviations:\n{}", deviations.len(), deviations.join("\n"));
 }
 
-/// Fakes that are not in the table: the canary is several leaks of it at once and runs along with each
-/// run.
-const ELSEWHERE: &[&str] = &["http-canary"];
+/// Fakes that are not in the table. The canary is several leaks of it at once and runs along with each
+/// run. Work that stops because its client hung up is seen only if it came to sight before that, which
+/// nobody can wait for from outside.
+const ELSEWHERE: &[&str] = &["http-canary", "stops-on-disconnect"];
 
 #[test]
 fn every_fake_is_in_the_table() {
@@ -213,7 +213,7 @@ fn deviations_of_finding(
     let as_told = |finding: &Finding| {
         finding.kind == *kind
             && finding.what.starts_with(what)
-            && named(&finding.birth_step) == *birth
+            && birth.split(" or ").any(|one| named(&finding.birth_step) == one)
             && named(&finding.due_step) == *due
     };
     if !case.findings.iter().any(as_told) {
