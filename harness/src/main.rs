@@ -58,8 +58,13 @@ fn be(arguments: &FakeArguments) -> Ended {
 fn be_client(arguments: &FakeClientArguments) -> Ended {
     let options = fake_options(&arguments.options)?;
     let spec = FakeSpec { name: arguments.name.clone(), fixed: arguments.fixed, options };
-    if let Some(url) = &arguments.url {
-        return fake_client::http::run(&spec, url)
+    let url = match (&arguments.url, &arguments.config) {
+        (None, Some(file)) => fake_client::http::url_of(file)
+            .map_err(|error| Refusal::usage(format!("{}: {error}", file.display())))?,
+        (url, _) => url.clone(),
+    };
+    if let Some(url) = url {
+        return fake_client::http::run(&spec, &url)
             .map_err(|error| Refusal::usage(error.to_string()));
     }
     let servers = match &arguments.config {

@@ -398,8 +398,9 @@ fn with_twin(lifecycle: Lifecycle, fake: &FakeSpec, choices: &Choices) -> [Case;
     })
 }
 
-/// What the canary of memory keeps of each call, in KiB: five times what is seen at least.
-const MEMORY_CANARY_KIB: u32 = 64;
+/// What the canary of memory keeps of each call, in KiB: twenty times what is seen at least, so that it is
+/// seen where memory comes in huge pages of 2 MiB, or only the resident set can be read.
+const MEMORY_CANARY_KIB: u32 = 256;
 /// How long the canary's leaks are waited for.
 const CANARY_PATIENCE_MS: u64 = 1_000;
 

@@ -47,7 +47,7 @@ const TABLE: &[Row] = &[
     Row { fake: "host", options: &[], must: None },
     Row { fake: "forgets-delete", options: &[], must: Some(Caught {
         by: "client-http/clean-close", kind: Kind::Session, birth: "step 2, client sends initialize", due: "step 4, client exits",
-        what: "a session that the client did not end", saying: "it ended well and sent no DELETE for it", rule: Some("2025-11-25 http H13") }) },
+        what: "a session that the client did not end", saying: "the client began it, ended well and sent no DELETE for it", rule: Some("2025-11-25 http H13") }) },
     Row { fake: "keeps-stream", options: &[], must: Some(Caught {
         by: "client-http/clean-close", kind: Kind::Fd, birth: "step 3, client opens a stream", due: "step 5, client at rest",
         what: "a stream of a session that the client has ended", saying: " -> 127.0.0.1:", rule: None }) },
@@ -66,6 +66,8 @@ const TABLE: &[Row] = &[
         what: "20 descriptors of the client's, one more with every round", saying: " since step 2.1, client connects (cycle 2)", rule: None }) },
 ];
 
+/// The first look.
+const FIRST: &str = "client-http/clean-close";
 /// The canary rides along with each run.
 const ELSEWHERE: &[&str] = &["canary"];
 
@@ -110,14 +112,14 @@ fn play(row: &Row, fixed: bool) -> Vec<String> {
     for case in &report.cases {
         let (leaks, advisories): (Vec<&Finding>, Vec<&Finding>) =
             case.findings.iter().partition(|finding| finding.class == Class::Leak);
-        // Who dies of a signal leaves its session, and that is told.
-        let by_signal = |finding: &&Finding| finding.kind == Kind::Session;
+        // Who dies of a signal leaves its session, and who never ends it leaves it upon an error, too.
         let is_signalled = ["client-http/sigterm-", "client-http/sigint-"]
             .iter()
             .any(|moment| case.id.starts_with(moment));
-        if !advisories.iter().all(|finding| is_signalled && by_signal(finding))
-            || (must.is_none() && !leaks.is_empty())
-        {
+        let forgets = must.is_some_and(|must| must.by == FIRST && must.kind == Kind::Session);
+        let is_session = |finding: &&Finding| finding.kind == Kind::Session;
+        let in_order = advisories.iter().all(|one| (is_signalled || forgets) && is_session(one));
+        if !in_order || (must.is_none() && !leaks.is_empty()) {
             wrong.push(format!("{}: {:#?}", case.id, case.findings));
         }
         if let Some(must) = must {
@@ -154,4 +156,70 @@ fn play(row: &Row, fixed: bool) -> Vec<String> {
         wrong.push(format!("left {processes:?} and {files:?}"));
     }
     wrong.iter().map(|wrong| format!("{}{}: {wrong}", row.fake, twin.concat())).collect()
+}
+
+#[test]
+fn a_client_is_told_of_its_server_in_every_way() {
+    let fake = format!("exec {SCUPPER} fake-client plain");
+    let by_variable = format!("{fake} --url $SCUPPER_URL");
+    let by_file = format!("{fake} --config $SCUPPER_CONFIG");
+    let ways: [&[&str]; 4] = [
+        &["sh", "-c", &by_variable],
+        &["sh", "-c", &by_file],
+        &[SCUPPER, "fake-client", "plain", "--config={config}"],
+        &[SCUPPER, "fake-client", "plain", "--url={url}"],
+    ];
+    let only = ["--only", "client-http/clean-close,client-http/sigkill-busy"];
+    for (way, ended) in ways.iter().zip(at_once(AT_ONCE, &ways, |way| judge(&only, way))) {
+        assert_eq!(ended.code, 0, "{way:?}\n{}{}", ended.stdout, ended.stderr);
+        assert_eq!(ended.report().cases.len(), 2, "{way:?}\n{}", ended.stdout);
+    }
+}
+
+/// In it, and at its server: by its own words, and by its stdin.
+#[test]
+fn what_grows_with_a_client_that_lives_on_is_its_own() {
+    let client =
+        |words: &[&'static str]| [&[SCUPPER, "fake-client"], words, &["--url", "{url}"]].concat();
+    let ways: [(&[&str], Vec<&str>, Option<Kind>); 3] = [
+        (&[], client(&["forgets-delete", "rounds={rounds}"]), Some(Kind::Session)),
+        (&["--long-lived"], client(&["leaks-socket", "rounds=lines"]), Some(Kind::Fd)),
+        (&["--long-lived"], client(&["leaks-socket", "--fixed", "rounds=lines"]), None),
+    ];
+    let ended = at_once(AT_ONCE, &ways, |(options, client, _)| {
+        let only = ["--only", "client-http/rounds", "--leak-timeout", "3s"];
+        judge(&[options, &only[..]].concat(), client)
+    });
+    for ((_, client, grows), ended) in ways.iter().zip(ended) {
+        let code = i32::from(grows.is_some());
+        assert_eq!(ended.code, code, "{client:?}\n{}{}", ended.stdout, ended.stderr);
+        let report = ended.report();
+        let [case] = report.cases.as_slice() else { panic!("{client:?}\n{}", ended.stdout) };
+        let found: Vec<Kind> = case.findings.iter().map(|finding| finding.kind).collect();
+        assert_eq!(found, grows.iter().copied().collect::<Vec<_>>(), "{client:?}");
+        let whole = |finding: &Finding| (finding.culprit, finding.count) == (Culprit::Client, 20);
+        assert!(case.findings.iter().all(whole), "{client:?}: {:#?}", case.findings);
+    }
+}
+
+#[test]
+fn a_client_that_asks_nothing_is_not_judged() {
+    let ended = judge(&["--only", "client-http"], &["true"]);
+    assert_eq!(ended.code, 3, "{}", ended.stdout);
+    let report = ended.report();
+    let failure = report.cases[0].failure.as_ref().expect("it is told");
+    assert!(failure.not_started && failure.message.contains("{url}"), "{failure:?}");
+}
+
+/// A host that is told to end when it already waits for the answer to its DELETE.
+#[test]
+fn a_client_is_struck_while_it_ends_its_session() {
+    let only = ["--only", "client-http/sigkill-closing,client-http/stdin-ends-closing"];
+    let ended = judge(&only, &[SCUPPER, "fake-client", "host", "--url", "{url}"]);
+    assert_eq!(ended.code, 0, "{}", ended.stdout);
+    let report = ended.report();
+    assert_eq!(report.cases.len(), 2, "{:?}\n{}", report.notes, ended.stdout);
+    let steps: Vec<&str> = report.cases[0].steps.iter().map(|one| one.step.name.as_str()).collect();
+    let struck = ["client ends its session", "SIGKILL to client", "client is killed"];
+    assert!(steps.ends_with(&struck), "{steps:?}");
 }

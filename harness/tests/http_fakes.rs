@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 use harness::ledger::snapshot::Kind;
 use harness::ledger::verdict::CaseReport;
-use harness::ledger::verdict::{Class, Culprit, Finding, Verdict};
+use harness::ledger::verdict::{Class, Culprit, Finding, StepRef, Verdict};
 use harness::peer::fake::HTTP_FAKES;
 use harness::report::json::Report;
 use support::{Ended, Run, SCUPPER, at_once};
@@ -21,8 +21,9 @@ const AT_ONCE: usize = 5;
 const IMPATIENT: [&str; 2] = ["--leak-timeout", "3s"];
 /// Of calls that must last until the moment has come.
 const SLEEP: [&str; 2] = ["--call", "sleep={\"ms\":3000}"];
-/// For faults that need an end of idle sessions.
-const TTL: [&str; 2] = ["--session-ttl", "2s"];
+/// For faults that need an end of idle sessions: a second more than the fakes are given, which is long
+/// enough that no session ends between two requests on a busy host.
+const TTL: [&str; 2] = ["--session-ttl", "6s"];
 
 /// A fake and what must come of it.
 struct Row {
@@ -49,7 +50,7 @@ enum Must {
 }
 
 /// What the lifecycle must say: the kind, the beginning of the words in which the thing is named,
-/// where it was born, and when it was due.
+/// the step in which it was born, and that by which it was due.
 struct Caught(Kind, &'static str, &'static str, &'static str);
 
 const fn row(fake: &'static [&'static str], by: &'static str, must: Must) -> Row {
@@ -70,42 +71,43 @@ const fn leak(kind: Kind, what: &'static str, birth: &'static str, due: &'static
 
 /// Grows with each session, also with those that are ended well.
 const fn grows(fake: &'static [&'static str], kind: Kind) -> Row {
-    let must = leak(kind, "", "step 2.2, handshake (cycle 2)", "step 2, repeat 21");
+    let must = leak(kind, "", "handshake (cycle 2)", "repeat 21");
     row(fake, "reconnect", must)
 }
 
 /// The server itself stays upon a signal.
 const fn stays(fake: &'static [&'static str], by: &'static str, due: &'static str) -> Row {
-    row(fake, by, leak(Kind::Process, "the server", "step 1, start", due))
+    row(fake, by, leak(Kind::Process, "the server", "start", due))
 }
 
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
-    row(&["keeps-deleted-sessions"], "clean-close", leak(Kind::Session, "a session that was ended by DELETE", "step 3, handshake", "step 6, close")),
-    row(&["forgets-abandoned"], "client-killed", leak(Kind::Session, "an abandoned session that answers after its time", "step 3, handshake", "step 7, kill client"))
+    // Nobody is answered any more, which takes three bounds: the others fill its time.
+    row(&["stalled-reader-blocks"], "stream-unread", Must::Failed("no answer in time")),
+    row(&["keeps-deleted-sessions"], "clean-close", leak(Kind::Session, "a session that was ended by DELETE", "handshake", "close")),
+    row(&["forgets-abandoned", "ttl=5000"], "client-killed", leak(Kind::Session, "an abandoned session", "handshake", "kill client"))
         .with(&TTL),
     grows(&["fd-per-session"], Kind::Fd),
-    row(&["keeps-sockets"], "clean-close", leak(Kind::Fd, "1 socket to clients that have gone", "step 2, open", "step 6, close")),
+    row(&["keeps-sockets"], "clean-close", leak(Kind::Fd, "1 socket to clients that have gone", "open", "close")),
     grows(&["thread-per-session"], Kind::Thread),
     grows(&["child-per-session"], Kind::Process),
     grows(&["zombie-per-session"], Kind::Zombie),
     grows(&["tempfile-per-session"], Kind::File),
     grows(&["gateway"], Kind::Process),
-    row(&["memory-per-session"], "reconnect", Must::Advisory(Caught(Kind::Memory, "the server's memory grows", "step 2, repeat 21 (cycle 2)", "step 2, repeat 21"))),
-    row(&["stream-stays", "ttl=1000"], "client-killed", leak(Kind::Fd, "1 socket to clients that have gone", "step 4, listen", "step 7, kill client"))
+    row(&["memory-per-session"], "reconnect", Must::Advisory(Caught(Kind::Memory, "the server's memory grows", "repeat 21 (cycle 2)", "repeat 21"))),
+    row(&["stream-stays", "ttl=5000"], "client-killed", leak(Kind::Fd, "1 socket to clients that have gone", "listen", "kill client"))
         .with(&TTL),
-    row(&["half-open"], "unfinished-body", leak(Kind::Fd, "", "step 2.2, send 20 bytes (cycle 2)", "step 2, repeat 21")),
-    row(&["runs-on-after-cancel"], "cancel", leak(Kind::Process, "", "step 4.1, call sleep (cycle 2)", "step 4, repeat 21"))
+    row(&["half-open"], "unfinished-body", leak(Kind::Fd, "", "send 20 bytes (cycle 2)", "repeat 21")),
+    row(&["runs-on-after-cancel"], "cancel", leak(Kind::Process, "", "call sleep (cycle 2)", "repeat 21"))
         .with(&SLEEP),
-    row(&["stops-on-disconnect"], "request-abandoned", Must::Advisory(Caught(Kind::Process, "work that was stopped because its client hung up", "step 5, call sleep", "step 6, abandon")))
+    row(&["stops-on-disconnect"], "request-abandoned", Must::Advisory(Caught(Kind::Process, "work that was stopped because its client hung up", "call sleep", "abandon")))
         .with(&SLEEP),
-    row(&["stalled-reader-blocks"], "stream-unread", Must::Failed("no answer in time")),
-    stays(&["stalled-at-term"], "sigterm-stalled-reader", "step 8, signal TERM server"),
-    stays(&["ignores-term"], "clean-close", "step 7, signal TERM server"),
-    stays(&["ignores-term-with-stream"], "sigterm-open-streams", "step 6, signal TERM server"),
-    stays(&["busy-at-term"], "sigterm-busy", "step 6, signal TERM server").with(&SLEEP),
-    stays(&["second-signal-hangs"], "two-signals", "step 7.1.1, signal TERM server").with(&SLEEP),
-    row(&["helper-keeps-port"], "restart", leak(Kind::Process, "a helper process", "step 1, start", "step 6, signal TERM server")),
+    stays(&["stalled-at-term"], "sigterm-stalled-reader", "signal TERM server"),
+    stays(&["ignores-term"], "clean-close", "signal TERM server"),
+    stays(&["ignores-term-with-stream"], "sigterm-open-streams", "signal TERM server"),
+    stays(&["busy-at-term"], "sigterm-busy", "signal TERM server").with(&SLEEP),
+    stays(&["second-signal-hangs", "ms=1500"], "two-signals", "signal TERM server").with(&SLEEP),
+    row(&["helper-keeps-port"], "restart", leak(Kind::Process, "a helper process", "start", "signal TERM server")),
     row(&["slow-exit"], "sigint-idle", Must::Clean(Some(("exit_after_due_ms", 1_500.0)))),
 
     row(&["never-listens"], "clean-close", Must::NotStarted(&["nothing listened at", "none of its processes listens"]))
@@ -119,7 +121,7 @@ const TABLE: &[Row] = &[
     row(&["needs-token"], "clean-close", Must::Clean(None)).with(&["--header", "Authorization: Bearer open-sesame"]),
 
     // Every lifecycle, in each way of speaking.
-    row(&["plain", "ttl=1000"], "", Must::Clean(None)).with(&TTL),
+    row(&["plain", "ttl=5000"], "", Must::Clean(None)).with(&TTL),
     row(&["plain"], "", Must::Clean(None)).with(&["--era", "2026-07-28"]),
     row(&["plain", "transport=sse"], "", Must::Clean(None)),
 ];
@@ -147,9 +149,13 @@ fn every_fake_is_caught_for_the_right_reason_and_its_twin_is_clean() {
     assert!(deviations.is_empty(), "{} deviations:\n{}", deviations.len(), deviations.join("\n"));
 }
 
+/// Fakes that are not in the table: the canary is several leaks of it at once and runs along with each
+/// run.
+const ELSEWHERE: &[&str] = &["http-canary"];
+
 #[test]
 fn every_fake_is_in_the_table() {
-    let rows: BTreeSet<&str> = TABLE.iter().map(|row| row.fake[0]).collect();
+    let rows = TABLE.iter().map(|row| row.fake[0]).chain(ELSEWHERE.iter().copied()).collect();
     let listed: BTreeSet<&str> = HTTP_FAKES.iter().map(|fake| fake.name).collect();
     assert_eq!(listed, rows);
 }
@@ -207,8 +213,8 @@ fn deviations_of_finding(
     let as_told = |finding: &Finding| {
         finding.kind == *kind
             && finding.what.starts_with(what)
-            && finding.birth_step.to_string() == *birth
-            && finding.due_step.to_string() == *due
+            && named(&finding.birth_step) == *birth
+            && named(&finding.due_step) == *due
     };
     if !case.findings.iter().any(as_told) {
         wrong.push(format!("no {kind} born at {birth}, due at {due}: {what}"));
@@ -266,6 +272,12 @@ fn deviations_of_clean(figure: Option<(&str, f64)>, report: &Report) -> Vec<Stri
         }
     }
     wrong
+}
+
+/// A step by its name and cycle: where it stands in its lifecycle is no matter of the fakes.
+fn named(step: &StepRef) -> String {
+    let told = step.to_string();
+    told.split_once(", ").map_or(told.clone(), |(_, name)| name.to_owned())
 }
 
 fn in_words(finding: &Finding) -> String {

@@ -37,8 +37,8 @@ fn servers_without_fault_are_clean_in_every_era_and_both_ways() {
     for ((fake, _, era), ended) in rows.iter().zip(ended) {
         let report = ended.report();
         assert_eq!(ended.code, 0, "{fake:?}\n{}\n{}", ended.stdout, ended.stderr);
-        assert_eq!(report.summary.cases.len(), 10, "{fake:?}\n{}", ended.stdout);
-        for case in &report.summary.cases {
+        assert_eq!(report.cases.len(), 10, "{fake:?}\n{}", ended.stdout);
+        for case in &report.cases {
             assert_eq!(case.era.as_deref(), Some(*era), "{fake:?}: {}", case.id);
             assert_eq!(case.verdict, Verdict::Clean, "{fake:?}: {}", case.id);
         }
@@ -53,7 +53,7 @@ fn the_older_pair_of_http_and_sse_is_found_out_and_judged() {
     let options = [&options[..], &["--cycles", "6"]].concat();
     let ended = Run::server(&options, &command, &[]).end();
     assert_eq!(ended.code, 0, "{}\n{}", ended.stdout, ended.stderr);
-    assert_eq!(ended.report().summary.cases.len(), 3);
+    assert_eq!(ended.report().cases.len(), 3);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn what_cannot_be_judged_says_why_and_what_to_pass() {
     for ((fake, says), ended) in rows.iter().zip(ended) {
         assert_eq!(ended.code, 3, "{fake}: {}\n{}", ended.stdout, ended.stderr);
         let report = ended.report();
-        let [case] = &report.summary.cases[..] else { panic!("{fake}: {}", ended.stdout) };
+        let [case] = &report.cases[..] else { panic!("{fake}: {}", ended.stdout) };
         let failure = case.failure.as_ref().expect("a failure");
         assert!(failure.not_started && failure.message.contains(says), "{fake}: {failure:?}");
         assert_eq!(ended.left().0, [], "{fake}");
@@ -101,7 +101,7 @@ fn a_credential_is_sent_and_shown_nowhere() {
     );
     assert_eq!(ended.code, 0, "{}\n{}", ended.stdout, ended.stderr);
     let report = ended.report();
-    for case in &report.summary.cases {
+    for case in &report.cases {
         assert!(
             case.repeat.contains("--header 'Authorization: Bearer $MCP_TOKEN'"),
             "{}",
@@ -119,7 +119,7 @@ fn abandoned_sessions_have_the_time_that_they_are_given() {
     let rows: [&[&str]; 2] = [&["forgets-abandoned"], &["forgets-abandoned", "--fixed"]];
     let ended = at_once(2, &rows, |fake| judge(&options, fake, &[]));
     let report = ended[0].report();
-    let [case] = &report.summary.cases[..] else { panic!("{}", ended[0].stdout) };
+    let [case] = &report.cases[..] else { panic!("{}", ended[0].stdout) };
     let found = case.findings.iter().find(|finding| finding.kind == Kind::Session);
     let found = found.unwrap_or_else(|| panic!("no session:\n{}", ended[0].stdout));
     assert_eq!((found.class, found.culprit), (Class::Leak, Culprit::Server));

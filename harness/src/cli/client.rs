@@ -89,9 +89,15 @@ fn judge(session: &mut Session, client: &Client, transport: Transport, choices: 
     let traits = learned.client.clone().unwrap_or_default();
     let left_out = client::left_out(client, transport, choices, &traits);
     if !left_out.is_empty() {
+        let how = match transport {
+            Transport::Stdio => {
+                "two servers take {config}, rounds take --long-lived or --rounds-arg"
+            }
+            Transport::Http => "rounds take --long-lived or --rounds-arg",
+        };
         session.on(Event::Note(format!(
             "left out: {}. In the first look the client did not come to these moments, or its command \
-             does not say how: two servers take {{config}}, rounds take --long-lived or --rounds-arg",
+             does not say how: {how}",
             left_out.join(", ")
         )));
     }

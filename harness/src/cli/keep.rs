@@ -92,6 +92,9 @@ fn scenario_of(case: &Case) -> Result<Scenario, &'static str> {
 }
 
 fn client_scenario(case: &Case, order: &ClientOrder) -> Result<Scenario, &'static str> {
+    if order.script.service.is_some() {
+        return Err("no scenario file can tell a case of a client over HTTP yet");
+    }
     let client = ClientSpec {
         client: WhichClient::Command(order.command.clone()),
         style: order.style,

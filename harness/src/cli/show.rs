@@ -97,7 +97,7 @@ fn about(kind: Kind) -> &'static str {
         }
         Kind::File => "a file left in the case's TMPDIR",
         Kind::Memory => {
-            "resident memory of a server that rises with its calls and does not level off"
+            "memory of a server, or a client that lives on, that rises with its calls and does not level off"
         }
     }
 }

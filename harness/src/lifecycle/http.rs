@@ -40,7 +40,6 @@ const H12: &str = "2025-11-25 http H12";
 const H13: &str = "2025-11-25 http H13";
 const X3: &str = "2025-11-25 lifecycle X3";
 const C4: &str = "2025-11-25 cancellation C4";
-const C4_MODERN: &str = "2026-07-28 cancellation C4";
 const N1: &str = "2026-07-28 basic N1";
 const N16: &str = "2026-07-28 http N16";
 

@@ -126,7 +126,7 @@ fn smaps_rollup() -> Ability {
             Ok(_) => "/proc/self/smaps_rollup can be read".to_owned(),
             Err(error) => format!("/proc/self/smaps_rollup: {error}"),
         },
-        consequence: "the figures on memory are of the resident set alone",
+        consequence: "memory is judged by the resident set, with pages of programs that come and go",
     }
 }
 

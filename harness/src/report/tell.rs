@@ -201,6 +201,7 @@ fn outlived(finding: &Finding) -> String {
         ("half-close", stream) => format!("outlived the end of {its} {stream}"),
         ("close", "") => format!("outlived the close of {its} connection"),
         ("drop", "") => format!("outlived the drop of {its} connection"),
+        ("abandon", "") => "once its client had hung up".to_owned(),
         ("shutdown", "") => "outlived the shutdown".to_owned(),
         ("kill", "client") => format!("outlived the death of {its} client"),
         ("kill", whom) => format!("outlived SIGKILL to the {whom}"),

@@ -15,6 +15,8 @@ const H13: &str = "2025-11-25 http H13";
 pub enum Parting<'a> {
     /// It exited, and by its code all was well; or it began another session.
     Well,
+    /// The same, though its server did not do what it was asked for.
+    WellAllTheSame,
     /// It exited with an error.
     Failed,
     /// It was sent this signal, and did not exit as if all were well.
@@ -26,18 +28,21 @@ pub enum Parting<'a> {
 /// have come to that.
 pub fn session(parting: Parting<'_>) -> Judgement {
     let (class, how) = match parting {
-        Parting::Well => (Class::Leak, "it ended well and sent no DELETE for it".to_owned()),
+        Parting::Well => (Class::Leak, "ended well and sent no DELETE for it".to_owned()),
+        Parting::WellAllTheSame => {
+            (Class::Advisory, "was failed by its server, and sent no DELETE for it".to_owned())
+        }
         Parting::Failed => {
-            (Class::Advisory, "it ended with an error, and sent no DELETE for it".to_owned())
+            (Class::Advisory, "ended with an error, and sent no DELETE for it".to_owned())
         }
         Parting::Signalled(signal) => {
-            (Class::Advisory, format!("it was sent {signal}, and ended without a DELETE for it"))
+            (Class::Advisory, format!("was sent {signal}, and ended without a DELETE for it"))
         }
     };
     Judgement {
         class,
         culprit: Culprit::Client,
-        blame: format!("the client began it and was done with it: {how}"),
+        blame: format!("the client began it, {how}"),
         rule: Some(H13),
         hurts: "each life of the client leaves one more session at its server, which keeps it until \
                 its idle time-out (5 minutes with rmcp, 30 with the Python SDK), or for ever",
@@ -184,7 +189,8 @@ mod tests {
     #[test]
     fn a_session_counts_where_the_client_says_itself_that_all_was_well() {
         assert_eq!(session(Parting::Well).class, Class::Leak);
-        for parting in [Parting::Failed, Parting::Signalled("SIGTERM")] {
+        let others = [Parting::WellAllTheSame, Parting::Failed, Parting::Signalled("SIGTERM")];
+        for parting in others {
             let judged = session(parting);
             assert_eq!((judged.class, judged.culprit), (Class::Advisory, Culprit::Client));
             assert_eq!(judged.rule, Some(H13));

@@ -69,12 +69,23 @@ spelled! {
 }
 
 impl Fault {
-    /// A client has met a fault by which its session can be lost to it, or an end of it be in vain.
-    pub fn hinders_an_end(self) -> bool {
-        !matches!(
-            self,
-            Fault::None | Fault::RefusesDelete | Fault::EndsStreams | Fault::LeavesStreamOpen
-        )
+    /// The server has not done what it was asked for.
+    pub fn fails_the_client(self) -> bool {
+        match self {
+            Fault::Holds
+            | Fault::RedirectsToItself
+            | Fault::Resets
+            | Fault::Vanishes
+            | Fault::NeverAnswers
+            | Fault::Fails
+            | Fault::AcceptsOnly => true,
+            Fault::None
+            | Fault::RefusesDelete
+            | Fault::EndsStreams
+            | Fault::Redirects
+            | Fault::ForgetsSession
+            | Fault::LeavesStreamOpen => false,
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Requests that are given up.
 
 use super::{
-    Action, C4, C4_MODERN, Era, H7, Knowledge, Lifecycle, N16, Step, call_step, close, handshake,
-    lifecycle, list, open, repeat, start, step,
+    Action, C4, Era, H7, Knowledge, Lifecycle, N16, Step, call_step, close, handshake, lifecycle,
+    list, open, repeat, start, step,
 };
 use crate::lifecycle::endpoint::Wire;
 
@@ -26,7 +26,7 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
         let end = if known.wire == Wire::Sse { step(Action::Drop) } else { close() };
         begun().chain([repeat(known.cycles, round), end]).collect()
     };
-    vec![
+    let mut all = vec![
         lifecycle(
             "http/request-abandoned",
             why,
@@ -47,12 +47,16 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
                 vec![abandon(), list(true)],
             ),
         ),
-        lifecycle(
+    ];
+    if known.era == Era::Legacy {
+        all.push(lifecycle(
             "http/cancel",
             "One request after the other is cancelled while it is being worked on, in one session: what \
              a cancelled one leaves behind grows.",
-            if known.era == Era::Legacy { C4 } else { C4_MODERN },
-            churn(known.busy(), vec![step(Action::Cancel), list(true), abandon()]),
-        ),
-    ]
+            C4,
+            // The list before it shows that the request has come.
+            churn(known.busy(), vec![list(true), step(Action::Cancel), list(true), abandon()]),
+        ));
+    }
+    all
 }

@@ -1,12 +1,10 @@
 //! How the server ends, and begins again.
 
+use super::streams::{UNREAD, unread};
 use super::{
     Action, Knowledge, Lifecycle, Signal, Step, Whom, close, gone, handshake, lifecycle, list,
-    open, signal, stall, start, step,
+    open, signal, start, step,
 };
-
-/// Requests whose answers nobody reads.
-const UNREAD: u32 = 1_000;
 
 pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
     let rule = known.end_rule();
@@ -37,14 +35,7 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
             "http/sigterm-stalled-reader",
             "SIGTERM while a client reads nothing of what it asked for: a server that is stuck in a \
              write must end all the same.",
-            open_streams()
-                .chain([
-                    stall(),
-                    step(Action::Flood { method: "tools/list".into(), times: UNREAD }),
-                    sigterm(),
-                    gone(),
-                ])
-                .collect(),
+            open_streams().chain(unread(known, UNREAD)).chain([sigterm(), gone()]).collect(),
         ),
         (
             "http/sigterm-busy",

@@ -11,7 +11,9 @@ use crate::lifecycle::step::MAIN;
 /// Streams of one session.
 const STREAMS: usize = 5;
 /// Requests whose answers nobody reads: more than sockets hold, for a server with a few tools.
-const UNREAD: u32 = 1_000;
+pub(super) const UNREAD: u32 = 1_000;
+/// Calls of which a stream that is not read may be told.
+const UNREAD_CALLS: usize = 10;
 /// Between one byte of a slow body and the next.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of a body that is never finished.
@@ -26,7 +28,11 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
             "A client that opens a stream, asks for much and reads nothing: other sessions must be \
              served meanwhile, and so must this one.",
             rule,
-            begun().chain(known.stream()).chain(unread()).chain(others(known)).collect(),
+            begun()
+                .chain(known.stream())
+                .chain(unread(known, UNREAD))
+                .chain(others(known))
+                .collect(),
         ),
         lifecycle(
             "http/slow-body",
@@ -91,14 +97,17 @@ fn lost() -> Vec<Step> {
         .collect()
 }
 
-fn unread() -> [Step; 2] {
-    [stall(), step(Action::Flood { method: "tools/list".into(), times: UNREAD })]
+/// A client stops reading, and asks for much: calls, of which its stream may be told, and lists.
+pub(super) fn unread(known: &Knowledge, lists: u32) -> Vec<Step> {
+    let calls = (0..UNREAD_CALLS).map(|_| known.brief(false));
+    let flood = step(Action::Flood { method: "tools/list".into(), times: lists });
+    [stall()].into_iter().chain(calls).chain([flood]).collect()
 }
 
 /// Another session, and then this one again: at once where its answers do not come by the stream that
 /// is not read.
 fn others(known: &Knowledge) -> Vec<Step> {
-    let other = [open(), handshake(), list(true), close()].map(|step| step.on("other"));
+    let other = [open(), handshake(), known.brief(true), close()].map(|step| step.on("other"));
     let own = match known.wire {
         Wire::Streamable => list(true),
         Wire::Sse => step(Action::Resume { stream: Stream::Events }),

@@ -24,6 +24,22 @@ use crate::subject::{finding, survivor};
 /// Longest time that survivors may take to die of SIGKILL.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// What is said of servers that a client starts, in the words of those that a supervisor starts.
+fn in_words_of_http(finding: &mut Finding) {
+    finding.blame = finding.blame.replace("that the client started", "that was started");
+    finding.hurts = finding.hurts.replace("clients follow", "supervisors follow");
+    if finding.hurts.starts_with("a client that signals") {
+        finding.hurts =
+            "a supervisor that signals the one pid that it started leaves the real server \
+                         running, with its port"
+                .to_owned();
+    }
+    if finding.what.starts_with("the server") {
+        // Its parent is the cell, as it was from the start.
+        finding.evidence.iter_mut().for_each(|line| *line = line.replace(", its parent gone", ""));
+    }
+}
+
 /// To whom a signal goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
@@ -187,6 +203,7 @@ impl Play<'_> {
         for blamed in blame::survivors(&scene) {
             let mut one =
                 survivor::of_survivor(&blamed, &scene, due, patience, &[0; 3], &writers.others);
+            in_words_of_http(&mut one);
             let with_it = |id: &ProcessId| *id == blamed.process || blamed.below.contains(id);
             if let Some((_, words)) = held.iter().find(|(id, _)| with_it(id)) {
                 one.evidence.push(words.clone());

@@ -105,12 +105,12 @@ impl Play<'_> {
             (Era::Legacy, true) | (Era::Modern, false) => return,
             (Era::Legacy, false) => (
                 "2025-11-25 http H7",
-                "work that was stopped because its client hung up",
+                "the work for a call that was stopped",
                 "in this era let the request run on, and cancel upon `notifications/cancelled` alone",
             ),
             (Era::Modern, true) => (
                 "2026-07-28 http N16",
-                "work that went on after its client had hung up",
+                "the work for a call that went on",
                 "take the closing of the response stream for a cancellation and end the work",
             ),
         };

@@ -19,6 +19,8 @@ pub(super) struct Call {
     pub(super) channel: Arc<Channel>,
     /// Dropped, it cancels.
     cancel: Mutex<Option<Sender<()>>>,
+    /// Ends when the work has begun.
+    begun: Mutex<Option<Receiver<()>>>,
 }
 
 impl Call {
@@ -31,11 +33,13 @@ impl Call {
     ) -> io::Result<Arc<Self>> {
         let channel = Channel::of_answer();
         let (cancel, cancelled) = mpsc::channel();
-        let call = Arc::new(Self { channel, cancel: Mutex::new(Some(cancel)) });
+        let (begins, begun) = mpsc::channel();
+        let (cancel, begun) = (Mutex::new(Some(cancel)), Mutex::new(Some(begun)));
+        let call = Arc::new(Self { channel, cancel, begun });
         let counted = server.count_call();
         let (server, channel) = (Arc::clone(server), Arc::clone(&call.channel));
         thread::Builder::new().name("call".into()).spawn(move || {
-            if work(&server, &cancelled, time).is_ok_and(|done| done) {
+            if work(&server, begins, &cancelled, time).is_ok_and(|done| done) {
                 onto.as_ref().unwrap_or(&channel).push(answer);
             }
             channel.end();
@@ -49,7 +53,14 @@ impl Call {
         let channel = Channel::of_answer();
         channel.push(answer);
         channel.end();
-        Arc::new(Self { channel, cancel: Mutex::default() })
+        Arc::new(Self { channel, cancel: Mutex::default(), begun: Mutex::default() })
+    }
+
+    /// Waits until the work has begun, so that whoever hears of the call can see it.
+    pub(super) fn await_work(&self) {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Nothing is ever sent: it ends when the other side is dropped.
+        begun.map(|begun| begun.recv().ok());
     }
 
     /// Ends it without an answer; tells whether it was in flight.
@@ -60,8 +71,14 @@ impl Call {
 }
 
 /// Works so long; tells whether the work was done and not cancelled.
-fn work(server: &Server, cancelled: &Receiver<()>, time: Duration) -> io::Result<bool> {
+fn work(
+    server: &Server,
+    begins: Sender<()>,
+    cancelled: &Receiver<()>,
+    time: Duration,
+) -> io::Result<bool> {
     let worker = server.fault.worker()?;
+    drop(begins);
     let timed_out = cancelled.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
     if timed_out {
         worker.map(helper::end).transpose()?;

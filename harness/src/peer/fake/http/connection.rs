@@ -226,6 +226,7 @@ impl Peer<'_> {
     fn follow(&self, request: &Request, call: &Call, style: Style) -> io::Result<After> {
         let streams =
             self.head.header("accept").is_some_and(|kinds| kinds.contains("event-stream"));
+        call.await_work();
         let left = if streams {
             self.carry(&call.channel, 0, style)
         } else {

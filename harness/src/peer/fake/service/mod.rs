@@ -37,6 +37,8 @@ const CONNECTIONS: usize = 512;
 const BEGINNINGS: [&str; 2] = ["initialize", "server/discover"];
 /// Most of these at which the cell looks: as many as there are rounds, and some.
 const MOST_BEGINNINGS: u32 = 1_000;
+/// Most sorts of requests that are counted; one who asks for more is looked at enough.
+const MOST_SORTS: usize = 200;
 /// Most streams, and ends of sessions, at which it looks.
 const MOST_LOOKS: u32 = 8;
 
@@ -115,6 +117,9 @@ impl Shared {
             false if asked.method.is_none() => MOST_LOOKS,
             false => u32::from(is_first),
         };
+        if looks.len() >= MOST_SORTS {
+            return false;
+        }
         let seen = looks.entry(sort).or_default();
         *seen += 1;
         *seen <= most

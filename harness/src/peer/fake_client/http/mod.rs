@@ -13,13 +13,16 @@ mod session;
 mod stream;
 
 use std::{
+    fs::File,
     io::{self, BufRead, Read},
     net::TcpStream,
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, atomic::AtomicBool},
 };
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use serde_json::Value;
 
 pub use self::registry::{HTTP_FAKE_CLIENTS, HttpFakeClientInfo};
 use self::{
@@ -39,6 +42,16 @@ pub(super) struct Kept {
     sockets: Vec<TcpStream>,
     streams: Vec<stream::Stream>,
     children: Vec<Child>,
+}
+
+/// The URL of the first server of a file, where it is reached at one.
+pub fn url_of(file: &Path) -> io::Result<Option<String>> {
+    let mut text = String::new();
+    File::open(file)?.take(FILE_LIMIT).read_to_string(&mut text)?;
+    let config: Value = serde_json::from_str(&text)?;
+    let servers = config.get("mcpServers").and_then(Value::as_object);
+    let first = servers.and_then(|servers| servers.values().next());
+    Ok(first.and_then(|server| server.get("url")?.as_str().map(str::to_owned)))
 }
 
 /// Is this client until it ends, and returns its exit code: 1 where the server did not do its part.

@@ -167,9 +167,9 @@ impl Play<'_> {
                 .find(|one| *one == signal)
         });
         let script = self.script.script.service.as_ref();
-        let hindered = script.is_some_and(|script| script.fault.hinders_an_end());
+        let was_failed = script.is_some_and(|script| script.fault.fails_the_client());
         match (exit, signal) {
-            ((Some(0), None), None) if hindered => Parting::Failed,
+            ((Some(0), None), _) if was_failed => Parting::WellAllTheSame,
             ((Some(0), None), _) => Parting::Well,
             (_, Some(signal)) => Parting::Signalled(signal),
             (_, None) => Parting::Failed,

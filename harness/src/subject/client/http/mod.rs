@@ -33,6 +33,7 @@ use crate::lifecycle::client::http::{self, DELETE, Fault};
 use crate::peer::fake::service as peer;
 use crate::peer::http::report::{Asked, HttpReport};
 use crate::peer::report::Report;
+use crate::settle::load_per_core;
 
 /// How long our own server may take to listen.
 const SERVING: Duration = Duration::from_secs(30);
@@ -77,6 +78,7 @@ impl Play<'_> {
         let due = self.bring_to_an_end();
         self.judge_what_is_left(&due);
         self.judge_sessions(&due);
+        self.tell_figures_over_http();
         self.learn_over_http();
         self.explain_over_http(over);
     }
@@ -112,7 +114,7 @@ impl Play<'_> {
 
     /// Waits until the client has exited, the moment has come, or nothing more is to come.
     fn until_something_is_to_be_done_over_http(&mut self) -> Over {
-        let start_bound = Duration::from_millis(self.order.start_timeout_ms);
+        let start_bound = self.start_bound();
         let rest = self.patience();
         loop {
             self.turn();
@@ -136,6 +138,12 @@ impl Play<'_> {
                 return Over::AtRest;
             }
         }
+    }
+
+    /// How long it may take until the client asks something, longer on a busy host.
+    pub(super) fn start_bound(&self) -> Duration {
+        let load = load_per_core().clamp(1.0, 4.0);
+        Duration::from_millis(self.order.start_timeout_ms).mul_f64(load)
     }
 
     /// Something has reached the server.
@@ -173,7 +181,15 @@ impl Play<'_> {
             HttpReport::Connected { connection, port } => {
                 let step = self.played.steps.last().map(|timing| timing.step.clone());
                 let step = step.unwrap_or_else(|| self.step("start client"));
-                let new = Connection { port, step, in_flight: None, stream: None, closed: None };
+                let new = Connection {
+                    port,
+                    step,
+                    in_flight: None,
+                    ends: None,
+                    opens: None,
+                    stream: None,
+                    closed: None,
+                };
                 if let Some(service) = &mut self.service {
                     service.connections.insert(connection, new);
                 }
@@ -198,7 +214,7 @@ impl Play<'_> {
 
     fn asked_over_http(&mut self, start: usize, connection: u64, asked: &Asked, at: Instant) {
         self.introduced(asked.client.as_ref(), asked.modern, asked.is_request);
-        let step = match (asked.waits, self.script.script.rounds) {
+        let begun = match (asked.waits, self.script.script.rounds) {
             (true, None) => {
                 let name = match (&asked.method, asked.verb.as_str()) {
                     (Some(method), _) => format!("client sends {method}"),
@@ -211,7 +227,9 @@ impl Play<'_> {
             (true, Some(rounds)) => self.round_over_http(asked, rounds),
             (false, _) => None,
         };
-        let step = step.or_else(|| self.current_step()).unwrap_or_else(|| self.step("client"));
+        // In the middle of a round nothing is looked at: what it has there is its own.
+        let is_looked_at = begun.is_some();
+        let step = begun.or_else(|| self.current_step()).unwrap_or_else(|| self.step("client"));
         let is_first = !self.was_asked();
         if let Some(service) = &mut self.service
             && service.asked(connection, asked, step.clone(), at)
@@ -223,9 +241,11 @@ impl Play<'_> {
             self.played.figures.insert("start_to_first_message_ms".into(), since);
             self.learned.start_ms = since as u64;
         }
-        if asked.waits {
+        if is_looked_at {
             self.look(&step);
             self.judge_rounds_over_http();
+        }
+        if asked.waits {
             self.channel.go(start);
         }
     }
@@ -235,6 +255,29 @@ impl Play<'_> {
         match (&self.service, self.script.script.rounds) {
             (Some(service), Some(_)) if service.rounds > 0 => Some(rounds::step(service.rounds)),
             _ => self.played.steps.last().map(|timing| timing.step.clone()),
+        }
+    }
+
+    /// What came to the server, in figures, and how often a stream was opened again.
+    fn tell_figures_over_http(&mut self) {
+        let Some(service) = &self.service else { return };
+        let figures = [
+            ("connections", service.connections.len()),
+            ("requests", service.requests.len()),
+            ("sessions_begun", service.sessions.len()),
+            ("sessions_left", service.left().count()),
+            ("streams_opened_again", service.reopened().0),
+        ];
+        let figures = figures.map(|(name, number)| (name.to_owned(), number as f64));
+        self.played.figures.extend(figures);
+        if let (times @ 1.., span) = service.reopened() {
+            let seconds = span.as_secs_f64();
+            self.played.notes.push(match times {
+                1 => "the client opened its stream of events again once".to_owned(),
+                _ => format!(
+                    "the client opened its stream of events again {times} times in {seconds:.1} s"
+                ),
+            });
         }
     }
 
@@ -275,7 +318,7 @@ impl Play<'_> {
         if !self.was_asked() {
             let step = StepRef { place: "1".into(), name: "start client".into(), cycle: None };
             let exit = self.client.as_ref().and_then(|client| client.exit).unwrap_or_default();
-            let seconds = self.order.start_timeout_ms / 1_000;
+            let seconds = self.start_bound().as_secs();
             let how = match over {
                 Over::NoServer => {
                     format!("the client asked nothing of its server within {seconds} s")

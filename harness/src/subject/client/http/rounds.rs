@@ -1,7 +1,7 @@
 //! The same work again and again, over HTTP. A round begins with the first request of a connection,
 //! which waits for its answer until the client has been looked at.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::super::judge::Thing;
 use super::super::rounds::{PLACE, ROUND_OVER, played};
@@ -31,7 +31,7 @@ impl Play<'_> {
     pub(super) fn play_rounds_over_http(&mut self, rounds: u32) -> Over {
         self.step(&format!("repeat {rounds}"));
         let by_lines = self.script.rounds_by == Some(RoundsBy::Lines);
-        let start_bound = Duration::from_millis(self.order.start_timeout_ms);
+        let start_bound = self.start_bound();
         let rest = self.patience();
         let mut lines = 0;
         while !self.rounds_judged {

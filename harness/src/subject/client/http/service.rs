@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::ledger::snapshot::ProcessId;
 use crate::ledger::verdict::StepRef;
+use crate::lifecycle::client::http::DELETE;
 use crate::peer::http::report::{Asked, Closer};
 
 /// Most requests, and most instants of one sort, that are remembered.
@@ -42,7 +43,8 @@ pub struct Service {
     reopened: Vec<Instant>,
     /// When a request was answered with a failure or a redirect.
     failed: Vec<Instant>,
-    opened_by: BTreeSet<String>,
+    /// Sessions for which a stream was asked for, and those for which one was opened.
+    listened: [BTreeSet<String>; 2],
     /// It was found to do something without a bound: what it does is no news any more.
     pub storms: bool,
 }
@@ -54,8 +56,12 @@ pub struct Connection {
     pub port: u16,
     /// The step in which its last request came.
     pub step: StepRef,
-    /// The request that has no answer yet.
+    /// The request that has no answer yet: its method, or DELETE.
     pub in_flight: Option<String>,
+    /// The session whose end was asked for last.
+    pub ends: Option<String>,
+    /// The session whose stream was asked for last.
+    pub opens: Option<String>,
     /// It carries a stream of events that stays open, of this session.
     pub stream: Option<Option<String>>,
     /// Its end, and who made it.
@@ -69,6 +75,8 @@ pub struct Session {
     pub born: StepRef,
     /// The client has sent DELETE for it.
     pub deleted: Option<Instant>,
+    /// That was answered, or the client has given up on an answer: it is done with the session.
+    pub done: bool,
     /// The server has answered 404 to it.
     pub lost: bool,
     /// Requests with its id after that.
@@ -100,7 +108,7 @@ impl Service {
             rounds: 0,
             reopened: Vec::new(),
             failed: Vec::new(),
-            opened_by: BTreeSet::new(),
+            listened: Default::default(),
             storms: false,
         }
     }
@@ -112,12 +120,16 @@ impl Service {
             self.requests.extend(asked.method.clone());
         }
         if let Some(connection) = self.connections.get_mut(&number) {
-            connection.in_flight = asked.method.clone().filter(|_| asked.is_request);
+            let ends = asked.session.clone().filter(|_| asked.verb == DELETE);
+            let method = asked.method.clone().filter(|_| asked.is_request);
+            connection.in_flight = method.or(ends.is_some().then(|| DELETE.to_owned()));
+            connection.ends = ends;
+            connection.opens = None;
             connection.step = step;
         }
         let session = asked.session.as_ref().and_then(|id| self.sessions.get_mut(id));
         if let Some(session) = session {
-            if asked.verb == "DELETE" {
+            if asked.verb == DELETE {
                 session.deleted.get_or_insert(at);
             } else if session.lost {
                 session.asked_since += 1;
@@ -126,11 +138,15 @@ impl Service {
         if asked.verb != "GET" {
             return !self.storms;
         }
-        let is_new = self.opened_by.insert(asked.session.clone().unwrap_or_default());
-        if !is_new && self.reopened.len() < MOST {
+        let session = asked.session.clone().unwrap_or_default();
+        if let Some(connection) = self.connections.get_mut(&number) {
+            connection.opens = Some(session.clone());
+        }
+        // One that was redirected or refused has not been open yet.
+        if self.listened[1].contains(&session) && self.reopened.len() < MOST {
             self.reopened.push(at);
         }
-        is_new
+        self.listened[0].insert(session)
     }
 
     /// A request was answered.
@@ -145,13 +161,25 @@ impl Service {
         if status >= 300 && self.failed.len() < MOST {
             self.failed.push(at);
         }
+        self.is_done_with(number);
         let Some(connection) = self.connections.get_mut(&number) else { return };
         connection.in_flight = None;
         connection.stream = stream;
+        if status == 200 {
+            self.listened[1].extend(connection.opens.take());
+        }
         if let Some(id) = began {
             let born = connection.step.clone();
-            let session = Session { born, deleted: None, lost: false, asked_since: 0 };
+            let session = Session { born, deleted: None, done: false, lost: false, asked_since: 0 };
             self.sessions.insert(id, session);
+        }
+    }
+
+    /// A connection on which the end of a session was asked for has its answer, or has ended.
+    fn is_done_with(&mut self, number: u64) {
+        let ends = self.connections.get(&number).and_then(|connection| connection.ends.as_ref());
+        if let Some(session) = ends.and_then(|id| self.sessions.get_mut(id)) {
+            session.done = true;
         }
     }
 
@@ -164,6 +192,7 @@ impl Service {
 
     /// A connection has ended.
     pub fn disconnected(&mut self, number: u64, by: Closer, at: Instant) {
+        self.is_done_with(number);
         let Some(connection) = self.connections.get_mut(&number) else { return };
         connection.closed = Some((at, by));
         // The server's own end of a connection without an answer is a failure, too.
@@ -202,6 +231,11 @@ impl Service {
         (instants.len(), span.unwrap_or_default())
     }
 
+    /// How often a stream was opened again, with the time from the first to the last.
+    pub fn reopened(&self) -> (usize, Duration) {
+        self.attempts(&Storm::Reopens)
+    }
+
     /// Streams that are open, and requests without an answer.
     pub fn open(&self) -> (usize, usize) {
         let open = self.connections.values().filter(|connection| connection.closed.is_none());
@@ -210,7 +244,7 @@ impl Service {
         (streams.count(), in_flight.count())
     }
 
-    /// Sessions that nobody has ended, those begun before the last so many left out.
+    /// Sessions that nobody has ended.
     pub fn left(&self) -> impl Iterator<Item = (&String, &Session)> {
         self.sessions.iter().filter(|(_, session)| session.deleted.is_none() && !session.lost)
     }
@@ -220,8 +254,7 @@ impl Service {
         self.connections.values().filter(|connection| connection.closed.is_none()).filter_map(
             |connection| {
                 let id = connection.stream.as_ref()?.as_deref()?;
-                self.sessions.get(id)?.deleted?;
-                Some((connection, id))
+                self.sessions.get(id)?.done.then_some((connection, id))
             },
         )
     }
@@ -237,9 +270,18 @@ mod tests {
 
     fn service() -> Service {
         let mut service = Service::new(ProcessId { pid: 1, start_time: 1 }, 80);
-        let connection =
-            Connection { port: 4711, step: step("x"), in_flight: None, stream: None, closed: None };
-        service.connections.insert(1, connection);
+        for number in [1, 2] {
+            let connection = Connection {
+                port: 4711,
+                step: step("x"),
+                in_flight: None,
+                ends: None,
+                opens: None,
+                stream: None,
+                closed: None,
+            };
+            service.connections.insert(number, connection);
+        }
         service
     }
 
@@ -266,6 +308,9 @@ mod tests {
         assert_eq!((service.open(), service.kept().count()), ((1, 0), 0));
         service.asked(2, &asked("DELETE", None), step("end"), now);
         service.over("a");
+        // The client still waits for the answer, and may have use for the stream until then.
+        assert_eq!((service.left().count(), service.kept().count()), (0, 0));
+        service.answered(2, 200, None, None, now);
         assert_eq!((service.left().count(), service.kept().count()), (0, 1));
         service.disconnected(1, Closer::Client, now);
         assert_eq!((service.open(), service.kept().count()), ((0, 0), 0));
@@ -280,7 +325,10 @@ mod tests {
                 let at = begun + Duration::from_millis(pause * attempt);
                 let is_news = service.asked(1, &asked("GET", None), step("stream"), at);
                 assert_eq!(is_news, attempt == 0);
+                // The first one is redirected, and has not been open.
+                service.answered(1, if attempt == 0 { 307 } else { 200 }, None, None, at);
             }
+            assert_eq!(service.reopened().0, 198);
             assert_eq!(service.storm(3), storm);
         }
     }
