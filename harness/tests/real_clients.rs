@@ -37,7 +37,9 @@ fn judge(sdk: &str, only: &str, client: &[&str]) -> Option<Ended> {
         return None;
     }
     let words = ["client", "--json", "{home}/report.json", "--only", only, "--leak-timeout", "6s"];
-    let ended = Run::start(&[&words[..], &["--"], client].concat(), &[]).end();
+    // An interpreter may start slowly on a busy host, which is not what is judged.
+    let words = [&words[..], &["--start-timeout", "120s", "--"]].concat();
+    let ended = Run::start(&[&words[..], client].concat(), &[]).end();
     let (processes, files) = ended.left();
     assert!(processes.is_empty() && files.is_empty(), "left {processes:?} and {files:?}");
     Some(ended)
@@ -106,14 +108,6 @@ fn a_client_on_the_typescript_sdk() {
 fn a_client_on_the_python_sdk_over_http() {
     let client = [path(PYTHON), path("subjects/client.py")];
     if let Some(ended) = judge(PYTHON_SDK, ONLY_HTTP, &[&client[0], &client[1], "{url}"]) {
-        ends_its_sessions(&ended);
-    }
-}
-
-#[test]
-fn a_client_on_rmcp_over_http() {
-    let client = path(".installed/rust/bin/rmcp-client");
-    if let Some(ended) = judge("rust/bin/rmcp-client", ONLY_HTTP, &[&client, "{url}"]) {
         ends_its_sessions(&ended);
     }
 }
