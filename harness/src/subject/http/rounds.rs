@@ -62,14 +62,14 @@ impl Play<'_> {
         let rounds = |cycle: u32| Rounds { length, cycles: cycle.saturating_sub(1) };
         let adaptive = self.order.for_any_server && times.saturating_sub(1) <= length;
         let deadline = Instant::now() + MORE_ROUNDS;
-        while adaptive {
+        while adaptive && Instant::now() < deadline {
             self.linger(cycle, at);
             let now = rounds(cycle);
             if self.http.session_ttl_ms.is_none() && self.abandoned_in(&at.place) > 0 {
                 // More cycles would make nothing of it that is due.
                 break;
             }
-            if Instant::now() >= deadline || !self.tells_more(at, now, &weights) {
+            if !self.tells_more(at, now, &weights) {
                 break;
             }
             let end_of_round = 1 + (now.complete() + 1) * length;

@@ -450,10 +450,11 @@ impl Play<'_> {
                 })
             })
         };
-        if let Some(book) = self.book_of(name) {
-            if matches!(book.fate, Fate::Open) && !others_have_it {
-                book.fate = Fate::Abandoned(at.clone(), Instant::now());
-            }
+        if let Some(book) = self.book_of(name)
+            && matches!(book.fate, Fate::Open)
+            && !others_have_it
+        {
+            book.fate = Fate::Abandoned(at.clone(), Instant::now());
         }
         let Some(client) = self.clients.remove(name) else { return };
         self.past.push(Past {
