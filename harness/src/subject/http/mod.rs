@@ -11,7 +11,7 @@
 //!
 //! - `life`: the server is started, and its URL is waited for.
 //! - `detect`: which era it speaks, and which of the two ways over HTTP.
-//! - [`peers`]: the processes of its clients.
+//! - `peers`: the processes of its clients.
 //! - `steps`: the effect of each step, and what it waits for.
 //! - `books`: sessions and sockets, and whether they are due.
 //! - `ending`: the end of the server, and what is left.
