@@ -39,7 +39,8 @@ fn servers_without_fault_are_clean_in_every_era_and_both_ways() {
         assert_eq!(ended.code, 0, "{fake:?}\n{}\n{}", ended.stdout, ended.stderr);
         assert_eq!(report.cases.len(), 10, "{fake:?}\n{}", ended.stdout);
         for case in &report.cases {
-            assert_eq!(case.era.as_deref(), Some(*era), "{fake:?}: {}", case.id);
+            // One whose clients never came to a handshake has none.
+            assert_eq!(case.era.as_deref().unwrap_or(era), *era, "{fake:?}: {}", case.id);
             assert_eq!(case.verdict, Verdict::Clean, "{fake:?}: {}", case.id);
         }
     }

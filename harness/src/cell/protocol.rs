@@ -295,6 +295,9 @@ pub struct HttpTraits {
     pub listens: bool,
     /// Its events have ids, by which a stream can be taken up again.
     pub resumes: bool,
+    /// Processes that came with a session or a request.
+    #[serde(default)]
+    pub processes: usize,
 }
 
 /// A tool of a server.

@@ -56,6 +56,8 @@ pub struct Knowledge {
     pub listens: bool,
     /// Its events have ids.
     pub resumes: bool,
+    /// It starts processes for sessions or requests, of which no host has room for hundreds.
+    pub heavy: bool,
     /// Calls that may be made again and again.
     pub calls: Vec<Call>,
     /// The call to have in flight when the end comes; a list of tools where none may be made.
@@ -73,6 +75,7 @@ impl Knowledge {
             sessions: true,
             listens: true,
             resumes: true,
+            heavy: false,
             calls: Vec::new(),
             in_flight: None,
             cycles,

@@ -90,6 +90,7 @@ fn knowledge(choices: &Choices, learned: &Learned, traits: HttpTraits, era: Era)
         sessions: traits.sessions,
         listens: traits.listens,
         resumes: traits.resumes,
+        heavy: traits.processes > 0,
         calls,
         in_flight,
         cycles: choices.cycles,
@@ -244,8 +245,8 @@ mod tests {
         let case = first_look(&server, &choices());
         assert_eq!(
             case.order.repeat,
-            "scupper server --http 'http://127.0.0.1:{port}/mcp' --header 'Authorization: Bearer \
-             $TOKEN' --session-ttl 1500ms --only http/clean-close -- server '{port}'"
+            "scupper server --http http://127.0.0.1:{port}/mcp --header 'Authorization: Bearer \
+             $TOKEN' --session-ttl 1500ms --only http/clean-close -- server {port}"
         );
         assert!(case.order.patience.bound_ms >= FLOOR_MS && !case.order.patience.fixed);
     }

@@ -7,6 +7,8 @@ use super::{
 
 /// Clients of a wave, half of which end their sessions.
 const WAVE: usize = 20;
+/// The same of a server that starts processes for each.
+const HEAVY_WAVE: usize = 3;
 /// Waves, the warm-up not counted, for twenty cycles.
 const WAVES: u32 = 10;
 
@@ -59,7 +61,8 @@ fn waves(known: &Knowledge) -> Lifecycle {
         let name = format!("c{number}");
         [open(), handshake(), end].into_iter().map(|step| step.on(&name)).collect()
     };
-    let wave = step(Action::Concurrently { branches: (1..=WAVE).map(client).collect() });
+    let size = if known.heavy { HEAVY_WAVE } else { WAVE };
+    let wave = step(Action::Concurrently { branches: (1..=size).map(client).collect() });
     let waves = (known.cycles.saturating_mul(WAVES) / 20).max(5);
     lifecycle(
         "http/waves",

@@ -1,6 +1,6 @@
 //! How the server ends, and begins again.
 
-use super::streams::{UNREAD, unread};
+use super::streams::unread;
 use super::{
     Action, Knowledge, Lifecycle, Signal, Step, Whom, close, gone, handshake, lifecycle, list,
     open, signal, start, step,
@@ -35,7 +35,7 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
             "http/sigterm-stalled-reader",
             "SIGTERM while a client reads nothing of what it asked for: a server that is stuck in a \
              write must end all the same.",
-            open_streams().chain(unread(known, UNREAD)).chain([sigterm(), gone()]).collect(),
+            open_streams().chain(unread(known)).chain([sigterm(), gone()]).collect(),
         ),
         (
             "http/sigterm-busy",

@@ -11,7 +11,9 @@ use crate::lifecycle::step::MAIN;
 /// Streams of one session.
 const STREAMS: usize = 5;
 /// Requests whose answers nobody reads: more than sockets hold, for a server with a few tools.
-pub(super) const UNREAD: u32 = 1_000;
+const UNREAD: u32 = 1_000;
+/// The same of a server that starts processes for each.
+const HEAVY_UNREAD: u32 = 5;
 /// Calls of which a stream that is not read may be told.
 const UNREAD_CALLS: usize = 10;
 /// Between one byte of a slow body and the next.
@@ -28,11 +30,7 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
             "A client that opens a stream, asks for much and reads nothing: other sessions must be \
              served meanwhile, and so must this one.",
             rule,
-            begun()
-                .chain(known.stream())
-                .chain(unread(known, UNREAD))
-                .chain(others(known))
-                .collect(),
+            begun().chain(known.stream()).chain(unread(known)).chain(others(known)).collect(),
         ),
         lifecycle(
             "http/slow-body",
@@ -98,9 +96,10 @@ fn lost() -> Vec<Step> {
 }
 
 /// A client stops reading, and asks for much: calls, of which its stream may be told, and lists.
-pub(super) fn unread(known: &Knowledge, lists: u32) -> Vec<Step> {
-    let calls = (0..UNREAD_CALLS).map(|_| known.brief(false));
-    let flood = step(Action::Flood { method: "tools/list".into(), times: lists });
+pub(super) fn unread(known: &Knowledge) -> Vec<Step> {
+    let (calls, times) = if known.heavy { (0, HEAVY_UNREAD) } else { (UNREAD_CALLS, UNREAD) };
+    let calls = (0..calls).map(|_| known.brief(false));
+    let flood = step(Action::Flood { method: "tools/list".into(), times });
     [stall()].into_iter().chain(calls).chain([flood]).collect()
 }
 

@@ -21,6 +21,7 @@ const GOOD: &str = include_str!("../../../../fuzz/seeds/scenario/every-step.toml
 const HOST: &str = include_str!("../../../../fuzz/seeds/scenario/host.toml");
 const SERVICE: &str = include_str!("../../../../fuzz/seeds/scenario/service.toml");
 const CLIENT: &str = include_str!("../../../../fuzz/seeds/scenario/client.toml");
+const HTTP: &str = include_str!("../../../../fuzz/seeds/scenario/http.toml");
 
 fn reported(error: &ScenarioError) -> String {
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::none()).with_width(100);
@@ -87,7 +88,7 @@ mod good_files {
     fn every_step_is_read() {
         let scenario = parse("scenarios/seeds/every-step.toml", GOOD).unwrap();
         assert_eq!(scenario.lifecycle.id, "seeds/every-step");
-        let seeds = [GOOD, HOST, SERVICE].concat();
+        let seeds = [GOOD, HOST, SERVICE, HTTP].concat();
         for (verb, _) in STEPS {
             assert!(seeds.contains(&format!("do = \"{verb}\"")), "{verb} is missing in the seed");
         }
@@ -95,7 +96,7 @@ mod good_files {
 
     #[test]
     fn hosts_services_and_clients_round_trip() {
-        for text in [HOST, SERVICE, CLIENT] {
+        for text in [HOST, SERVICE, CLIENT, HTTP] {
             let scenario = parse("scenarios/x.toml", text).unwrap_or_else(|error| {
                 panic!("{}", reported(&error));
             });

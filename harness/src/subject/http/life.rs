@@ -68,6 +68,7 @@ impl Play<'_> {
                 Ok(()) => {
                     self.look(at, LOOK);
                     self.tell_roles();
+                    self.tree = self.alive().len();
                     return Ok(());
                 }
                 Err(Down::For(cause)) => return Err(self.failure(at, cause)),

@@ -55,6 +55,8 @@ pub struct Play<'a> {
     sight: Sight,
     ledger: Ledger,
     life: Option<Life>,
+    /// How many processes the server had once it had started.
+    tree: usize,
     /// The port of the last life.
     port: Option<u16>,
     peers: BTreeMap<String, Peer>,
@@ -106,6 +108,7 @@ impl<'a> Play<'a> {
             sight: Sight { root, ours, temp_dir, kinds },
             ledger: Ledger::default(),
             life: None,
+            tree: 0,
             port: None,
             peers: BTreeMap::new(),
             clients: BTreeMap::new(),

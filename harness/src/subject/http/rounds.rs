@@ -11,7 +11,7 @@ use super::Play;
 use super::books::Fate;
 use crate::ledger::rise;
 use crate::ledger::snapshot::{Identity, Kind, ProcessId, Snapshot};
-use crate::ledger::trend::{self, Growth, ROUNDS, Rounds, SURE_CYCLES};
+use crate::ledger::trend::{self, Growth, Pattern, ROUNDS, Rounds, SURE_CYCLES};
 use crate::ledger::verdict::{Class, Culprit, Failure, StepRef};
 use crate::lifecycle::step::{Action, Step};
 use crate::probe::memory;
@@ -26,8 +26,19 @@ const QUIET: Duration = Duration::from_millis(200);
 const LINGER: Duration = Duration::from_secs(2);
 /// Longest time for all rounds after the first.
 const MORE_ROUNDS: Duration = Duration::from_secs(30);
+/// So many processes more than at the start are enough to see that they pile up.
+const MOST_PROCESSES: usize = 48;
 /// Fewer cycles than this, where more were wanted, make of growth no more than an advisory.
 const CUT_SHORT: u32 = 16;
+/// Cycles from which on a process in each is no pool.
+const SURE_OF_PROCESSES: u32 = 20;
+
+/// Whether each of many cycles brought a process: a pool of processes has fewer places.
+fn is_many_processes(growth: &Growth, rounds: Rounds) -> bool {
+    growth.kind == Kind::Process
+        && growth.pattern == Pattern::EveryCycle
+        && rounds.cycles >= SURE_OF_PROCESSES
+}
 
 /// A repeat that was played.
 #[derive(Clone, Copy)]
@@ -108,6 +119,13 @@ impl Play<'_> {
             // As many as growth needs are played whatever the time; the case has its own bound.
             let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if late && *cycle > trend::LEAST_CYCLES {
+                return Ok(false);
+            }
+            if self.order.for_any_server && self.alive().len() > self.tree + MOST_PROCESSES {
+                self.note(format!(
+                    "{at}: stopped after {cycle} cycles, when the server had {MOST_PROCESSES} processes \
+                     more than at its start"
+                ));
                 return Ok(false);
             }
             *cycle += 1;
@@ -216,7 +234,7 @@ impl Play<'_> {
                      for a while"
                         .to_owned(),
                 );
-            } else if !is_sure(&growth) {
+            } else if !is_sure(&growth) && !is_many_processes(&growth, rounds) {
                 one.class = Class::Advisory;
                 one.evidence.push(format!(
                     "advisory: the time limit left {} cycles, in which a pool may still fill",

@@ -31,6 +31,10 @@ const TOGETHER: &str = "clients";
 /// A session that no server gave out.
 pub(super) const UNKNOWN_SESSION: &str = "scupper-unknown-session";
 
+/// Requests of a flood that come first, and how long processes that come with them may take to show.
+const FIRST_OF_FLOOD: u32 = 5;
+const FLOOD_SHOWS: Duration = Duration::from_millis(500);
+
 /// What a step has begun.
 pub(super) enum Doing {
     /// Nothing is waited for.
@@ -157,9 +161,11 @@ impl Play<'_> {
                 (Act::Begin { body, upto: None, pause_ms }, Deed::Posted)
             }
             Action::Flood { method, times } => {
+                let times = self.first_of_flood(name, method, *times, time);
+                let times = times.map_err(|message| self.failure(at, message))?;
                 let id = self.next_id();
                 let message = wire::request(self.era, id, method, Value::Null);
-                (Act::Flood { message, times: *times }, Deed::Other)
+                (Act::Flood { message, times }, Deed::Other)
             }
             Action::Join { session_of } => {
                 let (session, last_event) = self.session_of(session_of.as_deref());
@@ -528,6 +534,37 @@ impl Play<'_> {
         }
     }
 
+    /// Sends a few requests of a flood first, and gives back how many may follow: none where each starts
+    /// a process, of which no host has room for a thousand.
+    fn first_of_flood(
+        &mut self,
+        name: &str,
+        method: &str,
+        times: u32,
+        time: Duration,
+    ) -> Result<u32, String> {
+        let Some(rest) = times.checked_sub(FIRST_OF_FLOOD).filter(|rest| *rest > 0) else {
+            return Ok(times);
+        };
+        let before = self.alive().len();
+        let id = self.next_id();
+        let message = wire::request(self.era, id, method, Value::Null);
+        self.order_client(name, Act::Flood { message, times: FIRST_OF_FLOOD }, time)?;
+        self.hear(name, time)?;
+        let until = Instant::now() + FLOOD_SHOWS;
+        while Instant::now() < until {
+            if self.alive().len() > before + 2 {
+                self.note(format!(
+                    "{FIRST_OF_FLOOD} of {times} requests were sent at once: the server starts processes \
+                     for them"
+                ));
+                return Ok(1);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(rest)
+    }
+
     fn request(&mut self, name: &str, method: &str, params: Value, wait: bool) -> (Act, Deed) {
         let id = self.next_id();
         let what = match (method, params["name"].as_str()) {
@@ -657,6 +694,10 @@ impl Play<'_> {
         client.last_event.clone_from(&told.last_event);
         if told.last_event.is_some() {
             self.traits().resumes = true;
+        }
+        if self.order.first_look {
+            let more = self.alive().len().saturating_sub(self.tree);
+            self.traits().processes = self.traits().processes.max(more);
         }
         Ok(told)
     }

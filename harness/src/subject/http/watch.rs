@@ -60,7 +60,11 @@ impl Play<'_> {
         let things: BTreeSet<Identity> = self
             .ledger
             .alive()
-            .filter(|(identity, _, birth)| birth.place == call.at.place && is_work(identity))
+            .filter(|(identity, _, birth)| {
+                // A process may come a moment after its call.
+                let late = birth.place == at.place && matches!(identity, Identity::Process(_));
+                (birth.place == call.at.place || late) && is_work(identity)
+            })
             .map(|(identity, ..)| identity.clone())
             .collect();
         let work = match things.is_empty() {
