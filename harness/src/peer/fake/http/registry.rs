@@ -65,7 +65,7 @@ pub const HTTP_FAKES: &[FakeInfo] = &[
     http("memory-per-session", "keeps some memory of each session", Twin::Own, KeepsPerSession::memory)
         .with(&[TTL, ("kib", "256", "how much, in KiB, 65536 at most")]),
 
-    http("http-canary", "leaks every kind in one life: descriptor, thread, child, zombie and file for each session, sessions that are deleted and go on, and a helper", Twin::Own, Canary::build),
+    http("http-canary", "leaks every kind in one life: what each session opens, sessions themselves, and a helper", Twin::Own, Canary::build),
 
     http("stream-stays", "keeps the thread and the socket of a stream that its client closed or reset", Twin::Plain,
         |_| Ok(Box::new(StreamStays)))
