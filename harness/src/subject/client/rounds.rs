@@ -128,21 +128,20 @@ impl Play<'_> {
             StepRef { place: PLACE.to_owned(), name: format!("repeat {cycles}"), cycle: None };
         self.judge_memory(&repeat, cycles);
         let rounds = Rounds { length: Rounds::length_of(cycles), cycles };
-        let mut found: Vec<(Finding, Vec<ProcessId>)> = Vec::new();
+        // What was seen when the last server started stands where the client leaves before the next
+        // look: its server keeps it waiting, and it may have had enough.
+        let mut found = self.what_grew(&repeat, rounds);
         let mut nothing_before = false;
         settle(Instant::now() + self.patience(), || {
             self.look_for(&repeat, FIRM_LOOK);
             if !self.is_running() {
-                // Its last server kept it waiting, and it has left: what grew, grew until then.
                 return true;
             }
-            let mut grown = trend::growth(&self.ledger, PLACE, rounds);
-            grown.retain_mut(|growth| self.keep_the_clients(growth));
+            let grown = self.what_grew(&repeat, rounds);
             let nothing = grown.is_empty();
             // Believed when it is seen twice. Told at once: a look later the ledger may have lost it.
             if !nothing || nothing_before {
-                let told = |growth| (self.grown(growth, &repeat, rounds), processes(growth));
-                found = grown.iter().map(told).collect();
+                found = grown;
             }
             nothing_before = nothing;
             nothing
@@ -151,6 +150,13 @@ impl Play<'_> {
             self.blamed.extend(processes);
             self.played.findings.push(finding);
         }
+    }
+
+    /// What has grown by now, with the processes among it.
+    fn what_grew(&self, repeat: &StepRef, rounds: Rounds) -> Vec<(Finding, Vec<ProcessId>)> {
+        let mut grown = trend::growth(&self.ledger, PLACE, rounds);
+        grown.retain_mut(|growth| self.keep_the_clients(growth));
+        grown.iter().map(|growth| (self.grown(growth, repeat, rounds), processes(growth))).collect()
     }
 
     /// The last look has seen the client alive, with descriptors: one that is dying has none.
