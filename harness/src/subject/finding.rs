@@ -12,7 +12,7 @@ use crate::ledger::diff::Ledger;
 use crate::ledger::snapshot::{Facts, FdKind, Identity, Kind, ProcessId};
 use crate::ledger::trend::{Growth, Pattern, Rounds};
 use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
-use crate::lifecycle::step::Era;
+use crate::lifecycle::step::{Action, Era, Step};
 use crate::peer::client::LINE_LIMIT;
 use crate::peer::link::Heard;
 use crate::probe::holder;
@@ -91,6 +91,30 @@ pub fn of_growth(
         evidence,
         remedy: remedy.to_owned(),
     }
+}
+
+/// The first request of a cycle that nobody waits for: while later steps are played it is being worked
+/// on.
+pub fn unawaited(repeat: &StepRef, steps: &[Step]) -> Option<StepRef> {
+    let index = steps.iter().position(|step| {
+        matches!(
+            step.action,
+            Action::Call { wait: false, .. } | Action::Request { wait: false, .. }
+        )
+    })?;
+    let place = format!("{}.{}", repeat.place, index + 1);
+    Some(StepRef { place, name: steps[index].action.name(), cycle: None })
+}
+
+/// What came at a later step than a request that nobody waited for may be that request's doing: the
+/// birth step alone would point at an innocent one.
+pub fn beside(request: &StepRef, found: &Finding) -> Option<String> {
+    let birth = &found.birth_step;
+    (birth.cycle.is_some() && birth.place != request.place).then(|| {
+        format!(
+            "{request} was not waited for: what was first seen at {birth} may have come of its work"
+        )
+    })
 }
 
 /// How fast it grows.
@@ -417,6 +441,32 @@ mod tests {
         assert_eq!((crash(15), crash(9), crash(64)), (None, None, None));
         assert_eq!(exit_words(None, Some(9)), "was ended by SIGKILL");
         assert_eq!(exit_words(None, Some(64)), "was ended by signal 64");
+    }
+
+    #[test]
+    fn what_came_beside_a_request_is_told_with_it() {
+        let call =
+            |wait| Step::new(Action::Call { tool: "sleep".into(), arguments: Value::Null, wait });
+        let repeat = step("3", None);
+        assert_eq!(unawaited(&repeat, &[call(true), call(true)]), None);
+        let request =
+            unawaited(&repeat, &[call(true), call(false)]).expect("one is not waited for");
+        assert_eq!(request.to_string(), "step 3.2, call sleep");
+        let born = |place| {
+            let growth = Growth {
+                kind: Kind::Process,
+                step: step(place, Some(2)),
+                identities: vec![Identity::Process(id(9))],
+                pattern: Pattern::EveryCycle,
+                late: 0,
+            };
+            let rounds = Rounds { length: 20, cycles: 20 };
+            let ledger = Ledger::default();
+            of_growth(&growth, &repeat, rounds, Duration::ZERO, &ledger, &Roles::default())
+        };
+        assert_eq!(beside(&request, &born("3.2")), None, "it is named already");
+        let told = beside(&request, &born("3.4")).expect("it came later");
+        assert!(told.starts_with("step 3.2, call sleep was not waited for"), "{told}");
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Play<'_> {
                 Stopped::Late => CUT_SHORT,
                 _ => trend::LEAST_CYCLES,
             };
-            self.judge_growth(at, rounds, sure, stopped == Stopped::Late);
+            self.judge_growth(&repetition, sure, stopped == Stopped::Late);
             self.judge_memory(at, &repetition.weights);
             if of_battery {
                 self.note_bound(judged, rounds, &repetition.weights);
@@ -229,7 +229,8 @@ impl Play<'_> {
 
     /// What grew, given time to go away. Where time cut the cycles short, what is not sure is told
     /// all the same, as an advisory.
-    fn judge_growth(&mut self, at: &StepRef, rounds: Rounds, sure: u32, cut_short: bool) {
+    fn judge_growth(&mut self, played: &Repetition<'_>, sure: u32, cut_short: bool) {
+        let (at, rounds) = (played.at, played.rounds());
         if rounds.cycles < trend::LEAST_CYCLES {
             return;
         }
@@ -252,8 +253,11 @@ impl Play<'_> {
         }
         let roles = self.connections.values().next().map(|connection| connection.roles.clone());
         let roles = roles.unwrap_or_default();
+        let unawaited = finding::unawaited(at, played.steps);
         for growth in found {
             let mut one = finding::of_growth(&growth, at, rounds, patience, &self.ledger, &roles);
+            one.evidence
+                .extend(unawaited.as_ref().and_then(|request| finding::beside(request, &one)));
             if !is_sure(&growth) {
                 one.class = Class::Advisory;
                 one.evidence.push(format!(

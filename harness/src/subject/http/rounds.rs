@@ -13,7 +13,7 @@ use crate::ledger::rise;
 use crate::ledger::snapshot::{Identity, Kind, ProcessId, Snapshot};
 use crate::ledger::trend::{self, Growth, Pattern, ROUNDS, Rounds, SURE_CYCLES};
 use crate::ledger::verdict::{Class, Culprit, Failure, StepRef};
-use crate::lifecycle::step::{Action, Step};
+use crate::lifecycle::step::Step;
 use crate::probe::memory;
 use crate::settle::settle;
 use crate::subject::finding;
@@ -49,8 +49,8 @@ struct Judged<'a> {
     sure: u32,
     /// Time ended it.
     cut_short: bool,
-    /// Requests were given up, so that the next came beside them.
-    overlaps: bool,
+    /// A request of each cycle that was not waited for, so that the next came beside it.
+    unawaited: Option<&'a StepRef>,
 }
 
 impl Play<'_> {
@@ -94,13 +94,9 @@ impl Play<'_> {
             (false, true) => CUT_SHORT,
             (false, false) => trend::LEAST_CYCLES,
         };
-        let overlaps = steps.iter().any(|step| {
-            matches!(
-                step.action,
-                Action::Call { wait: false, .. } | Action::Request { wait: false, .. }
-            )
-        });
-        self.judge_growth(&Judged { at, rounds, sure, cut_short, overlaps }, &weights);
+        let unawaited = finding::unawaited(at, steps);
+        let unawaited = unawaited.as_ref();
+        self.judge_growth(&Judged { at, rounds, sure, cut_short, unawaited }, &weights);
         Ok(())
     }
 
@@ -183,7 +179,7 @@ impl Play<'_> {
 
     /// What grew, given time to go away: what is due after a session, and the session's own time.
     fn judge_growth(&mut self, judged: &Judged<'_>, weights: &Weights) {
-        let Judged { at, rounds, sure, cut_short, overlaps } = *judged;
+        let Judged { at, rounds, sure, cut_short, unawaited } = *judged;
         let abandoned = self.abandoned_in(&at.place);
         if abandoned > 0 {
             self.wait_for_session_ttl();
@@ -220,6 +216,7 @@ impl Play<'_> {
         let roles = self.life.as_ref().map(|life| life.roles.clone()).unwrap_or_default();
         for growth in found {
             let mut one = finding::of_growth(&growth, at, rounds, bound, &self.ledger, &roles);
+            one.evidence.extend(unawaited.and_then(|request| finding::beside(request, &one)));
             if untimed {
                 one.class = Class::Advisory;
                 one.evidence.push(
@@ -227,7 +224,7 @@ impl Play<'_> {
                      --session-ttl"
                         .to_owned(),
                 );
-            } else if overlaps && growth.kind == Kind::Thread {
+            } else if unawaited.is_some() && growth.kind == Kind::Thread {
                 one.class = Class::Advisory;
                 one.evidence.push(
                     "advisory: requests overlapped, for which a pool of threads may grow and keep them \
