@@ -293,6 +293,29 @@ fn a_client_that_starts_no_server_is_not_judged() {
     assert!(failure.not_started && failure.message.contains("{config}"), "{failure:?}");
 }
 
+/// A busy host starts one as slowly.
+#[test]
+fn a_server_that_takes_its_time_to_start_is_waited_for() {
+    let late =
+        format!("exec {SCUPPER} fake-client plain -- sh -c 'sleep 2; exec \"$@\"' sh \"$@\"");
+    let ended =
+        judge(&["--only", "clean-close"], &["sh", "-c", &late, "sh", "{command}", "{args}"]);
+    assert_eq!(ended.code, 0, "{}", ended.stdout);
+}
+
+#[test]
+fn what_lives_instead_of_a_server_is_told() {
+    let options = ["--start-timeout", "2s", "--leak-timeout", "1s"];
+    let client = ["sh", "-c", "sleep 1000 & exec sleep 1001", "sh", "{command}", "{args}"];
+    let ended = judge(&options, &client);
+    assert_eq!(ended.code, 3, "{}", ended.stdout);
+    let report = ended.report();
+    let failure = report.cases[0].failure.as_ref().expect("it is told");
+    let said = "the client started no server within 2 s; it lives, in state ";
+    assert!(failure.message.starts_with(said), "{failure:?}");
+    assert!(failure.message.contains(" (sleep 1000); nothing came to scupper"), "{failure:?}");
+}
+
 #[test]
 fn a_moment_that_a_client_never_comes_to_is_left_out_and_is_no_leak() {
     // It speaks once, and never with both servers.

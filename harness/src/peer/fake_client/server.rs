@@ -16,15 +16,19 @@ use std::{
 };
 
 use rustix::{
-    io::FdFlags,
+    io::{FdFlags, ioctl_fionread},
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid},
 };
 use serde_json::{Value, json};
 
 use super::registry::Habits;
 
-/// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(1);
+/// How often a wait for an answer looks before it is given up: a second's worth. Looks are counted
+/// and no time, for a host that gives us none gives the server none either.
+const ANSWER_LOOKS: u32 = 200;
+/// The same until the server has taken the first thing that it was asked: it may still have to start,
+/// and half a minute is what hosts give it.
+const START_LOOKS: u32 = 6_000;
 /// How long a message takes that a server has asked for, unless the server dies.
 const MODEL: Duration = Duration::from_secs(5);
 /// How often a wait looks.
@@ -45,6 +49,8 @@ pub(super) struct Server {
     lines: Receiver<Vec<u8>>,
     habits: Habits,
     requests: u64,
+    /// It has taken something of what it was asked, so it has started.
+    listens: bool,
     ended: bool,
     kept: Option<OwnedFd>,
 }
@@ -80,7 +86,8 @@ impl Server {
         }
         let (sender, lines) = mpsc::sync_channel(WAITING);
         thread::spawn(move || read(stdout, &sender));
-        let server = Self { child, stdin, lines, habits, requests: 0, ended: false, kept };
+        let listens = false;
+        let server = Self { child, stdin, lines, habits, requests: 0, listens, ended: false, kept };
         if let (true, Some(stdin)) = (server.habits.hands_stdin_on, &server.stdin) {
             rustix::io::fcntl_setfd(stdin, FdFlags::empty())?;
         }
@@ -105,11 +112,23 @@ impl Server {
     fn request(&mut self, method: &str, params: Value) -> io::Result<()> {
         self.requests += 1;
         let id = self.requests;
-        self.write(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))?;
-        let deadline = Instant::now() + ANSWER;
+        let written =
+            self.write(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))?;
+        let (mut starting, mut looks) = (0, 0);
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = match self.lines.recv_timeout(left) {
+            let line = match self.lines.recv_timeout(LOOK) {
+                Err(RecvTimeoutError::Timeout) => {
+                    self.listens |= self.has_taken_of(written);
+                    let (spent, most) = match self.listens {
+                        true => (&mut looks, ANSWER_LOOKS),
+                        false => (&mut starting, START_LOOKS),
+                    };
+                    *spent += 1;
+                    if *spent > most {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    continue;
+                }
                 // The fault: it is reaped, nothing more can come, and the answer is waited for.
                 Err(RecvTimeoutError::Disconnected) if self.habits.waits_on => {
                     self.child.wait()?;
@@ -148,12 +167,23 @@ impl Server {
         }
         let content = json!({ "type": "text", "text": "hello" });
         let result = json!({ "role": "assistant", "content": content, "model": "none" });
-        self.write(&json!({ "jsonrpc": "2.0", "id": id, "result": result }))
+        self.write(&json!({ "jsonrpc": "2.0", "id": id, "result": result })).map(drop)
     }
 
-    fn write(&mut self, message: &Value) -> io::Result<()> {
+    /// Writes a message; how many bytes that is.
+    fn write(&mut self, message: &Value) -> io::Result<u64> {
         let stdin = self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        stdin.write_all(format!("{message}\n").as_bytes())
+        let line = format!("{message}\n");
+        stdin.write_all(line.as_bytes())?;
+        Ok(line.len() as u64)
+    }
+
+    /// Whether the server has read a part of what was written last, of so many bytes. What it has not
+    /// read waits in the pipe.
+    fn has_taken_of(&self, written: u64) -> bool {
+        let waiting = self.stdin.as_ref().map(ioctl_fionread);
+        // A pipe that cannot be asked bounds nothing.
+        waiting.is_none_or(|waiting| waiting.map_or(true, |waiting| waiting < written))
     }
 
     /// Ends it, as far as this client does; the second time it does nothing.

@@ -185,6 +185,7 @@ impl Play<'_> {
         if over == Over::AtRest && self.give_what_is_held() {
             over = self.until_something_is_to_be_done();
         }
+        let instead = (over == Over::NoServer).then(|| self.what_is_there_instead());
         match (over, self.script.script.attack) {
             (Over::Moment, Some(attack)) => self.attack(attack),
             (Over::AtRest, None) if self.script.script.rounds.is_none() => {
@@ -200,7 +201,7 @@ impl Play<'_> {
         self.judge_what_is_left(&due);
         self.learn();
         self.tell_ladders();
-        self.explain(over);
+        self.explain(instead);
     }
 
     /// Waits until the client has exited, the moment has come, or nothing more is to come.

@@ -70,6 +70,12 @@ impl Play<'_> {
                 }
                 self.channel.forget(start);
             }
+            What::Unheard(cause) => {
+                self.played.unreadable.insert(format!(
+                    "server {} of the client, which came and could not be heard: {cause}",
+                    start + 1
+                ));
+            }
         }
     }
 
