@@ -245,6 +245,37 @@ fn what_grows_in_a_client_that_lives_on_is_its_own() {
     }
 }
 
+/// Of the last server it has enough before what grew has had its time, behind a launcher too.
+#[test]
+fn a_client_that_leaves_before_it_was_looked_at_for_long_enough_is_not_known() {
+    let words = format!(
+        "{SCUPPER} fake-client keeps-stdout start=2000 rounds={{rounds}} --config {{config}}; sleep 1"
+    );
+    let ways: [&[&str]; 2] = [
+        &[
+            SCUPPER,
+            "fake-client",
+            "keeps-stdout",
+            "start=2000",
+            "rounds={rounds}",
+            "--config",
+            "{config}",
+        ],
+        &["sh", "-c", &words],
+    ];
+    let ended = at_once(AT_ONCE, &ways, |client| {
+        judge(&["--only", "client/rounds", "--leak-timeout", "8s"], client)
+    });
+    for (client, ended) in ways.iter().zip(ended) {
+        assert_eq!(ended.code, 3, "{client:?}\n{}{}", ended.stdout, ended.stderr);
+        let report = ended.report();
+        let [case] = report.cases.as_slice() else { panic!("{:#?}", report.cases) };
+        assert_eq!((case.verdict, case.findings.len()), (Verdict::Unknown, 0), "{case:#?}");
+        let [unknown] = case.unreadable.as_slice() else { panic!("{:#?}", case.unreadable) };
+        assert!(unknown.contains("whether it keeps 20 descriptors of the client's"), "{unknown}");
+    }
+}
+
 #[test]
 fn a_client_that_waits_for_the_dead_is_told_of_and_its_twin_does_not() {
     for (twin, findings) in [(&[][..], 1), (&["--fixed"], 0)] {

@@ -23,12 +23,9 @@ use serde_json::{Value, json};
 
 use super::registry::Habits;
 
-/// How often a wait for an answer looks before it is given up: a second's worth. Looks are counted
-/// and no time, for a host that gives us none gives the server none either.
-const ANSWER_LOOKS: u32 = 200;
-/// The same until the server has taken the first thing that it was asked: it may still have to start,
-/// and half a minute is what hosts give it.
-const START_LOOKS: u32 = 6_000;
+/// How long an answer may take, from when the request was taken; the server may still have to start
+/// before that. Counted in looks, for a host that gives us no time gives the server none either.
+const ANSWER: Duration = Duration::from_secs(1);
 /// How long a message takes that a server has asked for, unless the server dies.
 const MODEL: Duration = Duration::from_secs(5);
 /// How often a wait looks.
@@ -114,16 +111,16 @@ impl Server {
         let id = self.requests;
         let written =
             self.write(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))?;
-        let (mut starting, mut looks) = (0, 0);
+        let (mut starting, mut waiting) = (Duration::ZERO, Duration::ZERO);
         loop {
             let line = match self.lines.recv_timeout(LOOK) {
                 Err(RecvTimeoutError::Timeout) => {
                     self.listens |= self.has_taken_of(written);
                     let (spent, most) = match self.listens {
-                        true => (&mut looks, ANSWER_LOOKS),
-                        false => (&mut starting, START_LOOKS),
+                        true => (&mut waiting, ANSWER),
+                        false => (&mut starting, self.habits.start),
                     };
-                    *spent += 1;
+                    *spent += LOOK;
                     if *spent > most {
                         return Err(io::ErrorKind::TimedOut.into());
                     }

@@ -14,7 +14,7 @@
 //! - [`channel`]: what its servers tell; `news` takes it in.
 //! - [`servers`]: what befell each of them.
 //! - `birth`: what a server was born with; `judge`: what is left, and whose fault that is.
-//! - `rounds`: the same work again and again, and what grows.
+//! - `rounds`: the same work again and again, and what grows; `growing`: by one look after the other.
 //! - `account`: what is told beside that.
 //! - [`http`]: the same of a client over HTTP.
 
@@ -22,6 +22,7 @@ mod account;
 mod birth;
 pub mod channel;
 mod ending;
+mod growing;
 pub mod http;
 mod judge;
 mod news;
@@ -91,6 +92,7 @@ pub fn play(order: &CaseOrder, client: &ClientOrder, root: Root) -> io::Result<O
         blamed: BTreeSet::new(),
         steps: 0,
         rounds_judged: false,
+        starters: Vec::new(),
         call_answered: false,
         weights: BTreeMap::new(),
         step_began: Instant::now(),
@@ -131,6 +133,8 @@ struct Play<'a> {
     blamed: BTreeSet<ProcessId>,
     steps: usize,
     rounds_judged: bool,
+    /// Who starts its servers in every round: the client, or one behind its launcher.
+    starters: Vec<ProcessId>,
     /// The answer to a first call has passed.
     call_answered: bool,
     /// What each process that started a server weighed then.
