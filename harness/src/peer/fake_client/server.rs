@@ -1,14 +1,12 @@
 //! A connection to one server: its start, its work, its end.
 
 use std::{
+    fs::File,
     io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::process::CommandExt,
-    },
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread,
@@ -49,7 +47,7 @@ pub(super) struct Server {
     /// It has taken something of what it was asked, so it has started.
     listens: bool,
     ended: bool,
-    kept: Option<OwnedFd>,
+    kept: Option<Arc<File>>,
 }
 
 impl Server {
@@ -68,21 +66,21 @@ impl Server {
         if habits.by_group {
             command.process_group(0);
         }
-        let mut child = command.spawn()?;
-        let stdin = child.stdin.take();
-        let stdout = child.stdout.take().expect("stdout was asked for as a pipe");
-        let kept = match habits.keeps_stdout {
-            true => Some(stdout.as_fd().try_clone_to_owned()?),
-            false => None,
-        };
+        // What is kept is there before the server is, which is looked at together with its client: so
+        // each round brings one and the same.
         if habits.keeps_thread {
             thread::spawn(|| thread::sleep(LIFE));
         }
         if habits.keeps_worker {
             keep_worker()?;
         }
+        let mut child = command.spawn()?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().expect("stdout was asked for as a pipe");
+        let stdout = Arc::new(File::from(OwnedFd::from(stdout)));
+        let kept = habits.keeps_stdout.then(|| Arc::clone(&stdout));
         let (sender, lines) = mpsc::sync_channel(WAITING);
-        thread::spawn(move || read(stdout, &sender));
+        thread::spawn(move || read(&stdout, &sender));
         let listens = false;
         let server = Self { child, stdin, lines, habits, requests: 0, listens, ended: false, kept };
         if let (true, Some(stdin)) = (server.habits.hands_stdin_on, &server.stdin) {
@@ -214,7 +212,7 @@ impl Server {
     }
 
     /// What should be closed by now and is not.
-    pub(super) fn into_kept(self) -> Option<OwnedFd> {
+    pub(super) fn into_kept(self) -> Option<Arc<File>> {
         self.kept
     }
 
@@ -259,7 +257,7 @@ fn keep_worker() -> io::Result<()> {
 }
 
 /// Reads to the end, so that the server never stops at a full pipe.
-fn read(stdout: ChildStdout, lines: &SyncSender<Vec<u8>>) {
+fn read(stdout: &File, lines: &SyncSender<Vec<u8>>) {
     let mut stdout = BufReader::new(stdout);
     loop {
         let mut line = Vec::new();
