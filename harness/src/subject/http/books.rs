@@ -10,7 +10,8 @@ use super::Play;
 use crate::ledger::snapshot::{Identity, Kind};
 use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
 use crate::lifecycle::http::ABANDONED;
-use crate::peer::http::control::Act;
+use crate::lifecycle::sweep::Works;
+use crate::peer::http::control::{Act, Passing};
 use crate::peer::wire;
 use crate::probe::socket::{self, Tcp};
 use crate::settle::{Settled, load_per_core, settle};
@@ -41,6 +42,10 @@ pub(super) struct Client {
     pub(super) last_event: Option<String>,
     /// Requests without an answer.
     pub(super) pending: Vec<(u64, String)>,
+    /// It says nothing more.
+    pub(super) is_cut: bool,
+    /// Where that is counted: how many bytes have passed.
+    pub(super) works: Option<Works>,
 }
 
 /// A client that has closed its connections.
@@ -294,7 +299,8 @@ impl Play<'_> {
         let message = wire::request(self.era, number, "ping", Value::Null);
         let place = self.place();
         let join = Act::Join { session: Some(id.to_owned()), last_event: None };
-        let acts = [Act::Open { place }, join, Act::Post { message, wait: true }, Act::Drop];
+        let open = Act::Open { place, passing: Passing::All };
+        let acts = [open, join, Act::Post { message, wait: true }, Act::Drop];
         let mut says = Says::Unsure("it was not asked".to_owned());
         for act in acts {
             let is_question = matches!(act, Act::Post { .. });
