@@ -72,7 +72,7 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
             use crate::subject::http::Play;
             if let Some(SweepOrder::Screen(lives)) = &order.sweep {
                 return screen(order, lives, tier, |order, forward| {
-                    Play::new(order, http, root, forward).run()
+                    Play::new(order, http, root, forward).screening().run()
                 });
             }
             let mut play = Play::new(order, http, root, &mut forward);

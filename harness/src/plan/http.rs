@@ -32,6 +32,7 @@ impl Server {
             headers: self.headers.clone(),
             session_ttl_ms: self.session_ttl_ms,
             wire,
+            sessionless: false,
             program: choices.program.clone(),
         })
     }
@@ -74,8 +75,11 @@ pub(super) fn learned_case(
     choices: &Choices,
     learned: &Learned,
 ) -> Case {
-    let wire = learned.http.unwrap_or_default().wire;
-    let mut case = server_case(lifecycle, server, Some(wire), choices, era_of(learned));
+    let traits = learned.http.unwrap_or_default();
+    let mut case = server_case(lifecycle, server, Some(traits.wire), choices, era_of(learned));
+    if let SubjectOrder::HttpServer(http) = &mut case.order.subject {
+        http.sessionless = !traits.sessions && traits.wire == Wire::Streamable;
+    }
     calibrate(&mut case, choices, learned);
     case
 }

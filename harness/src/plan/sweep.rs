@@ -206,7 +206,9 @@ impl Sweep for OfHttpServer<'_> {
     }
 
     fn life_ms(&self) -> u64 {
-        self.learned.start_ms + self.learned.exit_ms.unwrap_or(0) + HTTP_LIFE_COST_MS
+        // Most lives abandon a session, whose time is waited for, and as long again.
+        let ttl = self.server.session_ttl_ms.map_or(0, |ttl| ttl.saturating_mul(2));
+        self.learned.start_ms + self.learned.exit_ms.unwrap_or(0) + ttl + HTTP_LIFE_COST_MS
     }
 
     fn case_id(&self, lifecycle: &str) -> String {
