@@ -8,7 +8,7 @@ use super::sweep;
 use super::{Ended, Refusal, headers};
 use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
-use crate::lifecycle::endpoint::{Endpoint, NoEndpoint, PORT};
+use crate::lifecycle::endpoint::{Endpoint, NoEndpoint, PORT, Wire};
 use crate::lifecycle::http::FIRST_LOOK;
 use crate::lifecycle::sweep::Side;
 use crate::plan::Choices;
@@ -22,6 +22,11 @@ use crate::report::event::{Event, RunInfo};
 /// What is judged in HTTP servers.
 const JUDGED: [Kind; 6] =
     [Kind::Process, Kind::Zombie, Kind::Fd, Kind::Thread, Kind::File, Kind::Session];
+
+/// Why the older pair of HTTP and SSE is not swept.
+const OF_THE_PAIR: &str = "the older pair of HTTP and SSE answers over two connections at once, whose bytes \
+    come in no order that could be repeated; judge the server by its lifecycles, or its Streamable HTTP \
+    endpoint by its bytes";
 
 /// Judges an HTTP server.
 pub fn run(arguments: &ServerArguments, url: &str) -> Ended {
@@ -124,6 +129,10 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
     let canary = Canary::of_http_servers(&choices);
     if let Some(extent) = choices.sweep {
         session.forget_first();
+        if learned.http.unwrap_or_default().wire == Wire::Sse {
+            session.not_judged("--torture".to_owned(), OF_THE_PAIR.to_owned());
+            return;
+        }
         let plan = OfHttpServer { server, choices: &choices, learned: &learned };
         sweep::judge(session, &plan, &canary, extent);
         return;

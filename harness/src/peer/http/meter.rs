@@ -79,7 +79,7 @@ impl Meter {
         }
         passed.sent += count as u64;
         passed.has_asked |= ends.last() == Some(&(count as u64));
-        if passed.most_sent == Some(passed.sent) {
+        if passed.most_sent.is_some_and(|most| passed.sent >= most) {
             passed.is_cut = true;
             return Err(WasCut::error());
         }
@@ -101,7 +101,7 @@ impl Meter {
             note(&mut works.from, before, ends);
         }
         passed.read += count as u64;
-        if passed.most_read == Some(passed.read) {
+        if passed.most_read.is_some_and(|most| passed.read >= most) {
             passed.is_cut = true;
             return Err(WasCut::error());
         }
