@@ -21,6 +21,8 @@ const AT_ONCE: usize = 5;
 const IMPATIENT: [&str; 2] = ["--leak-timeout", "3s"];
 /// Of calls that must last until the moment has come.
 const SLEEP: [&str; 2] = ["--call", "sleep={\"ms\":3000}"];
+/// Of what the newer era has and the older has not.
+const MODERN: [&str; 2] = ["--era", "2026-07-28"];
 /// For faults that need an end of idle sessions: a second more than the fakes are given, which is long
 /// enough that no session ends between two requests on a busy host.
 const TTL: [&str; 2] = ["--session-ttl", "6s"];
@@ -98,12 +100,17 @@ const TABLE: &[Row] = &[
     row(&["memory-per-session"], "reconnect", Must::Advisory(Caught(Kind::Memory, "the server's memory grows", "repeat 21 (cycle 2)", "repeat 21"))),
     row(&["stream-stays", "ttl=5000"], "client-killed", leak(Kind::Fd, "1 socket to clients that have gone", "listen", "kill client"))
         .with(&TTL),
+    row(&["stream-stays"], "client-killed", leak(Kind::Fd, "1 socket to clients that have gone", "listen", "kill client"))
+        .with(&MODERN),
+    row(&["child-per-subscription"], "stream-lost", leak(Kind::Process, "", "listen (cycle 2)", "repeat 21"))
+        .with(&MODERN),
     row(&["half-open"], "unfinished-body", leak(Kind::Fd, "", "send 20 bytes (cycle 2)", "repeat 21")),
     row(&["runs-on-after-cancel"], "cancel", leak(Kind::Process, "", "call sleep (cycle 2) or request tools/list (cycle 2) or cancel (cycle 2)", "repeat 21"))
         .with(&SLEEP),
     stays(&["stalled-at-term"], "sigterm-stalled-reader", "signal TERM server"),
     stays(&["ignores-term"], "clean-close", "signal TERM server"),
     stays(&["ignores-term-with-stream"], "sigterm-open-streams", "signal TERM server"),
+    stays(&["ignores-term-with-stream"], "sigterm-open-streams", "signal TERM server").with(&MODERN),
     stays(&["busy-at-term"], "sigterm-busy", "signal TERM server").with(&SLEEP),
     stays(&["second-signal-hangs", "ms=1500"], "two-signals", "signal TERM server").with(&SLEEP),
     row(&["helper-keeps-port"], "restart", leak(Kind::Process, "a helper process", "start", "signal TERM server")),
@@ -121,7 +128,7 @@ const TABLE: &[Row] = &[
 
     // Every lifecycle, in each way of speaking.
     row(&["plain", "ttl=5000"], "", Must::Clean(None)).with(&TTL),
-    row(&["plain"], "", Must::Clean(None)).with(&["--era", "2026-07-28"]),
+    row(&["plain"], "", Must::Clean(None)).with(&MODERN),
     row(&["plain", "transport=sse"], "", Must::Clean(None)),
 ];
 

@@ -26,6 +26,8 @@ use crate::subject::server::millis;
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time for a call of a lifecycle that was made for any server.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time for the first stream, which not every server has.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The process of every client that is not killed.
 const TOGETHER: &str = "clients";
 /// A session that no server gave out.
@@ -174,7 +176,11 @@ impl Play<'_> {
             Action::Read { what: Read::Answers } => (Act::Answers, Deed::Other),
             Action::Read { what: Read::End } => (Act::Ends, Deed::Other),
             Action::Listen if self.wire == Wire::Sse => return Ok(Doing::Nothing),
-            Action::Listen => (Act::Listen, Deed::Listen),
+            Action::Listen => {
+                let subscribes = self.era == Era::Modern;
+                let subscribe = subscribes.then(|| wire::subscription(self.next_id()));
+                (Act::Listen { subscribe }, Deed::Listen)
+            }
             Action::Delete | Action::Close if !self.has_session(name) => match &step.action {
                 Action::Delete => return Ok(Doing::Nothing),
                 _ => (Act::Drop, Deed::End),
@@ -223,16 +229,7 @@ impl Play<'_> {
             Deed::Handshake(id, until) => self.shaken(name, id, until, &told, at, time),
             Deed::Request(what) => self.answered(&what, step, &told, at),
             Deed::Posted => self.done(at, &told, "the message was not taken"),
-            Deed::Listen => {
-                if self.order.first_look {
-                    self.traits().listens = told.error.is_none();
-                }
-                match told.status {
-                    // A server need not have one, nor more than one at a time.
-                    Some(405 | 409) => Ok(()),
-                    _ => self.done(at, &told, "the stream was not opened"),
-                }
-            }
+            Deed::Listen => self.stream_opened(&told, at),
             Deed::Delete => {
                 self.deleted(name, &told, at);
                 Ok(())
@@ -264,6 +261,30 @@ impl Play<'_> {
                 let message = self.with_exit(format!("{what}: {cause}"));
                 Err(self.failure(at, message))
             }
+        }
+    }
+
+    /// A stream was opened, or not: a server need not have one, nor more than one at a time.
+    fn stream_opened(&mut self, told: &Told, at: &StepRef) -> Result<(), Box<Failure>> {
+        let first_look = self.order.first_look;
+        if first_look {
+            self.traits().listens = told.error.is_none();
+        }
+        match (self.era, told.status, &told.error) {
+            (Era::Legacy, Some(405 | 409), _) => Ok(()),
+            (Era::Modern, Some(status), Some(cause))
+                if first_look || status >= 300 || told.answer.is_some() =>
+            {
+                self.note(match first_look {
+                    true => format!(
+                        "subscriptions/listen is not served ({cause}), so that what is played on a \
+                         stream is left out"
+                    ),
+                    false => format!("{at}: a subscription was refused: {cause}"),
+                });
+                Ok(())
+            }
+            _ => self.done(at, told, "the stream was not opened"),
         }
     }
 
@@ -650,6 +671,7 @@ impl Play<'_> {
                 Duration::from_millis(self.order.start_timeout_ms)
             }
             Action::Call { .. } if self.order.for_any_server => CALL_TIMEOUT,
+            Action::Listen if self.order.first_look => SUBSCRIBE_TIMEOUT,
             _ => STEP_TIMEOUT,
         })
     }
