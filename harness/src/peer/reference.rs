@@ -121,12 +121,14 @@ impl ServerHandler for Reference {
     fn get_info(&self) -> ServerConfig {
         let capabilities =
             ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build();
-        ServerConfig::new(capabilities)
-            .with_server_info(Implementation::from_build_env())
+        ServerConfig::new(capabilities).with_server_info(Implementation::from_build_env())
     }
 
     /// Whatever is wanted and advertised. The SDK keeps the stream open until its client goes.
-    fn accepted_subscription_filter(&self, wanted: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+    fn accepted_subscription_filter(
+        &self,
+        wanted: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
         Some(wanted.clone())
     }
 }

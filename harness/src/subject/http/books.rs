@@ -39,6 +39,8 @@ pub(super) struct Client {
     pub(super) ports: BTreeSet<u16>,
     pub(super) session: Option<String>,
     pub(super) last_event: Option<String>,
+    /// The step since which it reads no stream.
+    pub(super) stalled: Option<StepRef>,
     /// Requests without an answer.
     pub(super) pending: Vec<(u64, String)>,
 }
@@ -165,7 +167,7 @@ impl Play<'_> {
         let ids: Vec<String> = answering.into_iter().map(|(id, ..)| id).collect();
         let found = Finding {
             class: Class::Leak,
-            what: "a session that was ended by DELETE, and still answers,".to_owned(),
+            what: "a session that was ended by DELETE still answers".to_owned(),
             due_step: due,
             blame: "the server took the DELETE and goes on answering to the session's id"
                 .to_owned(),
@@ -260,7 +262,7 @@ impl Play<'_> {
         let (class, what, blame, remedy) = match ttl {
             Some(ttl) => (
                 Class::Leak,
-                "an abandoned session, which still answers after its time,".to_owned(),
+                "an abandoned session still answers after its time".to_owned(),
                 format!(
                     "sessions may live {:.1} s without a client (--session-ttl)",
                     ttl.as_secs_f64()
@@ -269,7 +271,7 @@ impl Play<'_> {
             ),
             None => (
                 Class::Advisory,
-                format!("an abandoned session, which still answers after {later:.1} s,"),
+                format!("an abandoned session still answers after {later:.1} s"),
                 "the server keeps it, and nobody said for how long it may; no rule does".to_owned(),
                 "give sessions a time to live without a client, and say it here by --session-ttl to \
                  have it judged",

@@ -131,7 +131,7 @@ impl Play<'_> {
                 let params = json!({ "name": tool, "arguments": arguments });
                 let began = Instant::now();
                 if !wait {
-                    self.in_flight = Some(InFlight { what: tool.clone(), at: at.clone(), began });
+                    self.in_flight = Some(InFlight::new(tool, at, began));
                 }
                 self.request(name, "tools/call", params, *wait)
             }
@@ -191,8 +191,14 @@ impl Play<'_> {
             Action::Reset => (Act::Reset, Deed::End),
             Action::Abandon => (Act::Abandon, Deed::Abandon),
             Action::Silence => (Act::Silence, Deed::Other),
-            Action::Stall { stream: Stream::Events } => (Act::Stall, Deed::Other),
-            Action::Resume { stream: Stream::Events } => (Act::Resume, Deed::Other),
+            Action::Stall { stream: Stream::Events } => {
+                self.reads_from(name, Some(at));
+                (Act::Stall, Deed::Other)
+            }
+            Action::Resume { stream: Stream::Events } => {
+                self.reads_from(name, None);
+                (Act::Resume, Deed::Other)
+            }
             other => {
                 // The check of a file turns these down.
                 let message = format!("{} is no step of an HTTP server", other.name());
@@ -211,12 +217,26 @@ impl Play<'_> {
         doing: Doing,
     ) -> Result<(), Box<Failure>> {
         let Doing::Told(deed) = doing else { return Ok(()) };
+        let done = self.finish_deed(step, at, deed);
+        done.map_err(|failure| self.beside_unread(failure, &step.connection))
+    }
+
+    fn finish_deed(&mut self, step: &Step, at: &StepRef, deed: Deed) -> Result<(), Box<Failure>> {
         let name = step.connection.as_str();
         let time = self.time_of(step);
         let began = Instant::now();
+        let work = match &step.action {
+            Action::Call { wait: true, .. } => self.watch_answered(name, at, time),
+            _ => None,
+        };
         let told = self.hear(name, time).map_err(|message| self.failure(at, message))?;
-        if let Action::Call { tool, wait: true, .. } = &step.action {
-            self.timed.insert(tool.clone(), began.elapsed());
+        match &step.action {
+            Action::Call { tool, wait: true, .. } => {
+                self.timed.insert(tool.clone(), began.elapsed());
+                self.note_work(tool, work, at);
+            }
+            Action::Call { tool, wait: false, .. } => self.await_work(tool, at),
+            _ => {}
         }
         if step.fails {
             return match &told.error {
@@ -700,6 +720,13 @@ impl Play<'_> {
             return Err(format!("the process of client {name} is gone"));
         };
         peer.tell(name, act, time)
+    }
+
+    /// Whether a client has something to tell.
+    pub(super) fn has_told(&mut self, name: &str) -> bool {
+        let peer = self.clients.get(name).and_then(|client| self.peers.get_mut(&client.peer));
+        // A peer that is gone is told of by whoever listens to it.
+        peer.is_none_or(|peer| peer.has_told(name))
     }
 
     /// What a client has to tell, written into the books.

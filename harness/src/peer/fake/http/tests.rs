@@ -118,7 +118,8 @@ fn a_reader_that_is_too_far_behind_loses_its_stream() {
 #[test]
 fn a_subscription_is_acknowledged_first_and_ends_with_a_result_that_names_it() {
     let request = |params: Value| {
-        let text = json!({"jsonrpc": "2.0", "id": 7, "method": subscription::METHOD, "params": params});
+        let text =
+            json!({"jsonrpc": "2.0", "id": 7, "method": subscription::METHOD, "params": params});
         match Incoming::parse(text.to_string().as_bytes()) {
             Incoming::Request(request) => request,
             other => panic!("no request: {other:?}"),
