@@ -35,6 +35,8 @@ pub(super) const UNKNOWN_SESSION: &str = "scupper-unknown-session";
 
 /// Requests of a flood that come first, and how long processes that come with them may take to show.
 const FIRST_OF_FLOOD: u32 = 5;
+/// From so many on, the answers are more than a client that does not read them has room for.
+const MANY: u32 = 100;
 const FLOOD_SHOWS: Duration = Duration::from_millis(500);
 
 /// What a step has begun.
@@ -236,6 +238,7 @@ impl Play<'_> {
                 self.note_work(tool, work, at);
             }
             Action::Call { tool, wait: false, .. } => self.await_work(tool, at),
+            Action::Flood { times, .. } if *times >= MANY => self.await_flooded(name),
             _ => {}
         }
         if step.fails {
@@ -468,13 +471,11 @@ impl Play<'_> {
             self.traits().deletes = ended;
         }
         if !ended {
-            let status = told.status.map_or_else(
-                || told.error.clone().unwrap_or_default(),
-                |status| status.to_string(),
-            );
-            self.note(format!(
-                "DELETE of a session was answered {status}, so sessions end only by themselves"
-            ));
+            let what = match told.status {
+                Some(status) => format!("was answered {status}"),
+                None => format!("was not answered ({})", told.error.clone().unwrap_or_default()),
+            };
+            self.note(format!("DELETE of a session {what}, so sessions end only by themselves"));
             return;
         }
         if let Some(book) = self.book_of(name) {
@@ -509,7 +510,6 @@ impl Play<'_> {
             ports: client.ports,
             last_event: client.last_event,
             due: at.clone(),
-            session: client.session,
         });
     }
 

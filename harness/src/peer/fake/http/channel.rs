@@ -91,7 +91,9 @@ impl Channel {
     /// Ends the stream, after what is in it.
     pub(super) fn end(&self) {
         let last_words = self.lock().last_words.take();
-        last_words.map(|words| self.push(words));
+        if let Some(words) = last_words {
+            self.push(words);
+        }
         let mut state = self.lock();
         state.ended = true;
         self.tell(&state);
