@@ -9,12 +9,15 @@ pub mod http;
 pub mod sweep;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::cell::protocol::{CaseOrder, Launch, Learned, Patience, Role, SubjectOrder, SweepOrder};
 use crate::ledger::rise;
 use crate::ledger::snapshot::Kind;
 use crate::lifecycle::battery::{self, Call, Discover, Knowledge};
-use crate::lifecycle::scenario::{Embedded, Expectation, FakeSpec, Scenario, Subject};
+use crate::lifecycle::scenario::{
+    Embedded, Expectation, FakeSpec, Scenario, Subject, duration_word,
+};
 use crate::lifecycle::step::{Action, Era, EraChoice, Lifecycle, Step};
 pub use crate::spelled::shell_words;
 use sweep::Extent;
@@ -277,10 +280,11 @@ fn chosen(only: Option<&str>, choices: &Choices) -> Vec<String> {
         option("--era", choices.era.as_str().to_owned());
     }
     if let Some(bound) = choices.leak_timeout_ms {
-        option("--leak-timeout", format!("{bound}ms"));
+        option("--leak-timeout", duration_word(Duration::from_millis(bound)));
     }
     if choices.start_timeout_ms != START_TIMEOUT_MS {
-        option("--start-timeout", format!("{}ms", choices.start_timeout_ms));
+        let start = Duration::from_millis(choices.start_timeout_ms);
+        option("--start-timeout", duration_word(start));
     }
     for Call { tool, arguments } in &choices.calls {
         let plain = arguments.as_object().is_some_and(serde_json::Map::is_empty);

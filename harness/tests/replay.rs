@@ -28,7 +28,7 @@ fn a_kept_case_is_red_until_the_leak_is_mended() {
     let red = replay(&["--leak-timeout", "1s"]);
     // The command that a report offers is quoted and names the options.
     let repeat = red.report().cases[0].repeat.clone();
-    let rest = repeat.strip_prefix("scupper replay --leak-timeout 1000ms ").expect(&repeat);
+    let rest = repeat.strip_prefix("scupper replay --leak-timeout 1s ").expect(&repeat);
     assert!(rest.ends_with("/kept/stdio/clean-close.toml"), "{repeat}");
     let again = Command::new("sh")
         .args(["-c", &format!("'{SCUPPER}' {} --no-progress", &repeat["scupper ".len()..])])

@@ -42,6 +42,7 @@ pub(super) const X3: &str = "2025-11-25 lifecycle X3";
 const C4: &str = "2025-11-25 cancellation C4";
 pub(super) const N1: &str = "2026-07-28 basic N1";
 const N16: &str = "2026-07-28 http N16";
+const S1: &str = "2026-07-28 subscriptions S1";
 
 /// What the battery is made for.
 #[derive(Debug, Clone)]
@@ -52,7 +53,7 @@ pub struct Knowledge {
     pub wire: Wire,
     /// It gives out session ids.
     pub sessions: bool,
-    /// It has a stream of events for those who GET.
+    /// It has a stream of events: for those who GET, or in the newer era for those who subscribe.
     pub listens: bool,
     /// Its events have ids.
     pub resumes: bool,
@@ -98,13 +99,29 @@ impl Knowledge {
 
     /// The step that opens a stream of events, where there is one to open.
     fn stream(&self) -> Vec<Step> {
-        let listens = self.listens && self.wire == Wire::Streamable && self.era == Era::Legacy;
+        let listens = self.listens && self.wire == Wire::Streamable;
         listens.then(|| step(Action::Listen)).into_iter().collect()
     }
 
     /// Whether sessions outlive their connections.
     fn has_sessions(&self) -> bool {
         self.sessions && self.wire == Wire::Streamable && self.era == Era::Legacy
+    }
+
+    /// The rule about streams that a client leaves.
+    fn left_stream_rule(&self) -> &'static str {
+        match self.era {
+            Era::Legacy => X3,
+            Era::Modern => N16,
+        }
+    }
+
+    /// The rule about a server that ends while its streams are open.
+    fn open_stream_rule(&self) -> &'static str {
+        match self.era {
+            Era::Modern if self.listens => S1,
+            _ => self.end_rule(),
+        }
     }
 
     /// The rule about the end of a client.
@@ -236,6 +253,7 @@ mod tests {
         let mut all = vec![any.clone()];
         all.push(Knowledge { calls: vec![call.clone()], in_flight: Some(call), ..any.clone() });
         all.push(Knowledge { era: Era::Modern, sessions: false, listens: false, ..any.clone() });
+        all.push(Knowledge { era: Era::Modern, sessions: false, ..any.clone() });
         all.push(Knowledge { wire: Wire::Sse, sessions: false, listens: false, ..any.clone() });
         all.push(Knowledge { sessions: false, listens: false, resumes: false, ..any });
         all
@@ -288,6 +306,42 @@ mod tests {
             let some = ids(known);
             assert!(some.is_subset(&whole), "{:?}", some.difference(&whole));
             assert!(!some.contains("http/abandoned") && !some.contains("http/resume"), "{some:?}");
+            assert_eq!(some.contains("http/stream-lost"), known.listens, "{some:?}");
+        }
+    }
+
+    #[test]
+    fn streams_that_clients_leave_are_played_in_both_eras() {
+        let listens = |steps: &[Step]| {
+            fn count(steps: &[Step]) -> usize {
+                let of = |step: &Step| match &step.action {
+                    Action::Listen => 1,
+                    Action::Repeat { steps, .. } => count(steps),
+                    _ => 0,
+                };
+                steps.iter().map(of).sum()
+            }
+            count(steps)
+        };
+        for era in [Era::Legacy, Era::Modern] {
+            let known = Knowledge { era, sessions: era == Era::Legacy, ..Knowledge::of_any(20) };
+            let all = http(&known);
+            for (id, streams) in [
+                ("http/client-killed", 1),
+                ("http/reset", 1),
+                ("http/half-open", 1),
+                ("http/stream-unread", 1),
+                ("http/stream-lost", 2),
+                ("http/many-streams", 5),
+                ("http/sigterm-open-streams", 1),
+                ("http/sigterm-stalled-reader", 1),
+                ("http/sigint-open-streams", 1),
+                ("http/two-signals", 1),
+                ("http/restart", 1),
+            ] {
+                let one = all.iter().find(|one| one.id == id).unwrap_or_else(|| panic!("{id}"));
+                assert_eq!(listens(&one.steps), streams, "{id} of {}", era.revision());
+            }
         }
     }
 }

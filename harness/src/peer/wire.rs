@@ -34,6 +34,17 @@ pub fn request(era: Era, id: u64, method: &str, params: Value) -> Value {
     message
 }
 
+/// The request whose response is a stream of what changes, for every kind of change; the newer era has
+/// it in the place of GET.
+pub fn subscription(id: u64) -> Value {
+    let kinds = json!({
+        "toolsListChanged": true,
+        "promptsListChanged": true,
+        "resourcesListChanged": true,
+    });
+    request(Era::Modern, id, "subscriptions/listen", json!({ "notifications": kinds }))
+}
+
 /// A notification.
 pub fn notification(era: Era, method: &str, params: Value) -> Value {
     let mut message = json!({ "jsonrpc": "2.0", "method": method });

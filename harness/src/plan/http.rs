@@ -1,9 +1,12 @@
 //! The cases of `scupper server --http`. Pure.
 
+use std::time::Duration;
+
 use super::{Call, Case, Choices, FakeSpec, Patience, case, chosen, fake_words, shell_words};
 use crate::cell::protocol::{Header, HttpOrder, HttpTraits, Launch, Learned, SubjectOrder};
 use crate::lifecycle::endpoint::{PORT, Wire};
 use crate::lifecycle::http::{self, Knowledge};
+use crate::lifecycle::scenario::duration_word;
 use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
 
 /// A server that drains its clients on purpose may take as long as `docker stop` waits.
@@ -146,7 +149,7 @@ pub fn command(only: Option<&str>, server: &Server, choices: &Choices) -> String
         words.extend(["--header".to_owned(), format!("{}: {}", header.name, header.shown)]);
     }
     if let Some(ttl) = server.session_ttl_ms {
-        words.extend(["--session-ttl".to_owned(), format!("{ttl}ms")]);
+        words.extend(["--session-ttl".to_owned(), duration_word(Duration::from_millis(ttl))]);
     }
     words.extend(chosen(only, choices));
     format!("{} -- {}", shell_words(&words), shell_words(&server.launch.command))

@@ -60,6 +60,8 @@ pub struct Tcp {
     pub state: &'static str,
     /// Its inode, by which descriptors name it.
     pub inode: u64,
+    /// Bytes that were written to it and that the other end has not taken yet.
+    pub unsent: u64,
 }
 
 impl Tcp {
@@ -82,6 +84,7 @@ pub fn tcp(pid: i32) -> Vec<Tcp> {
         remote: row.remote,
         state: row.state_name(),
         inode: row.inode,
+        unsent: row.unsent,
     };
     rows.map(tcp).collect()
 }
@@ -184,6 +187,7 @@ struct InetRow {
     remote: SocketAddr,
     state: u8,
     inode: u64,
+    unsent: u64,
 }
 
 impl InetRow {
@@ -195,6 +199,7 @@ impl InetRow {
             remote: parse_address(fields.get(2)?)?,
             state: u8::from_str_radix(fields.get(3)?, 16).ok()?,
             inode: fields.get(9)?.parse().ok()?,
+            unsent: u64::from_str_radix(fields.get(4)?.split(':').next()?, 16).ok()?,
         };
         Some(row).filter(|row| row.inode != 0)
     }

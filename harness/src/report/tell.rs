@@ -147,6 +147,8 @@ pub(super) fn finding_block(page: Page, group: &[(&CaseReport, &Finding)]) -> St
     };
     let title = match finding.kind {
         Kind::Memory => finding.what.clone(),
+        // What it still does says that it is there.
+        Kind::Session if finding.what.contains("still answers") => finding.what.clone(),
         // Growth says so itself, and the place says since when.
         _ if finding.due_step.name.starts_with("repeat") && finding.what.contains(',') => {
             finding.what.clone()
@@ -247,7 +249,10 @@ fn holders(block: &mut Block, finding: &Finding) {
         .iter()
         .take(MOST_HOLDERS)
         .map(|holder| {
-            format!("pid {} ({}) has the {}", holder.pid, cut(&holder.command, 60), holder.holds)
+            let one_of_two =
+                ["read end", "write end"].iter().any(|end| holder.holds.starts_with(end));
+            let the = if one_of_two { "the " } else { "" };
+            format!("pid {} ({}) has {the}{}", holder.pid, cut(&holder.command, 60), holder.holds)
         })
         .collect();
     if finding.holders.len() > MOST_HOLDERS {

@@ -7,7 +7,6 @@ use super::{
 };
 
 pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
-    let rule = known.end_rule();
     let begun = || [start(), open(), handshake()].into_iter();
     let open_streams = || begun().chain(known.stream()).chain([list(true)]);
     let sigterm = || signal(Signal::Term, Whom::Server);
@@ -66,5 +65,9 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
             restart,
         ),
     ];
-    cases.into_iter().map(|(id, why, steps)| lifecycle(id, why, rule, steps)).collect()
+    let rule = |id: &str| match id {
+        "http/sigterm-open-streams" | "http/sigint-open-streams" => known.open_stream_rule(),
+        _ => known.end_rule(),
+    };
+    cases.into_iter().map(|(id, why, steps)| lifecycle(id, why, rule(id), steps)).collect()
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Action, Knowledge, Lifecycle, Step, Stream, Wire, body, close, handshake, lifecycle, list,
+    Action, Era, Knowledge, Lifecycle, Step, Stream, Wire, body, close, handshake, lifecycle, list,
     open, repeat, stall, start, step,
 };
 use crate::lifecycle::step::MAIN;
@@ -63,29 +63,37 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
         let streams = (0..STREAMS).map(|_| step(Action::Listen));
         let round: Vec<Step> =
             [open(), handshake()].into_iter().chain(streams).chain([list(true), close()]).collect();
-        all.push(lifecycle(
-            "http/stream-lost",
-            "Streams that break while their sessions go on, one closed and one reset in each: the \
-             session is used on and ended well, and the broken streams must leave nothing.",
-            rule,
-            vec![start(), repeat(known.cycles, lost())],
-        ));
-        all.push(lifecycle(
-            "http/many-streams",
-            "Five streams on one session, as a client that reconnects too eagerly opens them; the \
-             session ends well, and all of them with it.",
-            rule,
-            vec![start(), repeat(known.cycles, round)],
-        ));
+        let rule = known.left_stream_rule();
+        let (lost_why, many_why) = match known.era {
+            Era::Legacy => (
+                "Streams that break while their sessions go on, one closed and one reset in each: the \
+                 session is used on and ended well, and the broken streams must leave nothing.",
+                "Five streams on one session, as a client that reconnects too eagerly opens them; the \
+                 session ends well, and all of them with it.",
+            ),
+            Era::Modern => (
+                "Subscriptions that their clients leave, one closed and one reset in each cycle: that \
+                 cancels them, and nothing of them may stay.",
+                "Five subscriptions of one client, as one that reconnects too eagerly makes them; it \
+                 closes them all, which cancels them.",
+            ),
+        };
+        let streams = vec![start(), repeat(known.cycles, lost(known.era))];
+        all.push(lifecycle("http/stream-lost", lost_why, rule, streams));
+        let streams = vec![start(), repeat(known.cycles, round)];
+        all.push(lifecycle("http/many-streams", many_why, rule, streams));
     }
     all
 }
 
-/// A session whose stream breaks twice, on connections of its own.
-fn lost() -> Vec<Step> {
-    let broken = |name: &str, end: Action| {
-        let join = Action::Join { session_of: Some(MAIN.to_owned()) };
-        [open(), step(join), step(Action::Listen), step(end)].map(|step| step.on(name))
+/// A client whose stream breaks twice, on connections of its own; in the older era, in one session.
+fn lost(era: Era) -> Vec<Step> {
+    let broken = |name: &str, end: Action| -> Vec<Step> {
+        let join = || step(Action::Join { session_of: Some(MAIN.to_owned()) });
+        let joined = (era == Era::Legacy).then(join);
+        let stream = [step(Action::Listen), step(end)];
+        let steps = [open()].into_iter().chain(joined).chain(stream);
+        steps.map(|step| step.on(name)).collect()
     };
     let begun = [open(), handshake()].into_iter();
     begun

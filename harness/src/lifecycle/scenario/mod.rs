@@ -45,7 +45,7 @@ pub(crate) use embedded::duration_ms;
 pub(crate) use embedded::keeper;
 pub use mistake::{Mistake, ScenarioError, nearest};
 pub use parse::{parse, parse_with};
-pub use render::{render, render_finding};
+pub use render::{duration_word, render, render_finding};
 
 pub use super::step::FakeSpec;
 use super::step::Lifecycle;

@@ -280,14 +280,19 @@ impl Page {
     }
 }
 
-/// In the largest unit that leaves a whole number.
 fn duration(duration: Duration) -> String {
+    string(&duration_word(duration))
+}
+
+/// A duration as scenarios and command lines have it: in the largest unit that leaves a whole number,
+/// such as `2m`, `90s` or `1500ms`.
+pub fn duration_word(duration: Duration) -> String {
     let millis = duration.as_millis();
-    string(&match (millis % 60_000, millis % 1_000) {
+    match (millis % 60_000, millis % 1_000) {
         (0, _) => format!("{}m", millis / 60_000),
         (_, 0) => format!("{}s", millis / 1_000),
         _ => format!("{millis}ms"),
-    })
+    }
 }
 
 /// Whether TOML cannot say it: null, and integers above 63 bits.

@@ -120,11 +120,11 @@ impl Request {
         }))
     }
 
-    /// The answer to `server/discover`.
-    pub(super) fn discover_result(&self) -> Vec<u8> {
+    /// The answer to `server/discover`, with what this server says of its tools.
+    pub(super) fn discover_result(&self, tools: Value) -> Vec<u8> {
         self.result(json!({
             "supportedVersions": [Era::Modern.revision()],
-            "capabilities": {"tools": {}},
+            "capabilities": {"tools": tools},
             "ttlMs": 0,
             "cacheScope": "public",
             "_meta": {"io.modelcontextprotocol/serverInfo": server_info()},

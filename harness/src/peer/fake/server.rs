@@ -200,7 +200,7 @@ impl Server<'_> {
         Some(match (era, request.method.as_str()) {
             (Era::Legacy, "initialize") => request.initialize_result(),
             (Era::Legacy, "ping") => request.result(serde_json::json!({})),
-            (Era::Modern, "server/discover") => request.discover_result(),
+            (Era::Modern, "server/discover") => request.discover_result(serde_json::json!({})),
             (_, "tools/list") => request.tools_result(),
             (_, "tools/call") => return self.call(request),
             _ => request.error(METHOD_NOT_FOUND, "method not found"),

@@ -29,6 +29,8 @@ const FLOODED: Duration = Duration::from_millis(250);
 const SMALL_BUFFER: usize = 4 << 10;
 /// Most ports that are told of.
 const PORTS: usize = 4_096;
+/// How a server says that it took a subscription.
+const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
 /// Most characters of a body that is no message.
 const BODY: usize = 300;
 
@@ -55,7 +57,7 @@ struct Stream {
     socket: Arc<TcpStream>,
     reader: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
-    /// It was opened by GET.
+    /// It is there for events, and not for an answer.
     listens: bool,
 }
 
@@ -73,6 +75,8 @@ struct Heard {
     endpoint: Option<String>,
     /// Of each stream by number: its response's head, or why there is none.
     heads: BTreeMap<usize, Result<(u16, Option<String>), String>>,
+    /// Streams whose subscription was acknowledged.
+    acknowledged: BTreeSet<usize>,
     ended: BTreeSet<usize>,
     /// Nothing more may be read.
     is_cut: bool,
@@ -131,7 +135,7 @@ impl Client {
             }
             Act::Answers => self.await_answers(deadline),
             Act::Ends => self.await_ends(deadline),
-            Act::Listen => self.listen(deadline),
+            Act::Listen { subscribe } => self.listen(subscribe.as_ref(), deadline),
             Act::Flood { message, times } => self.flood(message, *times, deadline),
             Act::Join { session, last_event } => {
                 self.session.clone_from(session);
@@ -227,7 +231,7 @@ impl Client {
 
     /// The older pair: a stream that names the place to post to.
     fn open_pair(&mut self, deadline: Instant) -> io::Result<Told> {
-        let told = self.listen(deadline)?;
+        let told = self.listen(None, deadline)?;
         if told.error.is_some() {
             return Ok(told);
         }
@@ -289,8 +293,9 @@ impl Client {
         Ok(describe(&self.exchange(&request, None, deadline)?.response))
     }
 
-    fn listen(&mut self, deadline: Instant) -> io::Result<Told> {
-        let request = self.request("GET", None);
+    fn listen(&mut self, subscribe: Option<&Value>, deadline: Instant) -> io::Result<Told> {
+        let verb = if subscribe.is_some() { "POST" } else { "GET" };
+        let request = self.request(verb, subscribe);
         let number = self.stream(&request, true, deadline)?;
         let head = self.inbox.wait(deadline, |read| read.heads.get(&number).cloned())?;
         match head {
@@ -298,9 +303,45 @@ impl Client {
             Some(Err(cause)) => Err(io::Error::other(cause)),
             Some(Ok((status, content_type))) => {
                 let error = (status >= 300).then(|| format!("the server answered {status}"));
-                Ok(Told { status: Some(status), content_type, error, ..Told::default() })
+                let told = Told { status: Some(status), content_type, error, ..Told::default() };
+                match subscribe {
+                    Some(message) if told.error.is_none() => {
+                        self.await_acknowledgement(number, message, told, deadline)
+                    }
+                    _ => Ok(told),
+                }
             }
         }
+    }
+
+    /// A subscription begins with its acknowledgement; an answer instead refuses it.
+    fn await_acknowledgement(
+        &self,
+        number: usize,
+        message: &Value,
+        told: Told,
+        deadline: Instant,
+    ) -> io::Result<Told> {
+        let id = message["id"].to_string();
+        let begun = self.inbox.wait(deadline, |heard| {
+            if heard.acknowledged.contains(&number) {
+                return Some(Ok(()));
+            }
+            let answer = heard.answers.remove(&id);
+            let ended = || heard.ended.contains(&number).then_some(Value::Null);
+            answer.or_else(ended).map(Err)
+        })?;
+        let (error, answer) = match begun {
+            Some(Ok(())) => return Ok(told),
+            Some(Err(Value::Null)) => ("its stream ended without a word".to_owned(), None),
+            Some(Err(answer)) => {
+                let words = answer.pointer("/error/message").and_then(Value::as_str);
+                let words: String = words.unwrap_or("no stream").chars().take(BODY).collect();
+                (format!("the server answered {words:?}"), Some(answer))
+            }
+            None => ("its stream brought no acknowledgement in time".to_owned(), None),
+        };
+        Ok(Told { error: Some(error), answer, ..told })
     }
 
     fn begin(
@@ -625,7 +666,9 @@ impl Heard {
             }
         }
         while let Some(message) = response.message() {
-            if message.get("method").is_none()
+            if message["method"] == ACKNOWLEDGED {
+                self.acknowledged.insert(number);
+            } else if message.get("method").is_none()
                 && let Some(id) = message.get("id")
             {
                 self.answers.insert(id.to_string(), message);

@@ -79,9 +79,12 @@ pub enum Act {
     Answers,
     /// Wait for the end of all streams.
     Ends,
-    /// GET: open the stream of events, on a connection of its own, and read it. With the id of the last
-    /// event, if one came with an id.
-    Listen,
+    /// Open a stream of events, on a connection of its own, and read it.
+    Listen {
+        /// The request that is posted for it, and must be acknowledged on it. Where it is absent, the
+        /// stream is opened by GET, with the id of the last event, if one came with an id.
+        subscribe: Option<Value>,
+    },
     /// Many requests at once on one connection, whose answers nobody reads.
     Flood {
         /// The message.

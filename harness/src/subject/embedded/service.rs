@@ -290,7 +290,7 @@ impl Play<'_> {
                 self.ask(name, method, params, *wait).map(drop)
             }
             Action::ListAll { method, pages } => self.list_all(name, method, *pages),
-            Action::Listen => self.tell(name, Act::Listen).map(drop),
+            Action::Listen => self.tell(name, Act::Listen { subscribe: None }).map(drop),
             Action::Delete => self.tell(name, Act::Delete).map(drop),
             Action::Drop => self.tell(name, Act::Drop).map(drop),
             Action::Reset => self.tell(name, Act::Reset).map(drop),

@@ -17,6 +17,7 @@
 //! - `books`: sessions and sockets, and whether they are due.
 //! - `ending`: the end of the server, and what is left.
 //! - `watch`: whether work goes on for a client that has hung up.
+//! - `unread`: clients that do not read, and what the server has for them.
 //! - `rounds`: the same again and again, and what grows.
 
 mod books;
@@ -27,6 +28,7 @@ mod life;
 mod peers;
 mod rounds;
 mod steps;
+mod unread;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +37,7 @@ use std::time::{Duration, Instant};
 use self::books::{Client, Past, SessionBook};
 use self::life::Life;
 use self::peers::Peer;
-use self::watch::InFlight;
+use self::watch::{InFlight, Work};
 use super::server::{LOOK, Played, millis};
 use super::survivor;
 use crate::cell::contain;
@@ -85,6 +87,8 @@ pub struct Play<'a> {
     in_flight: Option<InFlight>,
     /// How long calls took that were waited for, by tool.
     timed: BTreeMap<String, Duration>,
+    /// What work for a call looks like, by tool, where one that was waited for showed it.
+    works: BTreeMap<String, Work>,
     learned: Learned,
     begun: Instant,
     played: Played,
@@ -135,6 +139,7 @@ impl<'a> Play<'a> {
             cursor: None,
             in_flight: None,
             timed: BTreeMap::new(),
+            works: BTreeMap::new(),
             learned: Learned::default(),
             begun: Instant::now(),
             played: Played::default(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,18 @@ impl Peer {
         let mut line = serde_json::to_vec(&order).map_err(|error| error.to_string())?;
         line.push(b'\n');
         self.orders.write_all(&line).map_err(|error| format!("the HTTP clients are gone: {error}"))
+    }
+
+    /// Whether a client has something to tell, or never will.
+    pub(super) fn has_told(&mut self, client: &str) -> bool {
+        loop {
+            match self.told.try_recv() {
+                Ok(told) => self.early.entry(told.client.clone()).or_default().push(told),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return true,
+            }
+        }
+        self.early.get(client).is_some_and(|early| !early.is_empty())
     }
 
     /// What a client has to tell next.

@@ -26,6 +26,8 @@ use crate::subject::server::millis;
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time for a call of a lifecycle that was made for any server.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time for the first stream, which not every server has.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The process of every client that is not killed.
 const TOGETHER: &str = "clients";
 /// A session that no server gave out.
@@ -33,6 +35,8 @@ pub(super) const UNKNOWN_SESSION: &str = "scupper-unknown-session";
 
 /// Requests of a flood that come first, and how long processes that come with them may take to show.
 const FIRST_OF_FLOOD: u32 = 5;
+/// From so many on, the answers are more than a client that does not read them has room for.
+const MANY: u32 = 100;
 const FLOOD_SHOWS: Duration = Duration::from_millis(500);
 
 /// What a step has begun.
@@ -146,7 +150,7 @@ impl Play<'_> {
                 let params = json!({ "name": tool, "arguments": arguments });
                 let began = Instant::now();
                 if !wait {
-                    self.in_flight = Some(InFlight { what: tool.clone(), at: at.clone(), began });
+                    self.in_flight = Some(InFlight::new(tool, at, began));
                 }
                 self.request(name, "tools/call", params, *wait)
             }
@@ -191,7 +195,11 @@ impl Play<'_> {
             Action::Read { what: Read::Answers } => (Act::Answers, Deed::Other),
             Action::Read { what: Read::End } => (Act::Ends, Deed::Other),
             Action::Listen if self.wire == Wire::Sse => return Ok(Doing::Nothing),
-            Action::Listen => (Act::Listen, Deed::Listen),
+            Action::Listen => {
+                let subscribes = self.era == Era::Modern;
+                let subscribe = subscribes.then(|| wire::subscription(self.next_id()));
+                (Act::Listen { subscribe }, Deed::Listen)
+            }
             Action::Delete | Action::Close if !self.has_session(name) => match &step.action {
                 Action::Delete => return Ok(Doing::Nothing),
                 _ => (Act::Drop, Deed::End),
@@ -203,8 +211,14 @@ impl Play<'_> {
             Action::Abandon => (Act::Abandon, Deed::Abandon),
             Action::Silence => (Act::Silence, Deed::Other),
             Action::HalfClose { stream: Stream::Requests } => (Act::HalfClose, Deed::Other),
-            Action::Stall { stream: Stream::Events } => (Act::Stall, Deed::Other),
-            Action::Resume { stream: Stream::Events } => (Act::Resume, Deed::Other),
+            Action::Stall { stream: Stream::Events } => {
+                self.reads_from(name, Some(at));
+                (Act::Stall, Deed::Other)
+            }
+            Action::Resume { stream: Stream::Events } => {
+                self.reads_from(name, None);
+                (Act::Resume, Deed::Other)
+            }
             other => {
                 // The check of a file turns these down.
                 let message = format!("{} is no step of an HTTP server", other.name());
@@ -223,12 +237,27 @@ impl Play<'_> {
         doing: Doing,
     ) -> Result<(), Box<Failure>> {
         let Doing::Told(deed) = doing else { return Ok(()) };
+        let done = self.finish_deed(step, at, deed);
+        done.map_err(|failure| self.beside_unread(failure, &step.connection))
+    }
+
+    fn finish_deed(&mut self, step: &Step, at: &StepRef, deed: Deed) -> Result<(), Box<Failure>> {
         let name = step.connection.as_str();
         let time = self.time_of(step);
         let began = Instant::now();
+        let work = match &step.action {
+            Action::Call { wait: true, .. } => self.watch_answered(name, at, time),
+            _ => None,
+        };
         let told = self.hear(name, time).map_err(|message| self.failure(at, message))?;
-        if let Action::Call { tool, wait: true, .. } = &step.action {
-            self.timed.insert(tool.clone(), began.elapsed());
+        match &step.action {
+            Action::Call { tool, wait: true, .. } => {
+                self.timed.insert(tool.clone(), began.elapsed());
+                self.note_work(tool, work, at);
+            }
+            Action::Call { tool, wait: false, .. } => self.await_work(tool, at),
+            Action::Flood { times, .. } if *times >= MANY => self.await_flooded(name),
+            _ => {}
         }
         if told.cut && told.error.is_none() && deed.says_something() {
             // What it has learned by then, it has.
@@ -246,16 +275,7 @@ impl Play<'_> {
             Deed::Handshake(id, until) => self.shaken(name, id, until, &told, at, time),
             Deed::Request(what) => self.answered(&what, step, &told, at),
             Deed::Posted => self.done(at, &told, "the message was not taken"),
-            Deed::Listen => {
-                if self.order.first_look {
-                    self.traits().listens = told.error.is_none();
-                }
-                match told.status {
-                    // A server need not have one, nor more than one at a time.
-                    Some(405 | 409) => Ok(()),
-                    _ => self.done(at, &told, "the stream was not opened"),
-                }
-            }
+            Deed::Listen => self.stream_opened(&told, at),
             Deed::Delete => {
                 self.deleted(name, &told, at);
                 Ok(())
@@ -287,6 +307,30 @@ impl Play<'_> {
                 let message = self.with_exit(format!("{what}: {cause}"));
                 Err(self.failure(at, message))
             }
+        }
+    }
+
+    /// A stream was opened, or not: a server need not have one, nor more than one at a time.
+    fn stream_opened(&mut self, told: &Told, at: &StepRef) -> Result<(), Box<Failure>> {
+        let first_look = self.order.first_look;
+        if first_look {
+            self.traits().listens = told.error.is_none();
+        }
+        match (self.era, told.status, &told.error) {
+            (Era::Legacy, Some(405 | 409), _) => Ok(()),
+            (Era::Modern, Some(status), Some(cause))
+                if first_look || status >= 300 || told.answer.is_some() =>
+            {
+                self.note(match first_look {
+                    true => format!(
+                        "subscriptions/listen is not served ({cause}), so that what is played on a \
+                         stream is left out"
+                    ),
+                    false => format!("{at}: a subscription was refused: {cause}"),
+                });
+                Ok(())
+            }
+            _ => self.done(at, told, "the stream was not opened"),
         }
     }
 
@@ -443,13 +487,11 @@ impl Play<'_> {
             self.traits().deletes = ended;
         }
         if !ended {
-            let status = told.status.map_or_else(
-                || told.error.clone().unwrap_or_default(),
-                |status| status.to_string(),
-            );
-            self.note(format!(
-                "DELETE of a session was answered {status}, so sessions end only by themselves"
-            ));
+            let what = match told.status {
+                Some(status) => format!("was answered {status}"),
+                None => format!("was not answered ({})", told.error.clone().unwrap_or_default()),
+            };
+            self.note(format!("DELETE of a session {what}, so sessions end only by themselves"));
             return;
         }
         if let Some(book) = self.book_of(name) {
@@ -485,7 +527,6 @@ impl Play<'_> {
             ports: client.ports,
             last_event: client.last_event,
             due: at.clone(),
-            session: client.session,
             unseen,
         });
     }
@@ -669,6 +710,7 @@ impl Play<'_> {
                 Duration::from_millis(self.order.start_timeout_ms)
             }
             Action::Call { .. } if self.order.for_any_server => CALL_TIMEOUT,
+            Action::Listen if self.order.first_look => SUBSCRIBE_TIMEOUT,
             _ => STEP_TIMEOUT,
         })
     }
@@ -697,6 +739,13 @@ impl Play<'_> {
             return Err(format!("the process of client {name} is gone"));
         };
         peer.tell(name, act, time)
+    }
+
+    /// Whether a client has something to tell.
+    pub(super) fn has_told(&mut self, name: &str) -> bool {
+        let peer = self.clients.get(name).and_then(|client| self.peers.get_mut(&client.peer));
+        // A peer that is gone is told of by whoever listens to it.
+        peer.is_none_or(|peer| peer.has_told(name))
     }
 
     /// What a client has to tell, written into the books.

@@ -31,6 +31,8 @@ struct State {
     events: VecDeque<(u64, Vec<u8>)>,
     last: u64,
     bytes: usize,
+    /// Said at the end, where the server ends it.
+    last_words: Option<Vec<u8>>,
     ended: bool,
     ears: Vec<Arc<OwnedFd>>,
 }
@@ -54,6 +56,13 @@ impl Channel {
     /// For what a server says of its own accord.
     pub(super) fn standalone() -> Arc<Self> {
         Self::new(false)
+    }
+
+    /// For what changes, with these as its last words.
+    pub(super) fn of_subscription(last_words: Vec<u8>) -> Arc<Self> {
+        let channel = Self::new(false);
+        channel.lock().last_words = Some(last_words);
+        channel
     }
 
     fn new(keeps: bool) -> Arc<Self> {
@@ -81,6 +90,10 @@ impl Channel {
 
     /// Ends the stream, after what is in it.
     pub(super) fn end(&self) {
+        let last_words = self.lock().last_words.take();
+        if let Some(words) = last_words {
+            self.push(words);
+        }
         let mut state = self.lock();
         state.ended = true;
         self.tell(&state);

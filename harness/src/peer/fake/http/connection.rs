@@ -18,6 +18,7 @@ use super::{
     response::Response,
     server::{Server, Transport},
     stream::{self, Left, Style},
+    subscription,
 };
 use crate::{lifecycle::step::Era, peer::http::message::Head};
 
@@ -220,6 +221,9 @@ impl Peer<'_> {
             let refusal = request.unsupported_version(&[Era::Modern.revision()]);
             return self.send(&Response::with("400 Bad Request", refusal));
         }
+        if request.method == subscription::METHOD {
+            return self.subscription(request);
+        }
         if !matches!(request.method.as_str(), "server/discover" | "tools/list" | "tools/call") {
             let refusal = request.error(METHOD_NOT_FOUND, "method not found");
             return self.send(&Response::with("404 Not Found", refusal));
@@ -233,10 +237,30 @@ impl Peer<'_> {
         }
     }
 
+    /// A stream of what changes, from its acknowledgement to the end of one side.
+    fn subscription(&self, request: &Request) -> io::Result<After> {
+        if !self.takes_events() {
+            return self.refuse("406 Not Acceptable", "a subscription is a stream of events");
+        }
+        let Some(acknowledgement) = subscription::acknowledgement(request) else {
+            let refusal = request.error(INVALID_PARAMS, "`notifications` must be an object");
+            return self.send(&Response::with("400 Bad Request", refusal));
+        };
+        let channel = Channel::of_subscription(subscription::result(request));
+        channel.push(acknowledgement);
+        let worker = self.server.fault.subscribed()?;
+        let left = self.carry(&channel, 0, Style::Bare);
+        self.server.fault.unsubscribed(worker)?;
+        Ok(if matches!(left, Ok(Left::Ended)) { After::Request } else { After::StreamLeft })
+    }
+
+    fn takes_events(&self) -> bool {
+        self.head.header("accept").is_some_and(|kinds| kinds.contains("event-stream"))
+    }
+
     /// Waits for the end of a call, as a stream where the client takes one.
     fn follow(&self, request: &Request, call: &Call, style: Style) -> io::Result<After> {
-        let streams =
-            self.head.header("accept").is_some_and(|kinds| kinds.contains("event-stream"));
+        let streams = self.takes_events();
         call.await_work();
         let left = if streams {
             self.carry(&call.channel, 0, style)
@@ -343,7 +367,7 @@ pub(super) fn answer(equipment: Option<Arc<dyn Equipment>>, request: &Request) -
     Answer::Now(
         match (request.method.as_str(), request.params.get("name").and_then(Value::as_str)) {
             ("ping", _) => request.result(json!({})),
-            ("server/discover", _) => request.discover_result(),
+            ("server/discover", _) => request.discover_result(json!({"listChanged": true})),
             ("tools/list", _) => request.tools_result(),
             ("tools/call", Some("echo")) => match argument("text").and_then(Value::as_str) {
                 Some(text) => request.tool_result(text, false),

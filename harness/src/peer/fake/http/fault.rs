@@ -100,6 +100,16 @@ pub(super) trait Fault: Send + Sync {
         true
     }
 
+    /// A process that works for a subscription as long as it lasts.
+    fn subscribed(&self) -> io::Result<Option<Child>> {
+        Ok(None)
+    }
+
+    /// A subscription has ended, whoever ended it.
+    fn unsubscribed(&self, worker: Option<Child>) -> io::Result<()> {
+        worker.map_or(Ok(()), |child| helper::end(child).map(drop))
+    }
+
     /// A client has left its stream, by closing or resetting it; this is the stream's thread.
     fn stream_left(&self, _socket: Arc<TcpStream>) {}
 

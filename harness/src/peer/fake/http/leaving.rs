@@ -1,10 +1,16 @@
 //! Faults of a server whose client leaves: what it does not let go of then.
 
-use std::{net::TcpStream, sync::Arc};
+use std::{
+    io,
+    net::{TcpListener, TcpStream},
+    process::Child,
+    sync::Arc,
+};
 
 use super::{
     super::helper::{self, Tie, Until, linger},
     fault::{Fault, Unfinished},
+    keeping::lifeline,
 };
 
 /// Keeps the thread and the socket of a stream that its client has closed or reset.
@@ -14,6 +20,29 @@ impl Fault for StreamStays {
     fn stream_left(&self, socket: Arc<TcpStream>) {
         linger();
         drop(socket);
+    }
+}
+
+/// Starts a process for each subscription, and leaves it running when the client has closed the stream.
+/// The twin ends it.
+pub(super) struct ChildPerSubscription {
+    pub(super) fixed: bool,
+}
+
+impl Fault for ChildPerSubscription {
+    fn on_start(&self, _listener: &TcpListener) -> io::Result<()> {
+        // Before the first of them, so that none leaves more than it found.
+        lifeline().map(drop)
+    }
+
+    fn subscribed(&self) -> io::Result<Option<Child>> {
+        helper::spawn(Tie::Group, Until::ServerEnds(lifeline()?)).map(Some)
+    }
+
+    fn unsubscribed(&self, worker: Option<Child>) -> io::Result<()> {
+        // Dropped, it is not reaped, and not ended either.
+        let ended = worker.filter(|_| self.fixed).map(helper::end);
+        ended.map_or(Ok(()), |ended| ended.map(drop))
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Start with `registry`, the list of them, and `fault`, which says where a fault may interfere.
 //! `server` listens, sweeps and ends, `connection` serves one connection, `session` keeps the
-//! sessions, `channel` the events of a stream, `call` the slow tool, `stream` and `response` write.
+//! sessions, `channel` the events of a stream, `subscription` those of the newer era, `call` the slow tool, `stream`
+//! and `response` write.
 //! The faults: `keeping`, `leaving`, `stalling`, `working`, `ending`, `starting`, `gateway`.
 //!
 //! At `/census` such a server tells what it keeps, so that a client that goes without DELETE shows.
@@ -27,6 +28,7 @@ mod signals;
 mod stalling;
 mod starting;
 mod stream;
+mod subscription;
 #[cfg(test)]
 mod tests;
 mod working;

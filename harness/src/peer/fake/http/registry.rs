@@ -14,7 +14,7 @@ use super::{
     fault::{Fault, Plain},
     gateway::Gateway,
     keeping::{ForgetsAbandoned, KeepsDeleted, KeepsPerSession},
-    leaving::{HalfOpen, LeaksMidRequest, StreamStays},
+    leaving::{ChildPerSubscription, HalfOpen, LeaksMidRequest, StreamStays},
     server::{Settings, Transport},
     stalling::{FinishesWriting, OneWriter},
     starting::{Answers500, ListensElsewhere, NeedsToken, NeverListens, NotFound, SpeaksTls},
@@ -70,6 +70,8 @@ pub const HTTP_FAKES: &[FakeInfo] = &[
     http("stream-stays", "keeps the thread and the socket of a stream that its client closed or reset", Twin::Plain,
         |_| Ok(Box::new(StreamStays)))
         .with(&[TTL, PAIR]),
+    http("child-per-subscription", "starts a child for each subscriptions/listen that stays when the stream is closed", Twin::Own,
+        |s| Ok(Box::new(ChildPerSubscription { fixed: s.fixed() }))),
     http("half-open", "keeps the thread and the socket of a request that its client never finished and left", Twin::Plain,
         |_| Ok(Box::new(HalfOpen))),
     http("leaks-mid-request", "leaves a helper where its client goes between the head of a request and its body", Twin::Plain,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     super::{FAKES, FakeError, HTTP_FAKES, check, message::Incoming},
     channel::{Channel, Next},
-    modern, registry,
+    modern, registry, subscription,
 };
 use crate::{lifecycle::scenario::FakeSpec, peer::http::message::Head};
 
@@ -113,4 +113,38 @@ fn a_reader_that_is_too_far_behind_loses_its_stream() {
     assert!(!channel.has_ended());
     channel.push(vec![b'x'; 1 << 20]);
     assert!(channel.has_ended());
+}
+
+#[test]
+fn a_subscription_is_acknowledged_first_and_ends_with_a_result_that_names_it() {
+    let request = |params: Value| {
+        let text =
+            json!({"jsonrpc": "2.0", "id": 7, "method": subscription::METHOD, "params": params});
+        match Incoming::parse(text.to_string().as_bytes()) {
+            Incoming::Request(request) => request,
+            other => panic!("no request: {other:?}"),
+        }
+    };
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28"});
+    let wanted = json!({"toolsListChanged": true, "promptsListChanged": true});
+    let right = request(json!({"notifications": wanted, "_meta": meta}));
+    let wrong = request(json!({"_meta": meta}));
+    assert!(subscription::acknowledgement(&wrong).is_none());
+
+    let channel = Channel::of_subscription(subscription::result(&right));
+    channel.push(subscription::acknowledgement(&right).expect("it is taken"));
+    channel.end();
+    let said = |after| match channel.next(after) {
+        Next::Event(_, data) => serde_json::from_slice(&data).expect("JSON"),
+        Next::Nothing => json!("nothing yet"),
+        Next::End => json!("nothing more"),
+    };
+    let (first, last, then) = (said(0), said(1), said(2));
+    let id = "io.modelcontextprotocol~1subscriptionId";
+    assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+    assert_eq!(first["params"]["notifications"], json!({"toolsListChanged": true}));
+    assert_eq!(first.pointer(&format!("/params/_meta/{id}")), Some(&json!(7)));
+    assert_eq!((&last["id"], &last["result"]["resultType"]), (&json!(7), &json!("complete")));
+    assert_eq!(last.pointer(&format!("/result/_meta/{id}")), Some(&json!(7)));
+    assert_eq!(then, "nothing more");
 }

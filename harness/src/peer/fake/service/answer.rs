@@ -31,7 +31,7 @@ pub(super) fn answer(request: &Request) -> Vec<u8> {
     match (request.era(), request.method.as_str()) {
         (Era::Legacy, "initialize") => request.initialize_result(),
         (Era::Legacy, "ping") => request.result(json!({})),
-        (Era::Modern, "server/discover") => request.discover_result(),
+        (Era::Modern, "server/discover") => request.discover_result(json!({})),
         (_, "tools/list") => request.tools_result(),
         (_, "tools/call") => call(request),
         _ => request.error(METHOD_NOT_FOUND, "method not found"),
