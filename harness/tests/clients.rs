@@ -448,6 +448,10 @@ fn what_cannot_be_judged_yet_is_refused_with_a_word() {
         (&["client", "--keep", "{home}/kept", "--", "client", "{url}"], "no scenario file"),
         (&["client", "--rounds-arg", "--rounds", "--", "client"], "no word of it says how many"),
         (&["client", "--probe", "thread", "--", "client"], "zombies and descriptors are judged"),
+        (
+            &["client", "--probe", "session", "--", "client", "{args}"],
+            "judged in clients over HTTP",
+        ),
         (&["client", "--only", "client/churn", "--", "client"], "no lifecycle is called"),
     ] {
         let ended = Run::start(words, &[]).end();

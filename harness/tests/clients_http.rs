@@ -89,6 +89,15 @@ fn every_fake_client_is_caught_for_the_right_reason_and_its_twin_is_clean() {
 }
 
 #[test]
+fn sessions_can_be_judged_alone() {
+    for (twin, code) in [(&[][..], 1), (&["--fixed"], 0)] {
+        let client = [&[SCUPPER, "fake-client", "forgets-delete", "--url", "{url}"], twin].concat();
+        let ended = judge(&["--probe", "session", "--only", FIRST], &client);
+        assert_eq!(ended.code, code, "{}{}", ended.stdout, ended.stderr);
+    }
+}
+
+#[test]
 fn every_fake_client_is_in_the_table() {
     let rows: BTreeSet<&str> = TABLE.iter().map(|row| row.fake).chain(ELSEWHERE.to_vec()).collect();
     let listed: BTreeSet<&str> = HTTP_FAKE_CLIENTS.iter().map(|fake| fake.name).collect();

@@ -345,6 +345,13 @@ pub fn no_such_lifecycle(unknown: &[&str], known: &[&str]) -> Refusal {
 impl Common {
     /// What the user chose, checked.
     pub fn choices(&self, calls: &[String]) -> Result<Choices, Refusal> {
+        let choices = self.choices_of_any(calls)?;
+        judge_a_server(&choices.kinds)?;
+        Ok(choices)
+    }
+
+    /// The same, whatever the kinds find in a server.
+    pub fn choices_of_any(&self, calls: &[String]) -> Result<Choices, Refusal> {
         let program = std::env::current_exe()
             .ok()
             .and_then(|path| path.to_str().map(str::to_owned))
@@ -384,7 +391,7 @@ fn kinds(names: &[String]) -> Result<BTreeSet<Kind>, Refusal> {
         return Ok(Kind::ALL.iter().copied().collect());
     }
     let known = || Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
-    let kinds: BTreeSet<Kind> = names
+    names
         .iter()
         .flat_map(|name| name.split(','))
         .map(|name| {
@@ -392,8 +399,11 @@ fn kinds(names: &[String]) -> Result<BTreeSet<Kind>, Refusal> {
                 Refusal::usage(format!("--probe {name}: there is no such kind; known: {}", known()))
             })
         })
-        .collect::<Result<_, _>>()?;
-    // A run that can find nothing is not green.
+        .collect()
+}
+
+/// A run that can find nothing is not green.
+fn judge_a_server(kinds: &BTreeSet<Kind>) -> Result<(), Refusal> {
     let inside = [Kind::Task, Kind::Session, Kind::Cursor, Kind::Entry, Kind::Memory];
     if kinds.iter().all(|kind| inside.contains(kind)) {
         let names = inside.map(Kind::as_str).join(", ");
@@ -401,7 +411,7 @@ fn kinds(names: &[String]) -> Result<BTreeSet<Kind>, Refusal> {
             "--probe with no more than {names} judges no server by itself; add another kind"
         )));
     }
-    Ok(kinds)
+    Ok(())
 }
 
 fn parse_call(text: &str) -> Result<Call, Refusal> {
@@ -483,8 +493,12 @@ mod tests {
 
     #[test]
     fn kinds_that_find_nothing_in_a_server_are_not_enough() {
-        assert!(kinds(&["memory,task".to_owned()]).is_err());
-        assert!(kinds(&["memory".to_owned(), "fd".to_owned()]).is_ok());
+        let judge = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            judge_a_server(&kinds(&names).expect("they are kinds"))
+        };
+        assert!(judge(&["memory,task"]).is_err());
+        assert!(judge(&["memory", "fd"]).is_ok());
     }
 
     #[test]

@@ -14,19 +14,13 @@ use crate::plan::client::{self, Client, Transport};
 use crate::plan::sweep::OfClient;
 use crate::report::event::{Event, RunInfo, SubjectInfo};
 
-/// What is judged in clients; sessions in those over HTTP.
-const JUDGED: [Kind; 4] = [Kind::Process, Kind::Zombie, Kind::Fd, Kind::Session];
+/// What is judged in every client.
+const JUDGED: [Kind; 3] = [Kind::Process, Kind::Zombie, Kind::Fd];
 
 /// Judges a client or host.
 pub fn run(arguments: &ClientArguments) -> Ended {
     let client = arguments.client()?;
-    let choices = arguments.common.choices(&[])?;
-    if !JUDGED.iter().any(|kind| choices.kinds.contains(kind)) {
-        // A run that can find nothing is not green.
-        return Err(Refusal::usage(
-            "--probe: of clients, processes, zombies and descriptors are judged; name one of them",
-        ));
-    }
+    let choices = arguments.common.choices_of_any(&[])?;
     let choices = Choices { sweep: arguments.sweep.extent(), ..choices };
     if choices.sweep.is_some() {
         sweep::check_names(Side::Client, &choices)?;
@@ -37,6 +31,22 @@ pub fn run(arguments: &ClientArguments) -> Ended {
              (client-http): judge the one and the other in two runs",
         )
     })?;
+    let judged = |kind: &Kind| choices.kinds.contains(kind);
+    let is_session = transport == Transport::Http && judged(&Kind::Session);
+    if !JUDGED.iter().any(judged) && !is_session {
+        // A run that can find nothing is not green.
+        return Err(Refusal::usage(match judged(&Kind::Session) {
+            true => {
+                "--probe session: sessions are judged in clients over HTTP, which are told of their \
+                 server by {url}; in one that starts its servers, processes, zombies and descriptors \
+                 are"
+            }
+            false => {
+                "--probe: of clients, processes, zombies and descriptors are judged, and sessions \
+                 over HTTP; name one of them"
+            }
+        }));
+    }
     if transport == Transport::Http && arguments.common.keep.is_some() {
         return Err(Refusal::usage(
             "--keep: no scenario file can tell a case of a client over HTTP yet; each finding names \

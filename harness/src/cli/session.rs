@@ -105,7 +105,7 @@ impl Session {
             mode,
             strictness: Strictness { advisories: common.strict, memory: common.strict_memory },
             jobs_asked_for: common.jobs.map(usize::from),
-            wants_first_look: common.choices(&[])?.wants(FIRST_LOOK),
+            wants_first_look: common.choices_of_any(&[])?.wants(FIRST_LOOK),
             server: None,
             servers: Vec::new(),
             cases: Vec::new(),

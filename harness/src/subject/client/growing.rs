@@ -3,7 +3,8 @@
 //!
 //! What is there in the first look is given time to go away. A client that leaves within that time
 //! takes everything with it, and then there is no telling what would have stayed: that is no leak,
-//! and it is not clean either.
+//! and it is not clean either. Many let go of things just before they exit, so what has gone away
+//! once the client waits no more has gone only if the client is still there when the time is over.
 
 /// One look.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub(super) struct Look<T> {
     pub(super) running: bool,
     /// It saw the same twice.
     pub(super) firm: bool,
+    /// It saw the client still wait for its answer, with all that it waits by.
+    pub(super) waiting: bool,
     /// What has grown by then.
     pub(super) grown: Vec<T>,
 }
@@ -64,7 +67,9 @@ impl<T> Growing<T> {
         if !is_known {
             self.last = match (look.running, look.grown.is_empty()) {
                 (false, _) => Seen::Left,
-                (true, true) => Seen::Nothing { firm: look.firm || nothing_before },
+                (true, true) => Seen::Nothing {
+                    firm: (look.firm || nothing_before) && (look.waiting || self.grown.is_empty()),
+                },
                 (true, false) => {
                     // As it is now: a look later the ledger may have lost it.
                     self.grown = look.grown;
@@ -72,7 +77,7 @@ impl<T> Growing<T> {
                 }
             };
         }
-        self.last != Seen::Something
+        matches!(self.last, Seen::Nothing { firm: true } | Seen::Left)
     }
 
     /// What is to be said when the time is over.
@@ -89,40 +94,66 @@ impl<T> Growing<T> {
 mod tests {
     use super::*;
 
-    /// A look that saw the client, and so many things.
-    const fn saw(things: usize) -> (bool, bool, usize) {
-        (true, true, things)
+    /// A look that saw the client wait, and so many things.
+    fn saw(things: usize) -> Look<usize> {
+        Look { running: true, firm: true, waiting: true, grown: (0..things).collect() }
     }
-    /// The same, and what it saw had changed meanwhile.
-    const UNSURE: (bool, bool, usize) = (true, false, 0);
-    /// A look that saw no client.
-    const GONE: (bool, bool, usize) = (false, true, 0);
 
-    fn end_of(looks: &[(bool, bool, usize)]) -> Grew<usize> {
+    /// One during which something changed, and that saw nothing.
+    fn unsure() -> Look<usize> {
+        Look { firm: false, ..saw(0) }
+    }
+
+    /// One that saw a client which has given up waiting, and so many things.
+    fn gave_up(things: usize) -> Look<usize> {
+        Look { waiting: false, ..saw(things) }
+    }
+
+    /// One that saw no client.
+    fn gone() -> Look<usize> {
+        Look { running: false, waiting: false, ..saw(0) }
+    }
+
+    fn end_of<const N: usize>(looks: [Look<usize>; N]) -> Grew<usize> {
         let mut growing = Growing::new();
-        for (running, firm, things) in looks.iter().copied() {
-            growing.see(Look { running, firm, grown: (0..things).collect() });
+        for look in looks {
+            growing.see(look);
         }
         growing.end()
     }
 
     #[test]
     fn a_client_that_leaves_before_the_time_is_over_is_neither_clean_nor_to_blame() {
-        assert_eq!(end_of(&[saw(2), GONE]), Grew::Unknown(vec![0, 1]));
-        assert_eq!(end_of(&[saw(2), saw(1), GONE, GONE]), Grew::Unknown(vec![0]));
+        assert_eq!(end_of([saw(2), gone()]), Grew::Unknown(vec![0, 1]));
+        assert_eq!(end_of([saw(2), saw(1), gone(), gone()]), Grew::Unknown(vec![0]));
+        // It has let go of them as it left.
+        assert_eq!(end_of([saw(2), gave_up(0), gave_up(0), gone()]), Grew::Unknown(vec![0, 1]));
         // A look is no proof where nobody was there, nor where much changed meanwhile.
-        assert_eq!(end_of(&[GONE, GONE]), Grew::Unknown(vec![]));
-        assert_eq!(end_of(&[UNSURE, GONE]), Grew::Unknown(vec![]));
-        assert_eq!(end_of(&[saw(1), UNSURE, GONE]), Grew::Unknown(vec![0]));
+        assert_eq!(end_of([gone(), gone()]), Grew::Unknown(vec![]));
+        assert_eq!(end_of([unsure(), gone()]), Grew::Unknown(vec![]));
+        assert_eq!(end_of([saw(1), unsure(), gone()]), Grew::Unknown(vec![0]));
     }
 
     #[test]
     fn what_stays_until_the_time_is_over_is_told_and_what_goes_away_is_not() {
-        assert_eq!(end_of(&[saw(1), saw(2)]), Grew::This(vec![0, 1]));
-        assert_eq!(end_of(&[saw(2), saw(0), saw(0)]), Grew::Nothing);
-        assert_eq!(end_of(&[UNSURE, UNSURE, GONE]), Grew::Nothing);
+        assert_eq!(end_of([saw(1), saw(2)]), Grew::This(vec![0, 1]));
+        assert_eq!(end_of([saw(1), gave_up(2)]), Grew::This(vec![0, 1]));
+        assert_eq!(end_of([saw(2), saw(0), saw(0)]), Grew::Nothing);
+        assert_eq!(end_of([saw(2), gave_up(0), gave_up(0)]), Grew::Nothing);
+        assert_eq!(end_of([unsure(), unsure(), gone()]), Grew::Nothing);
         // Nothing was left to see before it went.
-        assert_eq!(end_of(&[saw(0), GONE]), Grew::Nothing);
-        assert_eq!(end_of(&[saw(1), saw(0), GONE, GONE]), Grew::Nothing);
+        assert_eq!(end_of([saw(0), gone()]), Grew::Nothing);
+        assert_eq!(end_of([saw(1), saw(0), gone(), gone()]), Grew::Nothing);
+    }
+
+    #[test]
+    fn nothing_more_is_waited_for_where_all_is_known() {
+        let mut growing = Growing::new();
+        assert!(!growing.see(saw(1)));
+        // It may be about to leave.
+        assert!(!growing.see(gave_up(0)));
+        assert!(growing.see(saw(0)));
+        assert!(growing.see(gone()));
+        assert_eq!(growing.end(), Grew::Nothing);
     }
 }

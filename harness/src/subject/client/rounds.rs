@@ -4,7 +4,7 @@
 //! of the rounds before, nothing should be there any more. So the last server is only started to see
 //! what the one before it has left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::super::finding;
@@ -131,12 +131,13 @@ impl Play<'_> {
         self.judge_memory(&repeat, cycles);
         let rounds = Rounds { length: Rounds::length_of(cycles), cycles };
         let mut growing = Growing::new();
+        let waits_by = self.descriptors_of_last_round();
         // The look at the last server's start, or at the last request.
-        growing.see(self.look_at_growth(&repeat, rounds));
+        growing.see(self.look_at_growth(&repeat, rounds, &waits_by));
         let begun = Instant::now();
         settle(begun + self.patience(), || {
             self.look_for(&repeat, FIRM_LOOK);
-            growing.see(self.look_at_growth(&repeat, rounds))
+            growing.see(self.look_at_growth(&repeat, rounds, &waits_by))
         });
         match growing.end() {
             Grew::Nothing => {}
@@ -162,10 +163,18 @@ impl Play<'_> {
         }
     }
 
-    fn look_at_growth(&self, repeat: &StepRef, rounds: Rounds) -> Look<(Finding, Vec<ProcessId>)> {
+    fn look_at_growth(
+        &self,
+        repeat: &StepRef,
+        rounds: Rounds,
+        waits_by: &BTreeSet<Identity>,
+    ) -> Look<(Finding, Vec<ProcessId>)> {
+        let last = self.ledger.last();
         Look {
             running: self.is_running(),
-            firm: self.ledger.last().stable,
+            firm: last.stable,
+            waiting: !waits_by.is_empty()
+                && waits_by.iter().all(|one| last.things.contains_key(one)),
             grown: self.what_grew(repeat, rounds),
         }
     }
@@ -177,11 +186,34 @@ impl Play<'_> {
         grown.iter().map(|growth| (self.grown(growth, repeat, rounds), processes(growth))).collect()
     }
 
+    /// What the client has since the last round began: the pipes of its server, or the socket of its
+    /// request.
+    fn descriptors_of_last_round(&self) -> BTreeSet<Identity> {
+        let last = self.round_now();
+        let servers = self.server_ids();
+        let alive = self.ledger.alive().filter(|(thing, _, step)| {
+            matches!(thing, Identity::Fd { owner, .. } if !servers.contains(owner))
+                && step.cycle.is_some()
+                && step.cycle == last
+        });
+        alive.map(|(thing, _, _)| thing.clone()).collect()
+    }
+
+    /// The round that has begun last, from 1.
+    fn round_now(&self) -> Option<u32> {
+        let begun = self.service.as_ref().map_or(self.servers.len(), |service| service.rounds);
+        u32::try_from(begun).ok()
+    }
+
+    fn server_ids(&self) -> Vec<ProcessId> {
+        self.servers.iter().filter_map(|server| server.id).collect()
+    }
+
     /// Who starts the servers, known from the ones before the last: of processes that had a part in
     /// two of them, those that the last look has seen alive. A launcher may outlive its client.
     pub(super) fn find_starters(&mut self) {
         let mut begun = BTreeMap::<ProcessId, usize>::new();
-        for server in self.servers.iter().filter_map(|server| server.id) {
+        for server in self.server_ids() {
             for ancestor in self.ledger.ancestors(server) {
                 *begun.entry(ancestor).or_default() += 1;
             }
@@ -207,12 +239,11 @@ impl Play<'_> {
     /// What a server has is its own, and it is one of ours. What came with the last server, which
     /// still lives, is no growth.
     fn keep_the_clients(&self, growth: &mut Growth) -> bool {
-        let begun = self.service.as_ref().map_or(self.servers.len(), |service| service.rounds);
-        let last = u32::try_from(begun).ok();
+        let last = self.round_now();
         growth.identities.retain(|one| {
             self.ledger.birth(one).is_some_and(|step| step.cycle.is_some() && step.cycle < last)
         });
-        let servers: Vec<_> = self.servers.iter().filter_map(|server| server.id).collect();
+        let servers = self.server_ids();
         growth.identities.retain(|one| match one {
             Identity::Process(_) => true,
             other => other.owner().is_none_or(|owner| !servers.contains(&owner)),
