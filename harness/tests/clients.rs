@@ -245,6 +245,37 @@ fn what_grows_in_a_client_that_lives_on_is_its_own() {
     }
 }
 
+/// Of the last server it has enough before what grew has had its time, behind a launcher too.
+#[test]
+fn a_client_that_leaves_before_it_was_looked_at_for_long_enough_is_not_known() {
+    let words = format!(
+        "{SCUPPER} fake-client keeps-stdout start=2000 rounds={{rounds}} --config {{config}}; sleep 1"
+    );
+    let ways: [&[&str]; 2] = [
+        &[
+            SCUPPER,
+            "fake-client",
+            "keeps-stdout",
+            "start=2000",
+            "rounds={rounds}",
+            "--config",
+            "{config}",
+        ],
+        &["sh", "-c", &words],
+    ];
+    let ended = at_once(AT_ONCE, &ways, |client| {
+        judge(&["--only", "client/rounds", "--leak-timeout", "8s"], client)
+    });
+    for (client, ended) in ways.iter().zip(ended) {
+        assert_eq!(ended.code, 3, "{client:?}\n{}{}", ended.stdout, ended.stderr);
+        let report = ended.report();
+        let [case] = report.cases.as_slice() else { panic!("{:#?}", report.cases) };
+        assert_eq!((case.verdict, case.findings.len()), (Verdict::Unknown, 0), "{case:#?}");
+        let [unknown] = case.unreadable.as_slice() else { panic!("{:#?}", case.unreadable) };
+        assert!(unknown.contains("whether it keeps 20 descriptors of the client's"), "{unknown}");
+    }
+}
+
 #[test]
 fn a_client_that_waits_for_the_dead_is_told_of_and_its_twin_does_not() {
     for (twin, findings) in [(&[][..], 1), (&["--fixed"], 0)] {
@@ -291,6 +322,29 @@ fn a_client_that_starts_no_server_is_not_judged() {
     let report = ended.report();
     let failure = report.cases[0].failure.as_ref().expect("it is told");
     assert!(failure.not_started && failure.message.contains("{config}"), "{failure:?}");
+}
+
+/// A busy host starts one as slowly.
+#[test]
+fn a_server_that_takes_its_time_to_start_is_waited_for() {
+    let late =
+        format!("exec {SCUPPER} fake-client plain -- sh -c 'sleep 2; exec \"$@\"' sh \"$@\"");
+    let ended =
+        judge(&["--only", "clean-close"], &["sh", "-c", &late, "sh", "{command}", "{args}"]);
+    assert_eq!(ended.code, 0, "{}", ended.stdout);
+}
+
+#[test]
+fn what_lives_instead_of_a_server_is_told() {
+    let options = ["--start-timeout", "2s", "--leak-timeout", "1s"];
+    let client = ["sh", "-c", "sleep 1000 & exec sleep 1001", "sh", "{command}", "{args}"];
+    let ended = judge(&options, &client);
+    assert_eq!(ended.code, 3, "{}", ended.stdout);
+    let report = ended.report();
+    let failure = report.cases[0].failure.as_ref().expect("it is told");
+    let said = "the client started no server within 2 s; it lives, in state ";
+    assert!(failure.message.starts_with(said), "{failure:?}");
+    assert!(failure.message.contains(" (sleep 1000); nothing came to scupper"), "{failure:?}");
 }
 
 #[test]

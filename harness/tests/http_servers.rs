@@ -115,13 +115,6 @@ fn a_credential_is_sent_and_shown_nowhere() {
 }
 
 #[test]
-fn the_byte_sweep_is_refused_and_not_left_out() {
-    let ended = judge(&["--torture"], &["plain"], &[]);
-    assert_eq!(ended.code, 2, "{}", ended.stdout);
-    assert!(ended.stderr.contains("it does not sweep http://"), "{}", ended.stderr);
-}
-
-#[test]
 fn abandoned_sessions_have_the_time_that_they_are_given() {
     let options = ["--session-ttl", "2s", "--only", "http/abandoned", "--cycles", "5"];
     let rows: [&[&str]; 2] = [&["forgets-abandoned"], &["forgets-abandoned", "--fixed"]];

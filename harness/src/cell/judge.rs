@@ -54,7 +54,9 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
     match &order.subject {
         SubjectOrder::Server(_) => {
             if let Some(SweepOrder::Screen(lives)) = &order.sweep {
-                return screen(order, lives, tier, root);
+                return screen(order, lives, tier, |order, forward| {
+                    Play::new(order, root, forward).screening().run()
+                });
             }
             let mut play = Play::new(order, root, &mut forward);
             let played = play.run();
@@ -67,11 +69,18 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
             }
         }
         SubjectOrder::HttpServer(http) => {
-            let mut play = crate::subject::http::Play::new(order, http, root, &mut forward);
+            use crate::subject::http::Play;
+            if let Some(SweepOrder::Screen(lives)) = &order.sweep {
+                return screen(order, lives, tier, |order, forward| {
+                    Play::new(order, http, root, forward).screening().run()
+                });
+            }
+            let mut play = Play::new(order, http, root, &mut forward);
             let played = play.run();
             let started = played.era.is_some();
             tell(&CellEvent::Judged(Box::new(report(order, tier, played))))?;
-            if order.first_look && started {
+            let measures = order.sweep == Some(SweepOrder::Measure);
+            if (order.first_look || measures) && started {
                 let learned = play.learned();
                 tell(&CellEvent::Learned(Box::new(learned)))?;
             }
@@ -110,7 +119,12 @@ fn judge(order: &CaseOrder, tier: Tier) -> io::Result<()> {
 }
 
 /// Plays many lives, and tells of each whether it is clean.
-fn screen(order: &CaseOrder, lives: &[Life], tier: Tier, root: Root) -> io::Result<()> {
+fn screen(
+    order: &CaseOrder,
+    lives: &[Life],
+    tier: Tier,
+    play: impl Fn(&CaseOrder, &mut dyn FnMut(CellEvent)) -> Played,
+) -> io::Result<()> {
     for life in lives {
         // What one life leaves in TMPDIR is nothing to the next, as in a cell of its own.
         if let Some(directory) = std::env::var_os("TMPDIR") {
@@ -123,7 +137,7 @@ fn screen(order: &CaseOrder, lives: &[Life], tier: Tier, root: Root) -> io::Resu
             ..order.clone()
         };
         let mut forward = |_: CellEvent| {};
-        let played = Play::new(&order, root, &mut forward).screening().run();
+        let played = play(&order, &mut forward);
         tell(&CellEvent::Screened(Box::new(report(&order, tier, played))))?;
     }
     Ok(())

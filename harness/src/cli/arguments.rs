@@ -280,11 +280,6 @@ impl ServerArguments {
     /// Refuses what names no server.
     pub fn check(&self) -> Result<(), Refusal> {
         let is_named = self.config.is_some() || !self.names.is_empty();
-        if let (Some(url), Some(_)) = (&self.http, self.sweep.extent()) {
-            return Err(Refusal::usage(format!(
-                "--torture: the byte sweep is of stdio servers; it does not sweep {url} yet"
-            )));
-        }
         if is_named || !self.command.is_empty() {
             return Ok(());
         }

@@ -4,13 +4,16 @@ use super::arguments::{Common, ServerArguments, no_such_lifecycle};
 use super::canary::Canary;
 use super::server::{introduce, unlisted};
 use super::session::Session;
+use super::sweep;
 use super::{Ended, Refusal, headers};
 use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
-use crate::lifecycle::endpoint::{Endpoint, NoEndpoint, PORT};
+use crate::lifecycle::endpoint::{Endpoint, NoEndpoint, PORT, Wire};
 use crate::lifecycle::http::FIRST_LOOK;
+use crate::lifecycle::sweep::Side;
 use crate::plan::Choices;
 use crate::plan::http::{self, Server};
+use crate::plan::sweep::OfHttpServer;
 use crate::probe::holder;
 use crate::probe::socket::{self, Tcp};
 use crate::report::Secrets;
@@ -19,6 +22,11 @@ use crate::report::event::{Event, RunInfo};
 /// What is judged in HTTP servers.
 const JUDGED: [Kind; 6] =
     [Kind::Process, Kind::Zombie, Kind::Fd, Kind::Thread, Kind::File, Kind::Session];
+
+/// Why the older pair of HTTP and SSE is not swept.
+const OF_THE_PAIR: &str = "the older pair of HTTP and SSE answers over two connections at once, whose bytes \
+    come in no order that could be repeated; judge the server by its lifecycles, or its Streamable HTTP \
+    endpoint by its bytes";
 
 /// Judges an HTTP server.
 pub fn run(arguments: &ServerArguments, url: &str) -> Ended {
@@ -65,12 +73,8 @@ pub fn run(arguments: &ServerArguments, url: &str) -> Ended {
             "--probe: of HTTP servers, {names} are judged; name one of them"
         )));
     }
-    let lifecycles = http::whole_battery();
-    let ids: Vec<&str> = lifecycles.iter().map(|lifecycle| lifecycle.id.as_str()).collect();
-    let unmatched = choices.unmatched(&ids);
-    if !unmatched.is_empty() {
-        return Err(no_such_lifecycle(&unmatched, &ids));
-    }
+    let choices = Choices { sweep: arguments.sweep.extent(), ..choices };
+    check_names(&choices)?;
     let info = RunInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: "http-server".to_owned(),
@@ -84,9 +88,20 @@ pub fn run(arguments: &ServerArguments, url: &str) -> Ended {
     let common = Common { jobs, ..arguments.common.clone() };
     let mut session = Session::begin(&common, Mode::Verdicts, info)?;
     session.hide(&secrets);
-    session.looks_first_by(choices.wants(FIRST_LOOK));
+    session.looks_first_by(choices.sweep.is_none() && choices.wants(FIRST_LOOK));
     judge(&mut session, &server, &choices);
     session.end()
+}
+
+/// Refuses names that no lifecycle of the battery has, and no point of the sweep.
+fn check_names(choices: &Choices) -> Result<(), Refusal> {
+    if choices.sweep.is_some() {
+        return sweep::check_names(Side::HttpServer, choices);
+    }
+    let lifecycles = http::whole_battery();
+    let ids: Vec<&str> = lifecycles.iter().map(|lifecycle| lifecycle.id.as_str()).collect();
+    let unmatched = choices.unmatched(&ids);
+    if unmatched.is_empty() { Ok(()) } else { Err(no_such_lifecycle(&unmatched, &ids)) }
 }
 
 /// Who listens on a port of this host.
@@ -111,6 +126,17 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
         choices.calls.retain(|chosen| *chosen != call);
         session.not_judged(format!("--call {}", call.tool), cause);
     }
+    let canary = Canary::of_http_servers(&choices);
+    if let Some(extent) = choices.sweep {
+        session.forget_first();
+        if learned.http.unwrap_or_default().wire == Wire::Sse {
+            session.not_judged("--torture".to_owned(), OF_THE_PAIR.to_owned());
+            return;
+        }
+        let plan = OfHttpServer { server, choices: &choices, learned: &learned };
+        sweep::judge(session, &plan, &canary, extent);
+        return;
+    }
     if !choices.wants(FIRST_LOOK) {
         session.forget_first();
     }
@@ -123,6 +149,6 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
         )));
     }
     session.on(Event::Planned(cases.len() + usize::from(choices.wants(FIRST_LOOK))));
-    let canary = Canary::of_http_servers(&choices).with_memory(&cases, &choices);
+    let canary = canary.with_memory(&cases, &choices);
     session.judge_beside(&[canary], 1, cases, &choices);
 }

@@ -82,7 +82,7 @@ pub fn judge(session: &mut Session, plan: &dyn Sweep, canary: &Canary, extent: E
         let cause = format!(
             "no byte of the sweep is called so: {} bytes go to the {}, and {} come from it",
             last(&works.to),
-            if plan.side() == Side::Server { "server" } else { "client" },
+            if plan.side() == Side::Client { "client" } else { "server" },
             last(&works.from)
         );
         session.not_judged(plan.choices().only.join(","), cause);

@@ -38,9 +38,9 @@ const CYCLES_TIME: Duration = Duration::from_secs(30);
 const H7: &str = "2025-11-25 http H7";
 const H12: &str = "2025-11-25 http H12";
 const H13: &str = "2025-11-25 http H13";
-const X3: &str = "2025-11-25 lifecycle X3";
+pub(super) const X3: &str = "2025-11-25 lifecycle X3";
 const C4: &str = "2025-11-25 cancellation C4";
-const N1: &str = "2026-07-28 basic N1";
+pub(super) const N1: &str = "2026-07-28 basic N1";
 const N16: &str = "2026-07-28 http N16";
 const S1: &str = "2026-07-28 subscriptions S1";
 

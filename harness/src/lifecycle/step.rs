@@ -184,7 +184,7 @@ pub enum Action {
     /// The client writes or reads no more than so many bytes in this life, from its start on. From
     /// the last of them on it says nothing more, and steps that would are left out.
     Cut {
-        /// Stdin or stdout.
+        /// Stdin or stdout; of an HTTP server requests or responses.
         stream: Stream,
         /// How many bytes.
         bytes: u64,
@@ -338,7 +338,7 @@ pub enum Read {
     End,
 }
 
-/// One of the server's three streams, or its events over HTTP.
+/// One of the server's three streams, or what goes over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stream {
@@ -350,6 +350,10 @@ pub enum Stream {
     Stderr,
     /// Of an HTTP server: what it sends as events.
     Events,
+    /// Of an HTTP server: every byte that its client sends, heads too.
+    Requests,
+    /// Of an HTTP server: every byte that its client reads.
+    Responses,
 }
 
 /// Whom a signal is for.
@@ -396,7 +400,10 @@ pub enum Condition {
 
 spelled! {
     Transport { Stdio = "stdio", Http = "http" }
-    Stream { Stdin = "stdin", Stdout = "stdout", Stderr = "stderr", Events = "events" }
+    Stream {
+        Stdin = "stdin", Stdout = "stdout", Stderr = "stderr", Events = "events",
+        Requests = "requests", Responses = "responses",
+    }
     Whom { Client = "client", Server = "server", Group = "group" }
     Signal { Term = "TERM", Int = "INT", Hup = "HUP", Kill = "KILL", Stop = "STOP", Cont = "CONT" }
     HandshakePoint { Sent = "sent", Answered = "answered", Ready = "ready" }

@@ -516,7 +516,7 @@ impl Server {
 
     fn output(&mut self, stream: Stream) -> Option<&mut Output> {
         match stream {
-            Stream::Stdin | Stream::Events => None,
+            Stream::Stdin | Stream::Events | Stream::Requests | Stream::Responses => None,
             Stream::Stdout => self.stdout.as_mut(),
             Stream::Stderr => self.stderr.as_mut(),
         }
@@ -530,7 +530,7 @@ impl Server {
             }
             Stream::Stdout => self.stdout = None,
             Stream::Stderr => self.stderr = None,
-            Stream::Events => {}
+            Stream::Events | Stream::Requests | Stream::Responses => {}
         }
     }
 }

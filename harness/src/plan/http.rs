@@ -35,6 +35,7 @@ impl Server {
             headers: self.headers.clone(),
             session_ttl_ms: self.session_ttl_ms,
             wire,
+            sessionless: false,
             program: choices.program.clone(),
         })
     }
@@ -57,22 +58,47 @@ pub fn first_look(server: &Server, choices: &Choices) -> Case {
 /// The rest of the battery.
 pub fn battery(server: &Server, choices: &Choices, learned: &Learned) -> Vec<Case> {
     let traits = learned.http.unwrap_or_default();
-    let era = learned.eras.first().copied().unwrap_or(Era::Legacy);
+    let era = era_of(learned);
     let known = knowledge(choices, learned, traits, era);
     http::http(&known)
         .into_iter()
         .filter(|lifecycle| lifecycle.id != http::FIRST_LOOK && choices.wants(&lifecycle.id))
         .map(|lifecycle| {
             let mut case = server_case(lifecycle, server, Some(traits.wire), choices, era);
-            case.order.launchers = Some(learned.launchers.len());
-            if choices.leak_timeout_ms.is_none() {
-                let calibrated = Patience::calibrated(learned.exit_ms.unwrap_or(0));
-                let bound_ms = calibrated.bound_ms.max(FLOOR_MS);
-                case.order.patience = Patience { bound_ms, ..calibrated };
-            }
+            calibrate(&mut case, choices, learned);
             case
         })
         .collect()
+}
+
+/// A life of a server whose first look has learned so much.
+pub(super) fn learned_case(
+    lifecycle: Lifecycle,
+    server: &Server,
+    choices: &Choices,
+    learned: &Learned,
+) -> Case {
+    let traits = learned.http.unwrap_or_default();
+    let mut case = server_case(lifecycle, server, Some(traits.wire), choices, era_of(learned));
+    if let SubjectOrder::HttpServer(http) = &mut case.order.subject {
+        http.sessionless = !traits.sessions && traits.wire == Wire::Streamable;
+    }
+    calibrate(&mut case, choices, learned);
+    case
+}
+
+/// The era that is spoken: the older one where a server speaks both.
+pub(super) fn era_of(learned: &Learned) -> Era {
+    learned.eras.first().copied().unwrap_or(Era::Legacy)
+}
+
+fn calibrate(case: &mut Case, choices: &Choices, learned: &Learned) {
+    case.order.launchers = Some(learned.launchers.len());
+    if choices.leak_timeout_ms.is_none() {
+        let calibrated = Patience::calibrated(learned.exit_ms.unwrap_or(0));
+        let bound_ms = calibrated.bound_ms.max(FLOOR_MS);
+        case.order.patience = Patience { bound_ms, ..calibrated };
+    }
 }
 
 fn knowledge(choices: &Choices, learned: &Learned, traits: HttpTraits, era: Era) -> Knowledge {
@@ -108,7 +134,7 @@ pub fn whole_battery() -> Vec<Lifecycle> {
 /// The wanted lifecycles that do not apply to a server.
 pub fn left_out(choices: &Choices, learned: &Learned) -> Vec<String> {
     let traits = learned.http.unwrap_or_default();
-    let era = learned.eras.first().copied().unwrap_or(Era::Legacy);
+    let era = era_of(learned);
     let played = http::http(&knowledge(choices, learned, traits, era));
     let played: Vec<String> = played.into_iter().map(|lifecycle| lifecycle.id).collect();
     let whole = whole_battery().into_iter().map(|lifecycle| lifecycle.id);

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::client::{self, Client};
-use super::{Case, Choices, Server, calibrate, calls, server_case};
+use super::{Case, Choices, Server, calibrate, calls, http, server_case};
 use crate::cell::protocol::{Learned, Life, Patience, SweepOrder};
 use crate::lifecycle::step::{Action, Era, Lifecycle, Step};
 use crate::lifecycle::sweep::{self, Point, Side, Works};
@@ -18,6 +18,8 @@ const CELL_WORK_MS: u64 = 1_500;
 const CELL_LIVES: u64 = 32;
 /// What a life costs beside the start and the exit of its server, in milliseconds.
 const LIFE_COST_MS: u64 = 15;
+/// The same of an HTTP server: the process of its clients, and a port that is waited for.
+const HTTP_LIFE_COST_MS: u64 = 60;
 
 /// How much of the sweep is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -82,27 +84,46 @@ pub struct OfServer<'a> {
     pub era: Era,
 }
 
-impl OfServer<'_> {
-    /// The first call: the user's own, or one that is safe and does not last, or a list of tools.
-    fn call(&self) -> Step {
-        let lasting = |name: &str| {
-            self.learned.tools.iter().any(|tool| tool.name == name && tool.lasting.is_some())
-        };
-        let all = calls(self.choices, self.learned);
-        let brief = all.iter().find(|call| !lasting(&call.tool));
-        let chosen = self.choices.calls.first().or(brief).or(all.first());
-        Step::new(match chosen {
-            Some(call) => Action::Call {
-                tool: call.tool.clone(),
-                arguments: call.arguments.clone(),
-                wait: true,
-            },
-            None => {
-                Action::Request { method: "tools/list".into(), params: Value::Null, wait: true }
-            }
-        })
-    }
+/// The first call: the user's own, or one that is safe and does not last, or a list of tools.
+fn first_call(choices: &Choices, learned: &Learned) -> Step {
+    let lasting =
+        |name: &str| learned.tools.iter().any(|tool| tool.name == name && tool.lasting.is_some());
+    let all = calls(choices, learned);
+    let brief = all.iter().find(|call| !lasting(&call.tool));
+    let chosen = choices.calls.first().or(brief).or(all.first());
+    Step::new(match chosen {
+        Some(call) => {
+            Action::Call { tool: call.tool.clone(), arguments: call.arguments.clone(), wait: true }
+        }
+        None => Action::Request { method: "tools/list".into(), params: Value::Null, wait: true },
+    })
+}
 
+/// Many points in a cell, for a first look that does not wait long.
+fn screens(
+    points: &[Point],
+    life_ms: u64,
+    learned: &Learned,
+    judged: impl Fn(&Point) -> Case,
+) -> Vec<Case> {
+    let lives = (CELL_WORK_MS / life_ms.max(1)).clamp(1, CELL_LIVES);
+    points
+        .chunks(usize::try_from(lives).unwrap_or(1))
+        .map(|points| {
+            let mut case = judged(&points[0]);
+            let screen = learned.exit_ms.unwrap_or(0).saturating_mul(SCREEN_FACTOR);
+            let floor = SCREEN_FLOOR_MS.min(case.order.patience.bound_ms);
+            let bound_ms = screen.clamp(floor, case.order.patience.bound_ms);
+            case.order.patience = Patience { bound_ms, ..case.order.patience };
+            let lives =
+                points.iter().map(|point| Life { lifecycle: judged(point).order.lifecycle });
+            case.order.sweep = Some(SweepOrder::Screen(lives.collect()));
+            case
+        })
+        .collect()
+}
+
+impl OfServer<'_> {
     fn case(&self, lifecycle: Lifecycle) -> Case {
         let mut case = server_case(lifecycle, self.server, self.choices, self.era);
         calibrate(&mut case, self.choices, self.learned);
@@ -120,7 +141,7 @@ impl Sweep for OfServer<'_> {
     }
 
     fn counted(&self) -> Case {
-        let mut case = self.case(sweep::measured(&self.call()));
+        let mut case = self.case(sweep::measured(&first_call(self.choices, self.learned)));
         case.order.sweep = Some(SweepOrder::Measure);
         // It is no point that could be named.
         case.order.repeat = super::server_command(None, self.server, self.choices);
@@ -128,7 +149,7 @@ impl Sweep for OfServer<'_> {
     }
 
     fn judged(&self, point: &Point) -> Case {
-        self.case(point.lifecycle(&self.call()))
+        self.case(point.lifecycle(&first_call(self.choices, self.learned)))
     }
 
     fn life_ms(&self) -> u64 {
@@ -140,21 +161,62 @@ impl Sweep for OfServer<'_> {
     }
 
     fn screens(&self, points: &[Point]) -> Vec<Case> {
-        let lives = (CELL_WORK_MS / self.life_ms().max(1)).clamp(1, CELL_LIVES);
-        let call = self.call();
-        points
-            .chunks(usize::try_from(lives).unwrap_or(1))
-            .map(|points| {
-                let mut case = self.judged(&points[0]);
-                let screen = self.learned.exit_ms.unwrap_or(0).saturating_mul(SCREEN_FACTOR);
-                let floor = SCREEN_FLOOR_MS.min(case.order.patience.bound_ms);
-                let bound_ms = screen.clamp(floor, case.order.patience.bound_ms);
-                case.order.patience = Patience { bound_ms, ..case.order.patience };
-                let lives = points.iter().map(|point| Life { lifecycle: point.lifecycle(&call) });
-                case.order.sweep = Some(SweepOrder::Screen(lives.collect()));
-                case
-            })
-            .collect()
+        screens(points, self.life_ms(), self.learned, |point| self.judged(point))
+    }
+}
+
+/// An HTTP server whose client goes wrong after every byte.
+#[derive(Debug)]
+pub struct OfHttpServer<'a> {
+    /// Who is judged.
+    pub server: &'a http::Server,
+    /// What the user chose.
+    pub choices: &'a Choices,
+    /// What the first look learned.
+    pub learned: &'a Learned,
+}
+
+impl OfHttpServer<'_> {
+    fn case(&self, lifecycle: Lifecycle) -> Case {
+        http::learned_case(lifecycle, self.server, self.choices, self.learned)
+    }
+}
+
+impl Sweep for OfHttpServer<'_> {
+    fn side(&self) -> Side {
+        Side::HttpServer
+    }
+
+    fn choices(&self) -> &Choices {
+        self.choices
+    }
+
+    fn counted(&self) -> Case {
+        let call = first_call(self.choices, self.learned);
+        let mut case = self.case(sweep::http::measured(&call, http::era_of(self.learned)));
+        case.order.sweep = Some(SweepOrder::Measure);
+        // It is no point that could be named.
+        case.order.repeat = http::command(None, self.server, self.choices);
+        case
+    }
+
+    fn judged(&self, point: &Point) -> Case {
+        let call = first_call(self.choices, self.learned);
+        self.case(sweep::http::lifecycle(point, &call, http::era_of(self.learned)))
+    }
+
+    fn life_ms(&self) -> u64 {
+        // Most lives abandon a session, whose time is waited for, and as long again.
+        let ttl = self.server.session_ttl_ms.map_or(0, |ttl| ttl.saturating_mul(2));
+        self.learned.start_ms + self.learned.exit_ms.unwrap_or(0) + ttl + HTTP_LIFE_COST_MS
+    }
+
+    fn case_id(&self, lifecycle: &str) -> String {
+        lifecycle.to_owned()
+    }
+
+    fn screens(&self, points: &[Point]) -> Vec<Case> {
+        screens(points, self.life_ms(), self.learned, |point| self.judged(point))
     }
 }
 

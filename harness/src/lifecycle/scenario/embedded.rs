@@ -140,6 +140,9 @@ const HTTP_STEPS: &[&str] = &[
     "join",
     "cancel",
     "abandon",
+    "cut",
+    "half-close",
+    "pause",
     "stall",
     "resume",
     "silence",
@@ -248,22 +251,7 @@ impl Checker {
                 "take it out; a server that refuses is an expectation: verdict = \"failed\"",
             );
         }
-        let stream = match action {
-            Action::HalfClose { stream } | Action::Stall { stream } | Action::Resume { stream } => {
-                Some(*stream)
-            }
-            _ => None,
-        };
-        if stream.is_some_and(|stream| (stream == Stream::Events) != (sort == Sort::Http)) {
-            self.problem_at(
-                "stream",
-                format!("{} has no such stream", sort.words()),
-                match sort {
-                    Sort::Http => "stream = \"events\" is what an HTTP server sends",
-                    _ => "stream is \"stdin\", \"stdout\" or \"stderr\" here",
-                },
-            );
-        }
+        self.stream_of_step(action);
         if sort == Sort::Stdio {
             return;
         }
@@ -288,6 +276,36 @@ impl Checker {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Streams of another sort of subject.
+    fn stream_of_step(&mut self, action: &Action) {
+        let sort = self.sort;
+        let (Action::HalfClose { stream }
+        | Action::Stall { stream }
+        | Action::Resume { stream }
+        | Action::Cut { stream, .. }) = action
+        else {
+            return;
+        };
+        let (of_http, help): (&[Stream], &str) = match action {
+            Action::Cut { .. } => (
+                &[Stream::Requests, Stream::Responses],
+                "stream is \"requests\", what the client sends, or \"responses\", what it reads",
+            ),
+            Action::HalfClose { .. } => {
+                (&[Stream::Requests], "a client half-closes what it sends: stream = \"requests\"")
+            }
+            _ => (&[Stream::Events], "stream = \"events\" is what an HTTP server sends"),
+        };
+        let of_stdio = [Stream::Stdin, Stream::Stdout, Stream::Stderr];
+        let (fits, help) = match sort {
+            Sort::Http => (of_http.contains(stream), help),
+            _ => (of_stdio.contains(stream), "stream is \"stdin\", \"stdout\" or \"stderr\" here"),
+        };
+        if !fits {
+            self.problem_at("stream", format!("{} has no such stream", sort.words()), help);
         }
     }
 

@@ -24,6 +24,7 @@ mod nesting;
 mod parse;
 mod read;
 mod render;
+mod step;
 #[cfg(test)]
 mod strategy;
 mod syntax;

@@ -17,7 +17,6 @@ use std::{
     fs,
     hint::black_box,
     io::{self, BufRead, Read},
-    os::fd::OwnedFd,
     path::Path,
     sync::{
         Arc,
@@ -110,7 +109,7 @@ pub fn run(spec: &FakeSpec, servers: &[Vec<String>]) -> Result<u8, FakeClientErr
 /// What a client should let go of and does not.
 #[derive(Default)]
 struct Kept {
-    descriptors: Vec<OwnedFd>,
+    descriptors: Vec<Arc<fs::File>>,
     memory: Vec<Vec<u8>>,
 }
 

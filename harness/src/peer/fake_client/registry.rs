@@ -4,6 +4,9 @@ use std::{io, time::Duration};
 
 use crate::lifecycle::{client::ROUNDS, scenario::FakeSpec};
 
+/// How long a server may take to start: as long as hosts give it.
+const START: Duration = Duration::from_secs(30);
+
 /// A fake client, as `scupper list fake-clients` shows it.
 #[derive(Debug)]
 pub struct FakeClientInfo {
@@ -24,8 +27,8 @@ pub enum FakeClientError {
     UnknownName(String),
     /// It has no such option.
     #[error(
-        "fake clients have no option `{0}`; they have stays=true|false, grace=MILLISECONDS and \
-         rounds=NUMBER|lines"
+        "fake clients have no option `{0}`; they have stays=true|false, grace=MILLISECONDS, \
+         start=MILLISECONDS and rounds=NUMBER|lines"
     )]
     UnknownOption(String),
     /// Its server could not be started.
@@ -75,6 +78,8 @@ pub(super) struct Habits {
     pub(super) rounds: Rounds,
     /// Ends its servers before that, and not after.
     pub(super) ends_first: bool,
+    /// How long a server may take to start, as far as the host gives it the time.
+    pub(super) start: Duration,
     /// How long each rung of the ladder waits.
     pub(super) grace: Duration,
     /// Leaves a server to itself that has not exited after the first of them.
@@ -140,12 +145,14 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
     let info = info.ok_or_else(|| FakeClientError::UnknownName(spec.name.clone()))?;
     let mut stays = info.stays;
     let mut grace = Duration::from_millis(300);
+    let mut start = START;
     let mut rounds = Rounds::Number(1);
     for (key, value) in &spec.options {
         let unknown = || FakeClientError::UnknownOption(format!("{key}={value}"));
         match key.as_str() {
             "stays" => stays = value.parse().map_err(|_| unknown())?,
             "grace" => grace = Duration::from_millis(value.parse().map_err(|_| unknown())?),
+            "start" => start = Duration::from_millis(value.parse().map_err(|_| unknown())?),
             "rounds" if value == "lines" => rounds = Rounds::Lines,
             // As a scenario says it, where the number is not known yet.
             "rounds" if value == ROUNDS => {}
@@ -160,6 +167,7 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Vec<Habits>, FakeClientError> {
         rounds,
         // What it has left is seen while it lives on.
         ends_first: matches!(fault, Fault::NeverReaps | Fault::All),
+        start,
         grace,
         gives_up: false,
         reaps: true,

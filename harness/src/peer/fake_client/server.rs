@@ -1,14 +1,12 @@
 //! A connection to one server: its start, its work, its end.
 
 use std::{
+    fs::File,
     io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::process::CommandExt,
-    },
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread,
@@ -16,14 +14,15 @@ use std::{
 };
 
 use rustix::{
-    io::FdFlags,
+    io::{FdFlags, ioctl_fionread},
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid},
 };
 use serde_json::{Value, json};
 
 use super::registry::Habits;
 
-/// How long an answer may take.
+/// How long an answer may take, from when the request was taken; the server may still have to start
+/// before that. Counted in looks, for a host that gives us no time gives the server none either.
 const ANSWER: Duration = Duration::from_secs(1);
 /// How long a message takes that a server has asked for, unless the server dies.
 const MODEL: Duration = Duration::from_secs(5);
@@ -45,8 +44,10 @@ pub(super) struct Server {
     lines: Receiver<Vec<u8>>,
     habits: Habits,
     requests: u64,
+    /// It has taken something of what it was asked, so it has started.
+    listens: bool,
     ended: bool,
-    kept: Option<OwnedFd>,
+    kept: Option<Arc<File>>,
 }
 
 impl Server {
@@ -65,22 +66,23 @@ impl Server {
         if habits.by_group {
             command.process_group(0);
         }
-        let mut child = command.spawn()?;
-        let stdin = child.stdin.take();
-        let stdout = child.stdout.take().expect("stdout was asked for as a pipe");
-        let kept = match habits.keeps_stdout {
-            true => Some(stdout.as_fd().try_clone_to_owned()?),
-            false => None,
-        };
+        // What is kept is there before the server is, which is looked at together with its client: so
+        // each round brings one and the same.
         if habits.keeps_thread {
             thread::spawn(|| thread::sleep(LIFE));
         }
         if habits.keeps_worker {
             keep_worker()?;
         }
+        let mut child = command.spawn()?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().expect("stdout was asked for as a pipe");
+        let stdout = Arc::new(File::from(OwnedFd::from(stdout)));
+        let kept = habits.keeps_stdout.then(|| Arc::clone(&stdout));
         let (sender, lines) = mpsc::sync_channel(WAITING);
-        thread::spawn(move || read(stdout, &sender));
-        let server = Self { child, stdin, lines, habits, requests: 0, ended: false, kept };
+        thread::spawn(move || read(&stdout, &sender));
+        let listens = false;
+        let server = Self { child, stdin, lines, habits, requests: 0, listens, ended: false, kept };
         if let (true, Some(stdin)) = (server.habits.hands_stdin_on, &server.stdin) {
             rustix::io::fcntl_setfd(stdin, FdFlags::empty())?;
         }
@@ -105,11 +107,23 @@ impl Server {
     fn request(&mut self, method: &str, params: Value) -> io::Result<()> {
         self.requests += 1;
         let id = self.requests;
-        self.write(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))?;
-        let deadline = Instant::now() + ANSWER;
+        let written =
+            self.write(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))?;
+        let (mut starting, mut waiting) = (Duration::ZERO, Duration::ZERO);
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = match self.lines.recv_timeout(left) {
+            let line = match self.lines.recv_timeout(LOOK) {
+                Err(RecvTimeoutError::Timeout) => {
+                    self.listens |= self.has_taken_of(written);
+                    let (spent, most) = match self.listens {
+                        true => (&mut waiting, ANSWER),
+                        false => (&mut starting, self.habits.start),
+                    };
+                    *spent += LOOK;
+                    if *spent > most {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    continue;
+                }
                 // The fault: it is reaped, nothing more can come, and the answer is waited for.
                 Err(RecvTimeoutError::Disconnected) if self.habits.waits_on => {
                     self.child.wait()?;
@@ -148,12 +162,23 @@ impl Server {
         }
         let content = json!({ "type": "text", "text": "hello" });
         let result = json!({ "role": "assistant", "content": content, "model": "none" });
-        self.write(&json!({ "jsonrpc": "2.0", "id": id, "result": result }))
+        self.write(&json!({ "jsonrpc": "2.0", "id": id, "result": result })).map(drop)
     }
 
-    fn write(&mut self, message: &Value) -> io::Result<()> {
+    /// Writes a message; how many bytes that is.
+    fn write(&mut self, message: &Value) -> io::Result<u64> {
         let stdin = self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        stdin.write_all(format!("{message}\n").as_bytes())
+        let line = format!("{message}\n");
+        stdin.write_all(line.as_bytes())?;
+        Ok(line.len() as u64)
+    }
+
+    /// Whether the server has read a part of what was written last, of so many bytes. What it has not
+    /// read waits in the pipe.
+    fn has_taken_of(&self, written: u64) -> bool {
+        let waiting = self.stdin.as_ref().map(ioctl_fionread);
+        // A pipe that cannot be asked bounds nothing.
+        waiting.is_none_or(|waiting| waiting.map_or(true, |waiting| waiting < written))
     }
 
     /// Ends it, as far as this client does; the second time it does nothing.
@@ -187,7 +212,7 @@ impl Server {
     }
 
     /// What should be closed by now and is not.
-    pub(super) fn into_kept(self) -> Option<OwnedFd> {
+    pub(super) fn into_kept(self) -> Option<Arc<File>> {
         self.kept
     }
 
@@ -232,7 +257,7 @@ fn keep_worker() -> io::Result<()> {
 }
 
 /// Reads to the end, so that the server never stops at a full pipe.
-fn read(stdout: ChildStdout, lines: &SyncSender<Vec<u8>>) {
+fn read(stdout: &File, lines: &SyncSender<Vec<u8>>) {
     let mut stdout = BufReader::new(stdout);
     loop {
         let mut line = Vec::new();

@@ -13,7 +13,8 @@ use rustix::net::RecvFlags;
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
 use serde_json::Value;
 
-use super::control::{Act, Place, Told};
+use super::control::{Act, Passing, Place, Told};
+use super::meter::{Meter, WasCut};
 use super::response::{NoResponse, Response};
 use crate::lifecycle::endpoint::{Endpoint, Wire};
 use crate::lifecycle::step::Era;
@@ -48,6 +49,7 @@ pub struct Client {
     /// Ids of requests that nobody has waited for.
     pending: BTreeSet<String>,
     ports: Vec<u16>,
+    meter: Arc<Meter>,
 }
 
 /// A connection that a thread reads from, or nobody.
@@ -76,6 +78,8 @@ struct Heard {
     /// Streams whose subscription was acknowledged.
     acknowledged: BTreeSet<usize>,
     ended: BTreeSet<usize>,
+    /// Nothing more may be read.
+    is_cut: bool,
 }
 
 /// What one exchange brought.
@@ -87,7 +91,7 @@ struct Answered {
 
 impl Client {
     /// A client that has no connection yet.
-    pub fn new(place: Place) -> Self {
+    pub fn new(place: Place, passing: Passing) -> Self {
         Self {
             post_to: place.endpoint.clone(),
             place,
@@ -99,6 +103,7 @@ impl Client {
             stalled: Arc::default(),
             pending: BTreeSet::new(),
             ports: Vec::new(),
+            meter: Arc::new(Meter::new(passing)),
         }
     }
 
@@ -160,6 +165,10 @@ impl Client {
                 self.streams.iter().for_each(|one| one.stop.store(true, Ordering::SeqCst));
                 Ok(Told::default())
             }
+            Act::HalfClose => {
+                self.half_close();
+                Ok(Told::default())
+            }
             Act::Open { .. } | Act::Drop | Act::Reset => unreachable!("done by whoever holds it"),
         };
         self.told(done)
@@ -180,6 +189,9 @@ impl Client {
 
     fn told(&self, done: io::Result<Told>) -> Told {
         let told = done.unwrap_or_else(|error| {
+            if WasCut::is(&error) {
+                return Told::default();
+            }
             let no_http = error
                 .get_ref()
                 .and_then(|inner| inner.downcast_ref::<NoResponse>())
@@ -197,7 +209,23 @@ impl Client {
             session: self.session.clone(),
             last_event: self.inbox.lock().last_event.clone(),
             ports: self.ports.clone(),
+            cut: self.meter.is_cut(),
+            asked: self.meter.has_asked(),
+            works: self.meter.works(),
             ..told
+        }
+    }
+
+    /// Sends nothing more on any connection, and reads on.
+    fn half_close(&mut self) {
+        self.meter.read_on();
+        self.inbox.lock().is_cut = false;
+        if let Some(main) = self.main.take() {
+            self.read_on(main, false);
+        }
+        for stream in &self.streams {
+            // One that the server has reset is no worse.
+            let _ = stream.socket.shutdown(Shutdown::Write);
         }
     }
 
@@ -409,7 +437,8 @@ impl Client {
                 None => self.connect(deadline)?,
             };
             let mut response = Response::default();
-            match converse(&mut socket, request, id, &mut response, deadline) {
+            let done = converse(&mut socket, request, id, &mut response, deadline, &self.meter);
+            match done {
                 Ok((answer, endless)) => {
                     let closes = response.head().is_some_and(|head| {
                         head.header("connection")
@@ -420,6 +449,16 @@ impl Client {
                     }
                     return Ok(Answered { response, answer, endless });
                 }
+                Err(error) if WasCut::is(&error) => {
+                    // What it has learned by then, it has; and nothing is closed yet.
+                    if let Some(session) =
+                        response.head().and_then(|head| head.header("mcp-session-id"))
+                    {
+                        self.session = Some(session.to_owned());
+                    }
+                    self.main = Some(socket);
+                    return Err(error);
+                }
                 Err(error) if reused && !response.has_begun() && !is_late(&error) => {}
                 Err(error) => return Err(error),
             }
@@ -429,7 +468,13 @@ impl Client {
     /// A connection of its own for a request, read by a thread from now on; the stream's number.
     fn stream(&mut self, request: &[u8], listens: bool, deadline: Instant) -> io::Result<usize> {
         let mut socket = self.connect(deadline)?;
-        socket.write_all(request)?;
+        if let Err(error) = send(&mut socket, request, &self.meter) {
+            if WasCut::is(&error) {
+                let socket = Arc::new(socket);
+                self.streams.push(Stream { socket, reader: None, stop: Arc::default(), listens });
+            }
+            return Err(error);
+        }
         Ok(self.read_on(socket, listens))
     }
 
@@ -440,7 +485,9 @@ impl Client {
         let number = self.ports.len();
         let (source, stopped) = (Arc::clone(&socket), Arc::clone(&stop));
         let (inbox, stalled) = (Arc::clone(&self.inbox), Arc::clone(&self.stalled));
-        let reader = thread::spawn(move || inbox.read_from(&source, number, &stopped, &stalled));
+        let meter = Arc::clone(&self.meter);
+        let reader =
+            thread::spawn(move || inbox.read_from(&source, number, &stopped, &stalled, &meter));
         self.streams.push(Stream { socket, reader: Some(reader), stop, listens });
         number
     }
@@ -539,6 +586,9 @@ impl Inbox {
             if let Some(found) = wanted(&mut read) {
                 return Ok(Some(found));
             }
+            if read.is_cut {
+                return Err(WasCut::error());
+            }
             let now = Instant::now();
             if now >= deadline {
                 return Ok(None);
@@ -558,24 +608,34 @@ impl Inbox {
         number: usize,
         stop: &AtomicBool,
         stalled: &AtomicBool,
+        meter: &Meter,
     ) {
         let mut response = Response::default();
         let mut buffer = [0; 16 << 10];
+        let mut fed = 0;
         while !stop.load(Ordering::SeqCst) {
-            if stalled.load(Ordering::SeqCst) {
+            let room = meter.may_read(buffer.len());
+            if stalled.load(Ordering::SeqCst) || room == 0 {
                 thread::sleep(GLANCE);
                 continue;
             }
-            let (over, cause) = match socket.read(&mut buffer) {
+            let mut is_cut = false;
+            let (over, cause) = match socket.read(&mut buffer[..room]) {
                 Ok(0) => (true, (!response.end()).then(|| "closed without an answer".to_owned())),
-                Ok(count) => match response.feed(&buffer[..count]) {
-                    Ok(()) => (response.is_complete(), None),
-                    Err(error) => (true, Some(error.to_string())),
-                },
+                Ok(count) => {
+                    let sense = response.feed(&buffer[..count]);
+                    is_cut =
+                        meter.read(count, &ends_since(&mut response, &mut fed, count)).is_err();
+                    match sense {
+                        Ok(()) => (response.is_complete(), None),
+                        Err(error) => (true, Some(error.to_string())),
+                    }
+                }
                 Err(error) if is_late(&error) => continue,
                 Err(error) => (true, Some(error.to_string())),
             };
             let mut read = self.lock();
+            read.is_cut |= is_cut;
             read.take_in(number, &mut response, cause);
             if over {
                 read.ended.insert(number);
@@ -625,18 +685,27 @@ fn converse(
     id: Option<&Value>,
     response: &mut Response,
     deadline: Instant,
+    meter: &Meter,
 ) -> io::Result<(Option<Value>, bool)> {
-    socket.write_all(request)?;
+    send(socket, request, meter)?;
     let mut answer = None;
+    let mut fed = 0;
     let mut buffer = [0; 16 << 10];
     let mut bound = deadline;
     while !response.is_complete() {
         socket.set_read_timeout(Some(left(bound)))?;
-        match socket.read(&mut buffer) {
+        let room = meter.may_read(buffer.len());
+        if room == 0 {
+            return Err(WasCut::error());
+        }
+        match socket.read(&mut buffer[..room]) {
             Ok(0) if response.end() => {}
             Ok(0) if answer.is_some() => break,
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => response.feed(&buffer[..count]).map_err(io::Error::other)?,
+            Ok(count) => {
+                response.feed(&buffer[..count]).map_err(io::Error::other)?;
+                meter.read(count, &ends_since(response, &mut fed, count))?;
+            }
             Err(error) if is_late(&error) && answer.is_some() => return Ok((answer, true)),
             Err(error) if is_late(&error) && Instant::now() < bound => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -657,7 +726,23 @@ fn read_whole(
     response: &mut Response,
     deadline: Instant,
 ) -> io::Result<()> {
-    converse(socket, b"", None, response, deadline).map(drop)
+    converse(socket, b"", None, response, deadline, &Meter::new(Passing::All)).map(drop)
+}
+
+/// Sends a request, or as much of it as may pass.
+fn send(socket: &mut TcpStream, request: &[u8], meter: &Meter) -> io::Result<()> {
+    let now = &request[..meter.may_send(request.len())];
+    socket.write_all(now)?;
+    let head = request.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at as u64 + 4);
+    let ends: Vec<u64> = head.into_iter().chain([request.len() as u64]).collect();
+    meter.sent(now.len(), &ends)
+}
+
+/// Where parts of a response end, in the bytes that were read last; `fed` is how many came before.
+fn ends_since(response: &mut Response, fed: &mut u64, count: usize) -> Vec<u64> {
+    let before = *fed;
+    *fed += count as u64;
+    response.ends().iter().map(|end| end.saturating_sub(before)).collect()
 }
 
 /// Closes connections, by FIN or by RST.

@@ -44,8 +44,8 @@ fn tell(told: &Told) -> io::Result<()> {
 fn obey(client: &mut Option<Client>, order: &Order) -> Told {
     let within = Duration::from_millis(order.within_ms);
     match (&order.act, client.as_mut()) {
-        (Act::Open { place }, _) => {
-            let mut opened = Client::new(place.clone());
+        (Act::Open { place, passing }, _) => {
+            let mut opened = Client::new(place.clone(), *passing);
             let told = opened.open(within);
             if told.error.is_none() {
                 *client = Some(opened);

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::lifecycle::endpoint::{Endpoint, Wire};
 use crate::lifecycle::step::Era;
+use crate::lifecycle::sweep::Works;
 
 /// What one client is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,21 @@ pub struct Place {
     pub headers: Vec<(String, String)>,
 }
 
+/// What becomes of the bytes of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Passing {
+    /// They pass.
+    #[default]
+    All,
+    /// They pass, and are counted.
+    Counted,
+    /// So many are sent, and then the client says nothing more.
+    Requests(u64),
+    /// So many are read, and then the client says nothing more.
+    Responses(u64),
+}
+
 /// What a client does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -39,6 +55,9 @@ pub enum Act {
     Open {
         /// Where to.
         place: Place,
+        /// What becomes of its bytes.
+        #[serde(default)]
+        passing: Passing,
     },
     /// POST a message.
     Post {
@@ -94,6 +113,8 @@ pub enum Act {
     Resume,
     /// Stop reading and writing, keep every connection.
     Silence,
+    /// Send nothing more on any connection (FIN), and read on.
+    HalfClose,
 }
 
 /// What came of it.
@@ -129,4 +150,13 @@ pub struct Told {
     /// Of an answer as a stream: it did not end though all was said.
     #[serde(default)]
     pub endless: bool,
+    /// The bytes of a cut have passed.
+    #[serde(default)]
+    pub cut: bool,
+    /// A request was sent to its end.
+    #[serde(default)]
+    pub asked: bool,
+    /// Where that is counted: how many bytes have passed.
+    #[serde(default)]
+    pub works: Option<Works>,
 }

@@ -12,6 +12,8 @@ const HEAD_LIMIT: usize = 64 << 10;
 const BODY_LIMIT: usize = 16 << 20;
 /// Most messages that wait to be taken.
 const MESSAGES: usize = 10_000;
+/// Most ends of parts that wait to be taken.
+const ENDS: usize = 1_000;
 
 /// Why bytes are no response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +43,10 @@ pub struct Response {
     events: Option<Events>,
     messages: VecDeque<Value>,
     complete: bool,
+    /// Bytes that were made sense of.
+    taken: u64,
+    /// Where its parts end: head, chunks and their sizes, events, the whole.
+    ends: Vec<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +102,17 @@ impl Response {
         self.messages.pop_front()
     }
 
+    /// Where its parts end that have come since this was asked, in bytes from its beginning.
+    pub fn ends(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.ends)
+    }
+
+    fn ends_here(&mut self, at: u64) {
+        if self.ends.len() < ENDS && self.ends.last() != Some(&at) {
+            self.ends.push(at);
+        }
+    }
+
     /// What its events say beside messages.
     pub fn events(&self) -> Option<&Events> {
         self.events.as_ref()
@@ -121,6 +138,9 @@ impl Response {
             Framing::Chunk(left) => {
                 let count = left.min(self.unread.len());
                 self.take_body(count)?;
+                if left == count {
+                    self.ends_here(self.taken);
+                }
                 self.framing =
                     if left == count { Framing::ChunkEnd } else { Framing::Chunk(left - count) };
                 return Ok(left == count);
@@ -164,6 +184,8 @@ impl Response {
         };
         let rest = self.unread.split_off(end + 4);
         let text = std::mem::replace(&mut self.unread, rest);
+        self.taken += text.len() as u64;
+        self.ends_here(self.taken);
         let head = Head::read(&mut text.as_slice())
             .ok()
             .flatten()
@@ -199,14 +221,22 @@ impl Response {
         };
         let rest = self.unread.split_off(end + 1);
         let line = std::mem::replace(&mut self.unread, rest);
+        self.taken += line.len() as u64;
+        self.ends_here(self.taken);
         Ok(Some(String::from_utf8_lossy(&line).into_owned()))
     }
 
     fn take_body(&mut self, count: usize) -> Result<(), NoResponse> {
         let rest = self.unread.split_off(count);
         let taken = std::mem::replace(&mut self.unread, rest);
+        let before = self.taken;
+        self.taken += count as u64;
         match &mut self.events {
-            Some(events) => events.feed(&taken, &mut self.messages)?,
+            Some(events) => {
+                for end in events.feed(&taken, &mut self.messages)? {
+                    self.ends_here(before + end);
+                }
+            }
             None if self.body.len() + taken.len() > BODY_LIMIT => return Err(NoResponse::Long),
             None => self.body.extend_from_slice(&taken),
         }
@@ -215,6 +245,7 @@ impl Response {
 
     fn finish(&mut self) {
         self.complete = true;
+        self.ends_here(self.taken);
         if self.events.is_none() {
             match serde_json::from_slice(&self.body) {
                 // Revision 2025-03-26 had batches.
@@ -241,8 +272,14 @@ pub struct Events {
 }
 
 impl Events {
-    fn feed(&mut self, bytes: &[u8], messages: &mut VecDeque<Value>) -> Result<(), NoResponse> {
-        for byte in bytes {
+    /// Takes in bytes; gives back after which of them an event ends.
+    fn feed(
+        &mut self,
+        bytes: &[u8],
+        messages: &mut VecDeque<Value>,
+    ) -> Result<Vec<u64>, NoResponse> {
+        let mut ends = Vec::new();
+        for (at, byte) in bytes.iter().enumerate() {
             if *byte != b'\n' {
                 self.line.push(*byte);
                 if self.line.len() > BODY_LIMIT {
@@ -252,9 +289,13 @@ impl Events {
             }
             let line = std::mem::take(&mut self.line);
             let line = String::from_utf8_lossy(&line);
-            self.line(line.trim_end_matches('\r'), messages);
+            let line = line.trim_end_matches('\r');
+            if line.is_empty() && ends.len() < ENDS {
+                ends.push(at as u64 + 1);
+            }
+            self.line(line, messages);
         }
-        Ok(())
+        Ok(ends)
     }
 
     fn line(&mut self, line: &str, messages: &mut VecDeque<Value>) {
@@ -327,6 +368,7 @@ mod tests {
         assert_eq!(whole.is_complete(), pieces.is_complete());
         assert_eq!(whole.messages, pieces.messages);
         assert_eq!(whole.body, pieces.body);
+        assert_eq!(whole.ends, pieces.ends);
         whole
     }
 
@@ -364,6 +406,20 @@ mod tests {
         assert_eq!(told.endpoint.as_deref(), Some("/m?s=1"));
         assert_eq!(told.last_id.as_deref(), Some("7"));
         assert!(!response.is_complete());
+    }
+
+    #[test]
+    fn the_ends_of_its_parts_are_known() {
+        let (head, body) = ("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n", r#"{"id":1}"#);
+        let mut response = both(&format!("{head}{body}"));
+        let end = head.len() as u64;
+        assert_eq!(response.ends(), [end, end + 8]);
+
+        let kind = "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let head = format!("HTTP/1.1 200 OK\r\n{kind}");
+        let mut response = both(&format!("{head}6\r\nid:1\n\n\r\n0\r\n\r\n"));
+        let ends: Vec<u64> = response.ends().iter().map(|end| end - head.len() as u64).collect();
+        assert_eq!(ends, [0, 3, 9, 11, 14, 16], "size, chunk and event, end of chunk, last, end");
     }
 
     #[test]

@@ -3,19 +3,26 @@
 
 use std::collections::BTreeSet;
 
-use super::super::finding::exit_words;
+use super::super::finding::{counted, exit_words};
 use super::super::server::millis;
 use super::servers::Server;
 use super::started::Client;
-use super::{HANDSHAKE, Over, Play, channel, servers};
+use super::{HANDSHAKE, Play, channel, servers};
 use crate::ledger::snapshot::{FdKind, Identity};
 use crate::ledger::verdict::{Failure, StepRef};
 use crate::lifecycle::client::{Moment, Traits};
+use crate::settle::load_per_core;
 
 /// What the three descriptors of a process are called.
 const STREAMS: [&str; 3] = ["stdin", "stdout", "stderr"];
 /// Most pipes that are told one by one.
 const PIPES_TOLD: usize = 3;
+/// Most processes that are told one by one.
+const PROCESSES_TOLD: usize = 3;
+/// Longest part of a command line that is told, in characters.
+const COMMAND_TOLD: usize = 80;
+/// Runnable tasks per core from which on a server may start too slowly for its client.
+const BUSY: f64 = 4.0;
 
 impl Play<'_> {
     /// What the battery is made from.
@@ -105,16 +112,48 @@ impl Play<'_> {
         }
     }
 
-    /// Why the lifecycle did not go as it should, or does not fit this client.
-    pub(super) fn explain(&mut self, over: Over) {
+    /// No server has come in time: what is there instead, in words.
+    pub(super) fn what_is_there_instead(&mut self) -> String {
+        let alive = self.alive();
+        let client = self.client.as_ref().map(|client| client.id);
+        let state = client.and_then(|id| alive.get(&id)).map(|facts| facts.state);
+        let mut words = match state {
+            Some(state) => format!("it lives, in state {state}"),
+            None => "it is dead".to_owned(),
+        };
+        let others = alive.iter().filter(|(id, _)| Some(**id) != client).take(PROCESSES_TOLD);
+        for (place, (id, facts)) in others.enumerate() {
+            let command: String = facts.command.join(" ").chars().take(COMMAND_TOLD).collect();
+            let with = if place == 0 { ", with" } else { "," };
+            words.push_str(&format!("{with} pid {} ({command})", id.pid));
+        }
+        words.push_str(&match self.channel.connections() {
+            0 => "; nothing came to scupper".to_owned(),
+            came => format!("; {}", counted(came as u64, "server", "servers") + " came to scupper"),
+        });
+        let load = load_per_core();
+        if load > BUSY {
+            words.push_str(&format!(
+                ", and on a host as busy as this ({load:.0} runnable per core) it may have given up \
+                 on a server that was slow to start"
+            ));
+        }
+        words
+    }
+
+    /// Why the lifecycle did not go as it should, or does not fit this client: there is `instead`
+    /// where it started no server in time.
+    pub(super) fn explain(&mut self, instead: Option<String>) {
         if self.servers.is_empty() {
             let step = StepRef { place: "1".into(), name: "start client".into(), cycle: None };
             let exit = self.client.as_ref().and_then(|client| client.exit).unwrap_or_default();
             let exited = exit_words(exit.0, exit.1);
             let seconds = self.order.start_timeout_ms / 1_000;
-            let how = match over {
-                Over::NoServer => format!("the client started no server within {seconds} s"),
-                _ => format!("the client {exited} and started no server"),
+            let how = match instead {
+                Some(instead) => {
+                    format!("the client started no server within {seconds} s; {instead}")
+                }
+                None => format!("the client {exited} and started no server"),
             };
             let told = ["{server}", "{command}", "{args}", "{config}"];
             let is_told = |word: &String| told.iter().any(|place| word.contains(place));

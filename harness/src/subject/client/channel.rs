@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ pub struct Channel {
     pub path: PathBuf,
     told: Receiver<Told>,
     servers: Arc<Mutex<BTreeMap<usize, UnixStream>>>,
+    came: Arc<AtomicUsize>,
 }
 
 /// Something that a server has told, or its end.
@@ -48,6 +50,8 @@ pub enum What {
     Said(Report),
     /// The connection has ended: so has the server.
     Gone,
+    /// A server came that cannot be heard, and why.
+    Unheard(String),
 }
 
 impl Channel {
@@ -64,11 +68,17 @@ impl Channel {
         let listener = UnixListener::bind(&path)?;
         let (sender, told) = channel();
         let servers = Arc::new(Mutex::new(BTreeMap::new()));
-        let known = Arc::clone(&servers);
+        let came = Arc::new(AtomicUsize::new(0));
+        let (known, count) = (Arc::clone(&servers), Arc::clone(&came));
         std::thread::Builder::new()
             .name("servers".into())
-            .spawn(move || accept(&listener, &sender, &known))?;
-        Ok(Self { path, told, servers })
+            .spawn(move || accept(&listener, &sender, &known, &count))?;
+        Ok(Self { path, told, servers, came })
+    }
+
+    /// How many servers have come, heard or not.
+    pub fn connections(&self) -> usize {
+        self.came.load(Ordering::Relaxed)
     }
 
     /// The next thing that is told, if one comes in time.
@@ -95,18 +105,31 @@ fn accept(
     listener: &UnixListener,
     sender: &Sender<Told>,
     servers: &Mutex<BTreeMap<usize, UnixStream>>,
+    came: &AtomicUsize,
 ) {
     for (start, stream) in listener.incoming().flatten().take(MOST_SERVERS).enumerate() {
-        let Ok(pid) = socket_peercred(&stream).map(|peer| peer.pid.as_raw_nonzero().get()) else {
-            continue;
-        };
-        let Ok(answers) = stream.try_clone() else { continue };
-        servers.lock().unwrap_or_else(PoisonError::into_inner).insert(start, answers);
-        let sender = sender.clone();
-        let hear = move || hear(start, pid, stream, &sender);
-        // A server that cannot be heard is as one that was not started.
-        let _ = std::thread::Builder::new().name(format!("server {start}")).spawn(hear);
+        came.fetch_add(1, Ordering::Relaxed);
+        let heard = listen_to(start, stream, sender, servers);
+        // One that cannot be heard must not be as one that was not started.
+        if let Err(error) = heard {
+            servers.lock().unwrap_or_else(PoisonError::into_inner).remove(&start);
+            let what = What::Unheard(error.to_string());
+            let _ = sender.send(Told { start, pid: 0, at: Instant::now(), what });
+        }
     }
+}
+
+fn listen_to(
+    start: usize,
+    stream: UnixStream,
+    sender: &Sender<Told>,
+    servers: &Mutex<BTreeMap<usize, UnixStream>>,
+) -> io::Result<()> {
+    let pid = socket_peercred(&stream)?.pid.as_raw_nonzero().get();
+    servers.lock().unwrap_or_else(PoisonError::into_inner).insert(start, stream.try_clone()?);
+    let sender = sender.clone();
+    let hear = move || hear(start, pid, stream, &sender);
+    std::thread::Builder::new().name(format!("server {start}")).spawn(hear).map(drop)
 }
 
 fn hear(start: usize, pid: i32, stream: UnixStream, sender: &Sender<Told>) {

@@ -14,7 +14,7 @@
 //! - [`channel`]: what its servers tell; `news` takes it in.
 //! - [`servers`]: what befell each of them.
 //! - `birth`: what a server was born with; `judge`: what is left, and whose fault that is.
-//! - `rounds`: the same work again and again, and what grows.
+//! - `rounds`: the same work again and again, and what grows; `growing`: by one look after the other.
 //! - `account`: what is told beside that.
 //! - [`http`]: the same of a client over HTTP.
 
@@ -22,6 +22,7 @@ mod account;
 mod birth;
 pub mod channel;
 mod ending;
+mod growing;
 pub mod http;
 mod judge;
 mod news;
@@ -91,6 +92,7 @@ pub fn play(order: &CaseOrder, client: &ClientOrder, root: Root) -> io::Result<O
         blamed: BTreeSet::new(),
         steps: 0,
         rounds_judged: false,
+        starters: Vec::new(),
         call_answered: false,
         weights: BTreeMap::new(),
         step_began: Instant::now(),
@@ -131,6 +133,8 @@ struct Play<'a> {
     blamed: BTreeSet<ProcessId>,
     steps: usize,
     rounds_judged: bool,
+    /// Who starts its servers in every round: the client, or one behind its launcher.
+    starters: Vec<ProcessId>,
     /// The answer to a first call has passed.
     call_answered: bool,
     /// What each process that started a server weighed then.
@@ -185,6 +189,7 @@ impl Play<'_> {
         if over == Over::AtRest && self.give_what_is_held() {
             over = self.until_something_is_to_be_done();
         }
+        let instead = (over == Over::NoServer).then(|| self.what_is_there_instead());
         match (over, self.script.script.attack) {
             (Over::Moment, Some(attack)) => self.attack(attack),
             (Over::AtRest, None) if self.script.script.rounds.is_none() => {
@@ -200,7 +205,7 @@ impl Play<'_> {
         self.judge_what_is_left(&due);
         self.learn();
         self.tell_ladders();
-        self.explain(over);
+        self.explain(instead);
     }
 
     /// Waits until the client has exited, the moment has come, or nothing more is to come.

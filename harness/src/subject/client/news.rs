@@ -70,6 +70,12 @@ impl Play<'_> {
                 }
                 self.channel.forget(start);
             }
+            What::Unheard(cause) => {
+                self.played.unreadable.insert(format!(
+                    "server {} of the client, which came and could not be heard: {cause}",
+                    start + 1
+                ));
+            }
         }
     }
 
@@ -175,10 +181,11 @@ impl Play<'_> {
             gone: None,
         });
         self.judge_birth(&step, id, number, inherited);
-        if let Some(rounds) = self.script.script.rounds
-            && self.servers.len() == played(rounds) as usize
-        {
-            self.judge_rounds(rounds);
+        let Some(rounds) = self.script.script.rounds else { return };
+        match (played(rounds) as usize).checked_sub(self.servers.len()) {
+            Some(0) => self.judge_rounds(rounds),
+            Some(1) => self.find_starters(),
+            _ => {}
         }
     }
 

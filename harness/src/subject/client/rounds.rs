@@ -4,11 +4,13 @@
 //! of the rounds before, nothing should be there any more. So the last server is only started to see
 //! what the one before it has left.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::super::finding;
 use super::super::memory::{self as weight, Weights};
 use super::super::server::FIRM_LOOK;
+use super::growing::{Grew, Growing, Look};
 use super::judge::Thing;
 use super::{Over, Play};
 use crate::ledger::abandoned;
@@ -128,27 +130,43 @@ impl Play<'_> {
             StepRef { place: PLACE.to_owned(), name: format!("repeat {cycles}"), cycle: None };
         self.judge_memory(&repeat, cycles);
         let rounds = Rounds { length: Rounds::length_of(cycles), cycles };
-        // What was seen when the last server started stands where the client leaves before the next
-        // look: its server keeps it waiting, and it may have had enough.
-        let mut found = self.what_grew(&repeat, rounds);
-        let mut nothing_before = false;
-        settle(Instant::now() + self.patience(), || {
+        let mut growing = Growing::new();
+        // The look at the last server's start, or at the last request.
+        growing.see(self.look_at_growth(&repeat, rounds));
+        let begun = Instant::now();
+        settle(begun + self.patience(), || {
             self.look_for(&repeat, FIRM_LOOK);
-            if !self.is_running() {
-                return true;
-            }
-            let grown = self.what_grew(&repeat, rounds);
-            let nothing = grown.is_empty();
-            // Believed when it is seen twice. Told at once: a look later the ledger may have lost it.
-            if !nothing || nothing_before {
-                found = grown;
-            }
-            nothing_before = nothing;
-            nothing
+            growing.see(self.look_at_growth(&repeat, rounds))
         });
-        for (finding, processes) in found {
-            self.blamed.extend(processes);
-            self.played.findings.push(finding);
+        match growing.end() {
+            Grew::Nothing => {}
+            Grew::This(found) => {
+                for (finding, processes) in found {
+                    self.blamed.extend(processes);
+                    self.played.findings.push(finding);
+                }
+            }
+            Grew::Unknown(found) => {
+                let words: Vec<&str> =
+                    found.iter().map(|(finding, _)| finding.what.as_str()).collect();
+                let after = begun.elapsed().as_secs_f64();
+                let had = match words.as_slice() {
+                    [] => String::new(),
+                    words => format!(", too soon to tell whether it keeps {}", words.join(", ")),
+                };
+                self.played.unreadable.insert(format!(
+                    "what grows: the client left {after:.1} s after its last round began{had}; let \
+                     it wait longer for an answer, or pass a shorter --leak-timeout"
+                ));
+            }
+        }
+    }
+
+    fn look_at_growth(&self, repeat: &StepRef, rounds: Rounds) -> Look<(Finding, Vec<ProcessId>)> {
+        Look {
+            running: self.is_running(),
+            firm: self.ledger.last().stable,
+            grown: self.what_grew(repeat, rounds),
         }
     }
 
@@ -159,10 +177,30 @@ impl Play<'_> {
         grown.iter().map(|growth| (self.grown(growth, repeat, rounds), processes(growth))).collect()
     }
 
-    /// The last look has seen the client alive, with descriptors: one that is dying has none.
+    /// Who starts the servers, known from the ones before the last: of processes that had a part in
+    /// two of them, those that the last look has seen alive. A launcher may outlive its client.
+    pub(super) fn find_starters(&mut self) {
+        let mut begun = BTreeMap::<ProcessId, usize>::new();
+        for server in self.servers.iter().filter_map(|server| server.id) {
+            for ancestor in self.ledger.ancestors(server) {
+                *begun.entry(ancestor).or_default() += 1;
+            }
+        }
+        let several = begun.into_iter().filter(|(_, servers)| *servers > 1).map(|(id, _)| id);
+        self.starters = several.filter(|id| self.is_seen_alive(*id)).collect();
+    }
+
+    /// The last look has seen the client alive, and whoever starts its servers.
     fn is_running(&self) -> bool {
         let client = self.client.as_ref().map(|client| client.id);
-        let is_its = |thing: &Identity| matches!(thing, Identity::Fd { owner, .. } if Some(*owner) == client);
+        client.is_some_and(|client| {
+            self.starters.iter().chain([&client]).all(|id| self.is_seen_alive(*id))
+        })
+    }
+
+    /// The last look has seen it with descriptors: a process that is dying has none.
+    fn is_seen_alive(&self, id: ProcessId) -> bool {
+        let is_its = |thing: &Identity| matches!(thing, Identity::Fd { owner, .. } if *owner == id);
         self.ledger.last().things.keys().any(is_its)
     }
 

@@ -20,7 +20,7 @@ use crate::lifecycle::embedded::OURS;
 use crate::lifecycle::endpoint::{Endpoint, Wire};
 use crate::lifecycle::scenario::keeper;
 use crate::lifecycle::step::{Action, CURSOR, Era, HandshakePoint, Step};
-use crate::peer::http::control::{Act, Order, Place, Told};
+use crate::peer::http::control::{Act, Order, Passing, Place, Told};
 use crate::probe::store;
 use crate::settle::load_per_core;
 use crate::subject::server::Played;
@@ -439,5 +439,5 @@ fn open(address: &str) -> Result<Act, String> {
     let endpoint =
         Endpoint::parse(&format!("http://{address}/mcp")).map_err(|error| error.to_string())?;
     let place = Place { endpoint, wire: Wire::Streamable, era: Era::Legacy, headers: Vec::new() };
-    Ok(Act::Open { place })
+    Ok(Act::Open { place, passing: Passing::All })
 }

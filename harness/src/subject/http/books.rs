@@ -10,7 +10,8 @@ use super::Play;
 use crate::ledger::snapshot::{Identity, Kind};
 use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
 use crate::lifecycle::http::ABANDONED;
-use crate::peer::http::control::Act;
+use crate::lifecycle::sweep::Works;
+use crate::peer::http::control::{Act, Passing};
 use crate::peer::wire;
 use crate::probe::socket::{self, Tcp};
 use crate::settle::{Settled, load_per_core, settle};
@@ -46,6 +47,12 @@ pub(super) struct Client {
     pub(super) stalled: Option<StepRef>,
     /// Requests without an answer.
     pub(super) pending: Vec<(u64, String)>,
+    /// It says nothing more.
+    pub(super) is_cut: bool,
+    /// A request of it was sent to its end.
+    pub(super) has_asked: bool,
+    /// Where that is counted: how many bytes have passed.
+    pub(super) works: Option<Works>,
 }
 
 /// A client that has closed its connections.
@@ -57,6 +64,8 @@ pub(super) struct Past {
     pub(super) last_event: Option<String>,
     /// The step that closed them.
     pub(super) due: StepRef,
+    /// It may have begun a session whose id it never read.
+    pub(super) unseen: Option<Instant>,
 }
 
 /// A session that a server has given out.
@@ -102,6 +111,9 @@ impl Play<'_> {
         }
         self.judge_deleted();
         self.judge_abandoned();
+        if self.past.iter().any(|past| past.unseen.is_some()) {
+            self.wait_for_session_ttl();
+        }
         self.judge_sockets(at);
     }
 
@@ -112,7 +124,8 @@ impl Play<'_> {
             Fate::Abandoned(_, since) => Some(since),
             _ => None,
         });
-        let Some(last) = last.max() else { return };
+        let unseen = self.past.iter().filter_map(|past| past.unseen);
+        let Some(last) = last.chain(unseen).max() else { return };
         // Whoever sweeps at intervals as long as that time is in time.
         let notice =
             ttl.max(LEAST_NOTICE).min(self.patience()).mul_f64(load_per_core().clamp(1.0, 2.0));
@@ -290,7 +303,8 @@ impl Play<'_> {
         let message = wire::request(self.era, number, "ping", Value::Null);
         let place = self.place();
         let join = Act::Join { session: Some(id.to_owned()), last_event: None };
-        let acts = [Act::Open { place }, join, Act::Post { message, wait: true }, Act::Drop];
+        let open = Act::Open { place, passing: Passing::All };
+        let acts = [open, join, Act::Post { message, wait: true }, Act::Drop];
         let mut says = Says::Unsure("it was not asked".to_owned());
         for act in acts {
             let is_question = matches!(act, Act::Post { .. });

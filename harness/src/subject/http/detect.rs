@@ -9,7 +9,7 @@ use super::Play;
 use crate::ledger::verdict::{Failure, StepRef};
 use crate::lifecycle::endpoint::Wire;
 use crate::lifecycle::step::{Era, EraChoice};
-use crate::peer::http::control::{Act, Place, Told};
+use crate::peer::http::control::{Act, Passing, Place, Told};
 use crate::peer::wire;
 use crate::subject::learn::introduces;
 
@@ -78,7 +78,7 @@ impl Play<'_> {
         let message = wire::first_request(era, 0);
         let mut tell = |act| self.obey(ASKER, act, ANSWER);
         let ask = || -> Result<Reply, String> {
-            let opened = tell(Act::Open { place })?;
+            let opened = tell(Act::Open { place, passing: Passing::All })?;
             if opened.error.is_some() {
                 return Ok(Reply { told: opened, introduced: false });
             }

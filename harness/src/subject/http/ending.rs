@@ -54,7 +54,8 @@ impl Play<'_> {
     pub(super) fn signal(&mut self, signal: Signal, to: Sent, at: &StepRef) {
         // Sockets and sessions are looked at while there is somebody to have them.
         let ends = !matches!(signal, Signal::Stop | Signal::Cont);
-        if ends && self.life.as_ref().is_some_and(|life| life.due.is_none()) {
+        // One that comes at once with something else waits for nothing.
+        if ends && !self.at_once && self.life.as_ref().is_some_and(|life| life.due.is_none()) {
             self.judge_living(at);
             self.look(at, LOOK);
             self.tell_roles();

@@ -13,6 +13,7 @@
 //! - `detect`: which era it speaks, and which of the two ways over HTTP.
 //! - `peers`: the processes of its clients.
 //! - `steps`: the effect of each step, and what it waits for.
+//! - `cut`: clients that say nothing more once so many bytes have passed.
 //! - `books`: sessions and sockets, and whether they are due.
 //! - `ending`: the end of the server, and what is left.
 //! - `watch`: whether work goes on for a client that has hung up.
@@ -20,6 +21,7 @@
 //! - `rounds`: the same again and again, and what grows.
 
 mod books;
+mod cut;
 mod detect;
 mod ending;
 mod life;
@@ -73,6 +75,12 @@ pub struct Play<'a> {
     detected: bool,
     /// The server has answered a handshake of the lifecycle.
     answered: bool,
+    /// Only whether something is left is asked, not what and since when.
+    screens: bool,
+    /// Steps of a `concurrently` are being begun: none of them is waited for.
+    at_once: bool,
+    /// The bytes of a cut have passed.
+    was_cut: bool,
     next_id: u64,
     cursor: Option<String>,
     /// The last call that nobody waits for.
@@ -124,6 +132,9 @@ impl<'a> Play<'a> {
             detected: http.wire.is_some() && order.lifecycle.era != EraChoice::Auto
                 || http.wire.is_some() && !order.first_look,
             answered: false,
+            screens: false,
+            at_once: false,
+            was_cut: false,
             next_id: 0,
             cursor: None,
             in_flight: None,
@@ -133,6 +144,12 @@ impl<'a> Play<'a> {
             begun: Instant::now(),
             played: Played::default(),
         }
+    }
+
+    /// Looks no closer than it takes to say whether anything is left.
+    #[must_use]
+    pub fn screening(self) -> Self {
+        Self { screens: true, ..self }
     }
 
     /// Plays all steps, ends the server, and gives back what came of it.
@@ -150,6 +167,7 @@ impl<'a> Play<'a> {
         let judged = &self.order.kinds;
         self.played.findings.retain(|finding| judged.contains(&finding.kind));
         self.time(&end, began);
+        self.tell_whether_cut();
         survivor::tell_backends(&self.ledger, self.order.first_look, &mut self.played);
         std::mem::take(&mut self.played)
     }
@@ -175,7 +193,9 @@ impl<'a> Play<'a> {
             let began = Instant::now();
             let played = self.play(step, &at);
             self.time(&at, began);
-            self.look(&at, LOOK);
+            if !self.screens {
+                self.look(&at, LOOK);
+            }
             played?;
         }
         Ok(())
@@ -208,8 +228,10 @@ impl<'a> Play<'a> {
                     self.play(step, &inner)?;
                     continue;
                 }
-                let doing = self.begin(step, &inner)?;
-                doings.push((step, inner, doing));
+                self.at_once = true;
+                let doing = self.begin(step, &inner);
+                self.at_once = false;
+                doings.push((step, inner, doing?));
             }
             for (step, inner, doing) in doings {
                 let began = Instant::now();

@@ -63,6 +63,13 @@ pub(super) enum Deed {
     Other,
 }
 
+impl Deed {
+    /// Whether a client that is cut says no more of it.
+    fn says_something(&self) -> bool {
+        !matches!(self, Deed::Close | Deed::End | Deed::Abandon | Deed::Other)
+    }
+}
+
 impl Play<'_> {
     /// Begins a step.
     pub(super) fn begin(&mut self, step: &Step, at: &StepRef) -> Result<Doing, Box<Failure>> {
@@ -101,6 +108,10 @@ impl Play<'_> {
             Action::WaitFor { condition } => {
                 return self.wait_for(condition, at, time).map(|()| Doing::Nothing);
             }
+            Action::Pause { time } => {
+                std::thread::sleep(*time);
+                return Ok(Doing::Nothing);
+            }
             _ => {}
         }
         if self.life.as_ref().is_none_or(|life| life.exit.is_some()) {
@@ -115,12 +126,18 @@ impl Play<'_> {
         if !matches!(step.action, Action::Open) && !self.clients.contains_key(name) {
             return Err(self.failure(at, format!("client {name} is not open")));
         }
+        if self.is_silenced(name, &step.action) {
+            return Ok(Doing::Nothing);
+        }
         let (act, deed) = match &step.action {
+            // It holds since the client was opened.
+            Action::Cut { .. } => return Ok(Doing::Nothing),
             Action::Open => {
                 let peer = self.peer_of(name);
                 self.ready(&peer).map_err(|message| self.failure(at, message))?;
                 self.clients.insert(name.to_owned(), Client { peer, ..Client::default() });
-                (Act::Open { place: self.place() }, Deed::Open)
+                let passing = self.passing_of(name);
+                (Act::Open { place: self.place(), passing }, Deed::Open)
             }
             Action::Handshake { until } => {
                 let id = self.next_id();
@@ -193,6 +210,7 @@ impl Play<'_> {
             Action::Reset => (Act::Reset, Deed::End),
             Action::Abandon => (Act::Abandon, Deed::Abandon),
             Action::Silence => (Act::Silence, Deed::Other),
+            Action::HalfClose { stream: Stream::Requests } => (Act::HalfClose, Deed::Other),
             Action::Stall { stream: Stream::Events } => {
                 self.reads_from(name, Some(at));
                 (Act::Stall, Deed::Other)
@@ -240,6 +258,11 @@ impl Play<'_> {
             Action::Call { tool, wait: false, .. } => self.await_work(tool, at),
             Action::Flood { times, .. } if *times >= MANY => self.await_flooded(name),
             _ => {}
+        }
+        if told.cut && told.error.is_none() && deed.says_something() {
+            // What it has learned by then, it has.
+            self.book_session(name, &told, at);
+            return Ok(());
         }
         if step.fails {
             return match &told.error {
@@ -358,17 +381,7 @@ impl Play<'_> {
             let took = millis(life.started.elapsed());
             self.played.figures.entry("handshake_ms".into()).or_insert(took);
         }
-        if let (Some(id), Era::Legacy, Wire::Streamable) = (&told.session, self.era, self.wire) {
-            let known = self.sessions.iter().any(|one| one.id == *id);
-            if !known {
-                self.sessions.push(SessionBook {
-                    id: id.clone(),
-                    client: name.to_owned(),
-                    born: at.clone(),
-                    fate: Fate::Open,
-                });
-            }
-        }
+        self.book_session(name, told, at);
         if self.order.first_look {
             self.learn(&result, told);
         }
@@ -422,6 +435,9 @@ impl Play<'_> {
             ));
         }
         let client = self.clients.get(&step.connection);
+        if let Some(works) = client.and_then(|client| client.works.clone()) {
+            self.learned.works = Some(Box::new(works));
+        }
         let is_stranger =
             client.is_some_and(|client| client.session.as_deref() == Some(UNKNOWN_SESSION));
         if is_stranger {
@@ -505,11 +521,13 @@ impl Play<'_> {
             book.fate = Fate::Abandoned(at.clone(), Instant::now());
         }
         let Some(client) = self.clients.remove(name) else { return };
+        let unseen = self.may_have_begun_a_session(&client).then(Instant::now);
         self.past.push(Past {
             name: name.to_owned(),
             ports: client.ports,
             last_event: client.last_event,
             due: at.clone(),
+            unseen,
         });
     }
 
@@ -650,7 +668,8 @@ impl Play<'_> {
     }
 
     fn has_session(&self, name: &str) -> bool {
-        let session = self.clients.get(name).is_some_and(|client| client.session.is_some());
+        let client = self.clients.get(name).filter(|client| !client.is_cut);
+        let session = client.is_some_and(|client| client.session.is_some());
         self.era == Era::Legacy && (session || self.wire == Wire::Sse)
     }
 
@@ -741,6 +760,10 @@ impl Play<'_> {
         client.ports.extend(&told.ports);
         client.session.clone_from(&told.session);
         client.last_event.clone_from(&told.last_event);
+        client.is_cut = told.cut;
+        client.has_asked = told.asked;
+        client.works.clone_from(&told.works);
+        self.was_cut |= told.cut;
         if told.last_event.is_some() {
             self.traits().resumes = true;
         }

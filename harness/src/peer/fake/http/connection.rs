@@ -13,7 +13,7 @@ use super::{
     super::message::{INVALID_PARAMS, Incoming, METHOD_NOT_FOUND, Request},
     call::Call,
     channel::{Channel, Next},
-    fault::Equipment,
+    fault::{Equipment, Unfinished},
     modern, pair,
     response::Response,
     server::{Server, Transport},
@@ -52,15 +52,15 @@ pub(super) fn converse(socket: TcpStream, server: &Arc<Server>) -> io::Result<()
         socket.set_read_timeout(server.settings.read_timeout)?;
         let (head, body) = match request(&mut input) {
             Ok(request) => request,
-            Err(error)
+            Err((_, error))
                 if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
             {
                 return Response::refusal("408 Request Timeout", "the request was never finished")
                     .header("Connection", "close")
                     .write(&socket);
             }
-            Err(error) => {
-                server.fault.request_left(Arc::clone(&socket));
+            Err((unfinished, error)) => {
+                server.fault.request_left(Arc::clone(&socket), unfinished);
                 return Err(error);
             }
         };
@@ -83,9 +83,20 @@ fn is_local(origin: &str) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "[::1]")
 }
 
-fn request(input: &mut impl BufRead) -> io::Result<(Head, Vec<u8>)> {
-    let head = Head::read(input)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-    let body = head.body(input)?;
+/// A request, or how far it has come and why no further.
+fn request(input: &mut impl BufRead) -> Result<(Head, Vec<u8>), (Unfinished, io::Error)> {
+    let eof = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    let head = Head::read(input)
+        .and_then(|head| head.ok_or_else(eof))
+        .map_err(|error| (Unfinished::Head, error))?;
+    if head.header("content-length").is_some_and(|length| length.trim() != "0") {
+        let begun = input.fill_buf().and_then(|bytes| match bytes.is_empty() {
+            true => Err(eof()),
+            false => Ok(()),
+        });
+        begun.map_err(|error| (Unfinished::BeforeBody, error))?;
+    }
+    let body = head.body(input).map_err(|error| (Unfinished::Body, error))?;
     Ok((head, body))
 }
 

@@ -32,6 +32,17 @@ pub(super) trait WhileWriting {}
 /// See [`Fault::writing`].
 pub(super) type Writing<'a> = Box<dyn WhileWriting + 'a>;
 
+/// How far a request has come that its client never finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfinished {
+    /// Not to the end of its head.
+    Head,
+    /// To the end of its head, and no further.
+    BeforeBody,
+    /// Into its body.
+    Body,
+}
+
 /// What a server does besides serving.
 pub(super) trait Fault: Send + Sync {
     /// Whether it listens at all.
@@ -103,7 +114,7 @@ pub(super) trait Fault: Send + Sync {
     fn stream_left(&self, _socket: Arc<TcpStream>) {}
 
     /// A client has left in the middle of a request; this is the connection's thread.
-    fn request_left(&self, _socket: Arc<TcpStream>) {}
+    fn request_left(&self, _socket: Arc<TcpStream>, _unfinished: Unfinished) {}
 
     /// Held while an answer that is no stream is written.
     fn writing(&self) -> Option<Writing<'_>> {

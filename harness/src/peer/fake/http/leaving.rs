@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     super::helper::{self, Tie, Until, linger},
-    fault::Fault,
+    fault::{Fault, Unfinished},
     keeping::lifeline,
 };
 
@@ -50,8 +50,22 @@ impl Fault for ChildPerSubscription {
 pub(super) struct HalfOpen;
 
 impl Fault for HalfOpen {
-    fn request_left(&self, socket: Arc<TcpStream>) {
+    fn request_left(&self, socket: Arc<TcpStream>, _unfinished: Unfinished) {
         linger();
+        drop(socket);
+    }
+}
+
+/// Leaves a helper where its client goes between the head of a request and its body: whatever is made
+/// for a request is made then, and let go of by whoever has read the body.
+pub(super) struct LeaksMidRequest;
+
+impl Fault for LeaksMidRequest {
+    fn request_left(&self, socket: Arc<TcpStream>, unfinished: Unfinished) {
+        if unfinished == Unfinished::BeforeBody {
+            // Where no process can be started, there is none to leave.
+            let _ = helper::spawn(Tie::OwnSession, Until::Killed);
+        }
         drop(socket);
     }
 }

@@ -14,7 +14,7 @@ use super::{
     fault::{Fault, Plain},
     gateway::Gateway,
     keeping::{ForgetsAbandoned, KeepsDeleted, KeepsPerSession},
-    leaving::{ChildPerSubscription, HalfOpen, StreamStays},
+    leaving::{ChildPerSubscription, HalfOpen, LeaksMidRequest, StreamStays},
     server::{Settings, Transport},
     stalling::{FinishesWriting, OneWriter},
     starting::{Answers500, ListensElsewhere, NeedsToken, NeverListens, NotFound, SpeaksTls},
@@ -74,6 +74,8 @@ pub const HTTP_FAKES: &[FakeInfo] = &[
         |s| Ok(Box::new(ChildPerSubscription { fixed: s.fixed() }))),
     http("half-open", "keeps the thread and the socket of a request that its client never finished and left", Twin::Plain,
         |_| Ok(Box::new(HalfOpen))),
+    http("leaks-mid-request", "leaves a helper where its client goes between the head of a request and its body", Twin::Plain,
+        |_| Ok(Box::new(LeaksMidRequest))),
 
     http("runs-on-after-cancel", "works on for a call that was cancelled", Twin::Own, Works::runs_on),
     http("stops-on-disconnect", "stops work for a call when its client disconnects, also where 2025-11-25 says not to", Twin::Own, Works::stops),

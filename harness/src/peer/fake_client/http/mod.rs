@@ -68,14 +68,15 @@ pub fn run(spec: &FakeSpec, url: &str) -> Result<u8, FakeClientError> {
     let mut kept = Kept::default();
     match habits.rounds {
         Rounds::Number(number) => {
-            for _ in 0..number {
-                well &= round(&habits, url, &told_to_end, &mut kept)?;
+            for nth in 0..number {
+                well &= round(&habits, url, &told_to_end, &mut kept, nth == 0)?;
             }
         }
         Rounds::Lines => {
             // A line is a line, whatever it says.
-            for _ in io::stdin().lock().take(FILE_LIMIT).split(b'\n').map_while(Result::ok) {
-                well &= round(&habits, url, &told_to_end, &mut kept)?;
+            let lines = io::stdin().lock().take(FILE_LIMIT).split(b'\n').map_while(Result::ok);
+            for (nth, _) in lines.enumerate() {
+                well &= round(&habits, url, &told_to_end, &mut kept, nth == 0)?;
             }
         }
     }
@@ -88,8 +89,9 @@ fn round(
     url: &str,
     told_to_end: &Arc<AtomicBool>,
     kept: &mut Kept,
+    is_first: bool,
 ) -> Result<bool, FakeClientError> {
-    let mut session = Session::new(url, habits.fault, Arc::clone(told_to_end))?;
+    let mut session = Session::new(url, habits.fault, Arc::clone(told_to_end), is_first)?;
     let mut served = session.begin().is_ok();
     let mut helpers = Vec::new();
     if served && habits.has_helpers {
@@ -101,7 +103,7 @@ fn round(
     }
     if habits.fault == Fault::All {
         // A second one, which nobody ends.
-        let mut other = Session::new(url, Fault::ForgetsDelete, Arc::clone(told_to_end))?;
+        let mut other = Session::new(url, Fault::ForgetsDelete, Arc::clone(told_to_end), is_first)?;
         served &= other.begin().is_ok();
     }
     if habits.stays && served {

@@ -15,6 +15,8 @@ use crate::peer::http::message::Head;
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(1);
+/// The same of a server that has served before: there is no reason to give up on it.
+const ANSWER_AGAIN: Duration = Duration::from_secs(30);
 /// How long whoever goes on with a dead session waits each time.
 const PAUSE: Duration = Duration::from_millis(2);
 /// The longest that a client waits which waits for ever.
@@ -32,6 +34,8 @@ pub(super) struct Session {
     place: String,
     fault: Fault,
     told_to_end: Arc<AtomicBool>,
+    /// How long an answer may take.
+    patience: Duration,
     id: Option<String>,
     requests: u64,
     stream: Option<Stream>,
@@ -50,7 +54,13 @@ struct Response {
 }
 
 impl Session {
-    pub(super) fn new(url: &str, fault: Fault, told_to_end: Arc<AtomicBool>) -> io::Result<Self> {
+    /// A session with the server at a URL, the first one or another.
+    pub(super) fn new(
+        url: &str,
+        fault: Fault,
+        told_to_end: Arc<AtomicBool>,
+        is_first: bool,
+    ) -> io::Result<Self> {
         let wrong = || io::Error::other(format!("{url} is not http://ADDRESS:PORT/PLACE"));
         let (address, place) =
             url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).ok_or_else(wrong)?;
@@ -59,6 +69,7 @@ impl Session {
             place: format!("/{place}"),
             fault,
             told_to_end,
+            patience: if is_first { ANSWER } else { ANSWER_AGAIN },
             id: None,
             requests: 0,
             stream: None,
@@ -146,9 +157,9 @@ impl Session {
     /// A request as HTTP has it, with redirects followed.
     fn exchange(&mut self, verb: &str, body: &str) -> io::Result<Response> {
         for _ in 0..=MOST_REDIRECTS {
-            let mut socket = TcpStream::connect_timeout(&self.address, ANSWER)?;
-            socket.set_read_timeout(Some(ANSWER))?;
-            socket.set_write_timeout(Some(ANSWER))?;
+            let mut socket = TcpStream::connect_timeout(&self.address, self.patience)?;
+            socket.set_read_timeout(Some(self.patience))?;
+            socket.set_write_timeout(Some(self.patience))?;
             socket.write_all(&[&self.head(verb, body.len()), body.as_bytes()].concat())?;
             let mut input = BufReader::new(socket);
             let head = Head::read(&mut input)?.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -159,7 +170,7 @@ impl Session {
                 self.place = format!("/{place}");
                 continue;
             }
-            let answer = answer(&head, &mut input)?;
+            let answer = answer(&head, &mut input, self.patience)?;
             return Ok(Response { head, answer, input });
         }
         Err(io::Error::other(format!("more than {MOST_REDIRECTS} redirects")))
@@ -218,12 +229,16 @@ fn served(head: &Head) -> io::Result<()> {
 }
 
 /// The message of a response: its body, or its first event that has one.
-fn answer(head: &Head, input: &mut BufReader<TcpStream>) -> io::Result<Option<Value>> {
+fn answer(
+    head: &Head,
+    input: &mut BufReader<TcpStream>,
+    patience: Duration,
+) -> io::Result<Option<Value>> {
     let kind = head.header("content-type").unwrap_or_default();
     if !kind.contains("event-stream") {
         return Ok(serde_json::from_slice(&head.body(input)?).ok());
     }
-    let deadline = Instant::now() + ANSWER;
+    let deadline = Instant::now() + patience;
     let mut line = String::new();
     while Instant::now() < deadline {
         line.clear();
