@@ -116,9 +116,6 @@ pub struct HttpOrder {
     pub session_ttl_ms: Option<u64>,
     /// Which of the two ways over HTTP it speaks, once that is known.
     pub wire: Option<Wire>,
-    /// It is known to give out no sessions.
-    #[serde(default)]
-    pub sessionless: bool,
     /// Path of this program, which is every client.
     pub program: String,
 }

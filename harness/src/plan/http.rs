@@ -35,7 +35,6 @@ impl Server {
             headers: self.headers.clone(),
             session_ttl_ms: self.session_ttl_ms,
             wire,
-            sessionless: false,
             program: choices.program.clone(),
         })
     }
@@ -78,11 +77,8 @@ pub(super) fn learned_case(
     choices: &Choices,
     learned: &Learned,
 ) -> Case {
-    let traits = learned.http.unwrap_or_default();
-    let mut case = server_case(lifecycle, server, Some(traits.wire), choices, era_of(learned));
-    if let SubjectOrder::HttpServer(http) = &mut case.order.subject {
-        http.sessionless = !traits.sessions && traits.wire == Wire::Streamable;
-    }
+    let wire = learned.http.unwrap_or_default().wire;
+    let mut case = server_case(lifecycle, server, Some(wire), choices, era_of(learned));
     calibrate(&mut case, choices, learned);
     case
 }

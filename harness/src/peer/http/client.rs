@@ -210,7 +210,6 @@ impl Client {
             last_event: self.inbox.lock().last_event.clone(),
             ports: self.ports.clone(),
             cut: self.meter.is_cut(),
-            asked: self.meter.has_asked(),
             works: self.meter.works(),
             ..told
         }

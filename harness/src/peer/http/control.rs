@@ -153,9 +153,6 @@ pub struct Told {
     /// The bytes of a cut have passed.
     #[serde(default)]
     pub cut: bool,
-    /// A request was sent to its end.
-    #[serde(default)]
-    pub asked: bool,
     /// Where that is counted: how many bytes have passed.
     #[serde(default)]
     pub works: Option<Works>,

@@ -39,8 +39,6 @@ struct Passed {
     most_read: Option<u64>,
     /// The bytes of a cut have passed.
     is_cut: bool,
-    /// A request was sent to its end.
-    has_asked: bool,
     works: Option<Works>,
 }
 
@@ -78,7 +76,6 @@ impl Meter {
             note(&mut works.to, before, ends);
         }
         passed.sent += count as u64;
-        passed.has_asked |= ends.last() == Some(&(count as u64));
         if passed.most_sent.is_some_and(|most| passed.sent >= most) {
             passed.is_cut = true;
             return Err(WasCut::error());
@@ -118,11 +115,6 @@ impl Meter {
         self.lock().is_cut
     }
 
-    /// Whether a request was sent to its end, so that the server may have made something of it.
-    pub fn has_asked(&self) -> bool {
-        self.lock().has_asked
-    }
-
     /// What was counted.
     pub fn works(&self) -> Option<Works> {
         self.lock().works.clone()
@@ -151,9 +143,9 @@ mod tests {
         let meter = Meter::new(Passing::Requests(5));
         assert_eq!((meter.may_send(3), meter.may_read(3)), (3, 3));
         assert!(meter.sent(3, &[2, 4]).is_ok() && meter.read(9, &[]).is_ok());
-        assert_eq!((meter.may_send(3), meter.is_cut(), meter.has_asked()), (2, false, false));
+        assert_eq!((meter.may_send(3), meter.is_cut()), (2, false));
         assert!(WasCut::is(&meter.sent(2, &[1, 2]).expect_err("the last one")));
-        assert_eq!((meter.may_send(1), meter.is_cut(), meter.has_asked()), (0, true, true));
+        assert_eq!((meter.may_send(1), meter.is_cut()), (0, true));
         let from = Meter::new(Passing::Responses(0));
         assert_eq!((from.is_cut(), from.may_read(1), from.may_send(1)), (true, 0, 1));
         from.read_on();

@@ -49,8 +49,6 @@ pub(super) struct Client {
     pub(super) pending: Vec<(u64, String)>,
     /// It says nothing more.
     pub(super) is_cut: bool,
-    /// A request of it was sent to its end.
-    pub(super) has_asked: bool,
     /// Where that is counted: how many bytes have passed.
     pub(super) works: Option<Works>,
 }
@@ -64,8 +62,6 @@ pub(super) struct Past {
     pub(super) last_event: Option<String>,
     /// The step that closed them.
     pub(super) due: StepRef,
-    /// It may have begun a session whose id it never read.
-    pub(super) unseen: Option<Instant>,
 }
 
 /// A session that a server has given out.
@@ -111,9 +107,6 @@ impl Play<'_> {
         }
         self.judge_deleted();
         self.judge_abandoned();
-        if self.past.iter().any(|past| past.unseen.is_some()) {
-            self.wait_for_session_ttl();
-        }
         self.judge_sockets(at);
     }
 
@@ -124,8 +117,7 @@ impl Play<'_> {
             Fate::Abandoned(_, since) => Some(since),
             _ => None,
         });
-        let unseen = self.past.iter().filter_map(|past| past.unseen);
-        let Some(last) = last.chain(unseen).max() else { return };
+        let Some(last) = last.max() else { return };
         // Whoever sweeps at intervals as long as that time is in time.
         let notice =
             ttl.max(LEAST_NOTICE).min(self.patience()).mul_f64(load_per_core().clamp(1.0, 2.0));
@@ -343,8 +335,9 @@ impl Play<'_> {
             self.past.clear();
             return;
         }
-        let fixed = self.order.patience.fixed;
-        let patience = if fixed { self.patience() } else { self.patience().max(NEXT_WRITE) };
+        // A first look of a sweep waits for nothing that long: a closer one does.
+        let is_short = self.order.patience.fixed || self.screens;
+        let patience = if is_short { self.patience() } else { self.patience().max(NEXT_WRITE) };
         let mut left = Vec::new();
         settle(Instant::now() + patience, || {
             left = self.sockets_left();

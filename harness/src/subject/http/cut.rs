@@ -1,7 +1,7 @@
 //! Clients that say nothing more once so many bytes have passed: the byte sweep.
 
 use super::Play;
-use super::books::{Client, Fate, SessionBook};
+use super::books::{Fate, SessionBook};
 use crate::cell::protocol::SweepOrder;
 use crate::ledger::verdict::StepRef;
 use crate::lifecycle::endpoint::Wire;
@@ -26,12 +26,6 @@ impl Play<'_> {
     /// Whether a client would have to say something for this step, and does no more.
     pub(super) fn is_silenced(&self, name: &str, action: &Action) -> bool {
         self.clients.get(name).is_some_and(|client| client.is_cut) && says_something(action)
-    }
-
-    /// Whether a client that was cut may have begun a session whose id it never came to read.
-    pub(super) fn may_have_begun_a_session(&self, client: &Client) -> bool {
-        let has_sessions = self.era == Era::Legacy && !self.http.sessionless;
-        has_sessions && client.is_cut && client.has_asked && client.session.is_none()
     }
 
     /// A session that the server has given out is in the books from then on.

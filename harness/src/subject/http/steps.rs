@@ -521,13 +521,11 @@ impl Play<'_> {
             book.fate = Fate::Abandoned(at.clone(), Instant::now());
         }
         let Some(client) = self.clients.remove(name) else { return };
-        let unseen = self.may_have_begun_a_session(&client).then(Instant::now);
         self.past.push(Past {
             name: name.to_owned(),
             ports: client.ports,
             last_event: client.last_event,
             due: at.clone(),
-            unseen,
         });
     }
 
@@ -761,7 +759,6 @@ impl Play<'_> {
         client.session.clone_from(&told.session);
         client.last_event.clone_from(&told.last_event);
         client.is_cut = told.cut;
-        client.has_asked = told.asked;
         client.works.clone_from(&told.works);
         self.was_cut |= told.cut;
         if told.last_event.is_some() {
