@@ -6,13 +6,14 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use harness::peer::fake::HTTP_FAKES;
 use harness::peer::http::message::{Head, messages};
 use rustix::net::sockopt::set_socket_linger;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
 use support::{SCUPPER, at_once, wait_for};
 
@@ -329,14 +330,9 @@ fn helper_of_a_server_that_ended_has_its_port() {
     for fixed in [false, true] {
         let mut fake =
             Fake::start(&["helper-keeps-port", if fixed { "--fixed" } else { "ttl=300000" }]);
-        let helpers = fake.children();
         fake.signal(Signal::TERM);
         assert!(fake.ends_within(BOUND).is_some());
         let again = std::net::TcpListener::bind(("127.0.0.1", fake.port));
-        for pid in helpers {
-            // Not our child: it may have ended, and nobody else gets its pid so soon.
-            let _ = kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL);
-        }
         assert_eq!(again.is_ok(), fixed);
     }
 }
@@ -410,6 +406,8 @@ struct Fake {
     home: tempfile::TempDir,
     url: String,
     port: u16,
+    /// Its children of when it was last seen alive. Some are made to outlive it.
+    helpers: Vec<OwnedFd>,
 }
 
 impl Fake {
@@ -431,7 +429,7 @@ impl Fake {
         let stdout = child.stdout.take().expect("stdout was asked for as a pipe");
         BufReader::new(stdout).read_line(&mut url).expect("a line");
         let port = url.split(['/', ':']).find_map(|part| part.parse().ok()).expect("a port");
-        Self { child, home, url: url.trim().to_owned(), port }
+        Self { child, home, url: url.trim().to_owned(), port, helpers: Vec::new() }
     }
 
     fn client(&self) -> Client {
@@ -454,8 +452,15 @@ impl Fake {
         children(self.child.id())
     }
 
-    fn signal(&self, signal: Signal) {
+    fn signal(&mut self, signal: Signal) {
+        self.note_helpers();
         kill_process(Pid::from_child(&self.child), signal).expect("it is our child");
+    }
+
+    fn note_helpers(&mut self) {
+        let pids = self.children().into_iter().filter_map(Pid::from_raw);
+        let open = |pid| pidfd_open(pid, PidfdFlags::empty()).ok();
+        self.helpers.extend(pids.filter_map(open));
     }
 
     fn ends_within(&mut self, time: Duration) -> Option<ExitStatus> {
@@ -465,8 +470,15 @@ impl Fake {
 
 impl Drop for Fake {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.note_helpers();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for helper in &self.helpers {
+            // It may have ended with it.
+            let _ = pidfd_send_signal(helper, Signal::KILL);
+        }
     }
 }
 
@@ -525,7 +537,8 @@ impl Look {
 }
 
 fn children(pid: u32) -> Vec<i32> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it lives").flatten();
+    // None of one that has ended.
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     // Each thread has the children that it started.
     let lists = tasks.flat_map(|task| fs::read_to_string(task.path().join("children")));
     lists
