@@ -321,7 +321,10 @@ fn sources() -> Vec<Source> {
         .map(|name| name.trim_end_matches(".rs").to_owned())
         .collect();
     let is_test = |name: &str| {
-        name.ends_with("/tests.rs") || name == "report/samples.rs" || name.ends_with("/strategy.rs")
+        name.ends_with("/tests.rs")
+            || name.contains("/tests/")
+            || name == "report/samples.rs"
+            || name.ends_with("/strategy.rs")
     };
     assert!(found.len() > 50, "only {} source files were found", found.len());
     found
