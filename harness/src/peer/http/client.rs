@@ -1,38 +1,31 @@
 //! One HTTP client: a connection for requests that are waited for, one after another, and one more
 //! for each stream and for each request that nobody waits for, read by a thread.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
+use std::collections::BTreeSet;
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::net::RecvFlags;
-use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use serde_json::Value;
 
 use super::control::{Act, Passing, Place, Told};
+use super::exchange::{BODY, converse, describe, is_fresh, is_late, left, read_whole, send};
 use super::meter::{Meter, WasCut};
 use super::response::{NoResponse, Response};
+use super::stream::{GLANCE, Heard, Inbox, Stream, close};
 use crate::lifecycle::endpoint::{Endpoint, Wire};
 use crate::lifecycle::step::Era;
 
-/// How often a reader looks whether it is to stop.
-const GLANCE: Duration = Duration::from_millis(20);
-/// How long the stream of an answer may take to end once the answer has come.
-const END_OF_ANSWER: Duration = Duration::from_secs(1);
 /// Without progress for so long, a flood has filled what there is to fill.
 const FLOODED: Duration = Duration::from_millis(250);
 /// The receive buffer of a connection that is not read, in bytes.
 const SMALL_BUFFER: usize = 4 << 10;
 /// Most ports that are told of.
 const PORTS: usize = 4_096;
-/// How a server says that it took a subscription.
-const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
-/// Most characters of a body that is no message.
-const BODY: usize = 300;
 
 /// One client.
 pub struct Client {
@@ -50,36 +43,6 @@ pub struct Client {
     pending: BTreeSet<String>,
     ports: Vec<u16>,
     meter: Arc<Meter>,
-}
-
-/// A connection that a thread reads from, or nobody.
-struct Stream {
-    socket: Arc<TcpStream>,
-    reader: Option<JoinHandle<()>>,
-    stop: Arc<AtomicBool>,
-    /// It is there for events, and not for an answer.
-    listens: bool,
-}
-
-/// What the readers have read.
-#[derive(Default)]
-struct Inbox {
-    heard: Mutex<Heard>,
-    news: Condvar,
-}
-
-#[derive(Default)]
-struct Heard {
-    answers: BTreeMap<String, Value>,
-    last_event: Option<String>,
-    endpoint: Option<String>,
-    /// Of each stream by number: its response's head, or why there is none.
-    heads: BTreeMap<usize, Result<(u16, Option<String>), String>>,
-    /// Streams whose subscription was acknowledged.
-    acknowledged: BTreeSet<usize>,
-    ended: BTreeSet<usize>,
-    /// Nothing more may be read.
-    is_cut: bool,
 }
 
 /// What one exchange brought.
@@ -566,227 +529,4 @@ impl Client {
         }
         Err(failed)
     }
-}
-
-impl Inbox {
-    /// A reader that panicked has left every field as it was.
-    fn lock(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until something is there; none when the deadline has passed.
-    fn wait<T>(
-        &self,
-        deadline: Instant,
-        mut wanted: impl FnMut(&mut Heard) -> Option<T>,
-    ) -> io::Result<Option<T>> {
-        let mut read = self.lock();
-        loop {
-            if let Some(found) = wanted(&mut read) {
-                return Ok(Some(found));
-            }
-            if read.is_cut {
-                return Err(WasCut::error());
-            }
-            let now = Instant::now();
-            if now >= deadline {
-                return Ok(None);
-            }
-            read = self
-                .news
-                .wait_timeout(read, deadline - now)
-                .map_err(|_| io::Error::other("a reader panicked"))?
-                .0;
-        }
-    }
-
-    /// Reads a stream until it ends or is to stop.
-    fn read_from(
-        &self,
-        mut socket: &TcpStream,
-        number: usize,
-        stop: &AtomicBool,
-        stalled: &AtomicBool,
-        meter: &Meter,
-    ) {
-        let mut response = Response::default();
-        let mut buffer = [0; 16 << 10];
-        let mut fed = 0;
-        while !stop.load(Ordering::SeqCst) {
-            let room = meter.may_read(buffer.len());
-            if stalled.load(Ordering::SeqCst) || room == 0 {
-                thread::sleep(GLANCE);
-                continue;
-            }
-            let mut is_cut = false;
-            let (over, cause) = match socket.read(&mut buffer[..room]) {
-                Ok(0) => (true, (!response.end()).then(|| "closed without an answer".to_owned())),
-                Ok(count) => {
-                    let sense = response.feed(&buffer[..count]);
-                    is_cut =
-                        meter.read(count, &ends_since(&mut response, &mut fed, count)).is_err();
-                    match sense {
-                        Ok(()) => (response.is_complete(), None),
-                        Err(error) => (true, Some(error.to_string())),
-                    }
-                }
-                Err(error) if is_late(&error) => continue,
-                Err(error) => (true, Some(error.to_string())),
-            };
-            let mut read = self.lock();
-            read.is_cut |= is_cut;
-            read.take_in(number, &mut response, cause);
-            if over {
-                read.ended.insert(number);
-            }
-            drop(read);
-            self.news.notify_all();
-            if over {
-                return;
-            }
-        }
-    }
-}
-
-impl Heard {
-    fn take_in(&mut self, number: usize, response: &mut Response, cause: Option<String>) {
-        if let Some(head) = response.head() {
-            let content_type = head.header("content-type").map(str::to_owned);
-            self.heads.entry(number).or_insert(Ok((head.status(), content_type)));
-        } else if let Some(cause) = cause {
-            self.heads.entry(number).or_insert(Err(cause));
-        }
-        if let Some(events) = response.events() {
-            if events.last_id.is_some() {
-                self.last_event.clone_from(&events.last_id);
-            }
-            if events.endpoint.is_some() {
-                self.endpoint.clone_from(&events.endpoint);
-            }
-        }
-        while let Some(message) = response.message() {
-            if message["method"] == ACKNOWLEDGED {
-                self.acknowledged.insert(number);
-            } else if message.get("method").is_none()
-                && let Some(id) = message.get("id")
-            {
-                self.answers.insert(id.to_string(), message);
-            }
-        }
-    }
-}
-
-/// Writes a request and reads its response: the answer with this id, and whether its stream went on
-/// after it.
-fn converse(
-    socket: &mut TcpStream,
-    request: &[u8],
-    id: Option<&Value>,
-    response: &mut Response,
-    deadline: Instant,
-    meter: &Meter,
-) -> io::Result<(Option<Value>, bool)> {
-    send(socket, request, meter)?;
-    let mut answer = None;
-    let mut fed = 0;
-    let mut buffer = [0; 16 << 10];
-    let mut bound = deadline;
-    while !response.is_complete() {
-        socket.set_read_timeout(Some(left(bound)))?;
-        let room = meter.may_read(buffer.len());
-        if room == 0 {
-            return Err(WasCut::error());
-        }
-        match socket.read(&mut buffer[..room]) {
-            Ok(0) if response.end() => {}
-            Ok(0) if answer.is_some() => break,
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => {
-                response.feed(&buffer[..count]).map_err(io::Error::other)?;
-                meter.read(count, &ends_since(response, &mut fed, count))?;
-            }
-            Err(error) if is_late(&error) && answer.is_some() => return Ok((answer, true)),
-            Err(error) if is_late(&error) && Instant::now() < bound => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-        while let Some(message) = response.message() {
-            if answer.is_none() && id.is_some() && message.get("id") == id {
-                answer = Some(message);
-                bound = deadline.min(Instant::now() + END_OF_ANSWER);
-            }
-        }
-    }
-    Ok((answer, false))
-}
-
-fn read_whole(
-    socket: &mut TcpStream,
-    response: &mut Response,
-    deadline: Instant,
-) -> io::Result<()> {
-    converse(socket, b"", None, response, deadline, &Meter::new(Passing::All)).map(drop)
-}
-
-/// Sends a request, or as much of it as may pass.
-fn send(socket: &mut TcpStream, request: &[u8], meter: &Meter) -> io::Result<()> {
-    let now = &request[..meter.may_send(request.len())];
-    socket.write_all(now)?;
-    let head = request.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at as u64 + 4);
-    let ends: Vec<u64> = head.into_iter().chain([request.len() as u64]).collect();
-    meter.sent(now.len(), &ends)
-}
-
-/// Where parts of a response end, in the bytes that were read last; `fed` is how many came before.
-fn ends_since(response: &mut Response, fed: &mut u64, count: usize) -> Vec<u64> {
-    let before = *fed;
-    *fed += count as u64;
-    response.ends().iter().map(|end| end.saturating_sub(before)).collect()
-}
-
-/// Closes connections, by FIN or by RST.
-fn close(streams: Vec<Stream>, by_reset: bool) -> io::Result<()> {
-    for stream in &streams {
-        stream.stop.store(true, Ordering::SeqCst);
-    }
-    for Stream { socket, reader, .. } in streams {
-        if let Some(reader) = reader {
-            // Wakes the reader and tells the server nothing.
-            let _ = socket.shutdown(Shutdown::Read);
-            let _ = reader.join();
-        }
-        if by_reset {
-            set_socket_linger(&*socket, Some(Duration::ZERO))?;
-        }
-        drop(socket);
-    }
-    Ok(())
-}
-
-/// What a response says, without its answer.
-fn describe(response: &Response) -> Told {
-    let Some(head) = response.head() else { return Told::default() };
-    let status = head.status();
-    let content_type = head.header("content-type").map(str::to_owned);
-    let text: String = String::from_utf8_lossy(response.body()).chars().take(BODY).collect();
-    let body = Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-    let said = body.as_ref().map(|body| format!(": {body}")).unwrap_or_default();
-    let error = (status >= 300).then(|| format!("the server answered {status}{said}"));
-    Told { status: Some(status), content_type, body, error, ..Told::default() }
-}
-
-/// Whether an idle connection is still open on the other side, as far as can be told.
-fn is_fresh(socket: &TcpStream) -> bool {
-    let mut byte = [0; 1];
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    matches!(rustix::net::recv(socket, &mut byte[..], flags), Err(rustix::io::Errno::AGAIN))
-}
-
-fn is_late(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-/// Time that is left, never none: no time at all means for ever to a socket.
-fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
 }

@@ -6,12 +6,14 @@
 //! - [`control`]: what the cell tells the process of its clients, and what it hears back.
 //! - [`meter`]: how many bytes pass, and where they are cut.
 //! - [`clients`]: that process: every client of a server, so that none of their sockets is in the
-//!   cell's own table; [`client`] is one of them.
+//!   cell's own table; [`client`] is one of them, on `exchange` and `stream`.
 
 pub mod client;
 pub mod clients;
 pub mod control;
+mod exchange;
 pub mod message;
 pub mod meter;
 pub mod report;
 pub mod response;
+mod stream;

@@ -156,7 +156,7 @@ impl Play<'_> {
             }
         }
         let Some((_, born, due)) = answering.first().cloned() else { return };
-        if matches!(self.ask_session(super::steps::UNKNOWN_SESSION), Says::Something) {
+        if matches!(self.ask_session(super::orders::UNKNOWN_SESSION), Says::Something) {
             self.note(
                 "the server answers to any session id, so that none could be seen to end"
                     .to_owned(),
@@ -245,7 +245,7 @@ impl Play<'_> {
             }
         }
         let Some((_, born, due, since)) = answering.first().cloned() else { return };
-        if matches!(self.ask_session(super::steps::UNKNOWN_SESSION), Says::Something) {
+        if matches!(self.ask_session(super::orders::UNKNOWN_SESSION), Says::Something) {
             return;
         }
         let later = since.elapsed().as_secs_f64();

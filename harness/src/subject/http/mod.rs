@@ -13,6 +13,8 @@
 //! - `detect`: which era it speaks, and which of the two ways over HTTP.
 //! - `peers`: the processes of its clients.
 //! - `steps`: the effect of each step, and what it waits for.
+//! - `orders`: what the processes are told that play clients, and what they tell.
+//! - `answers`: what came of a step.
 //! - `cut`: clients that say nothing more once so many bytes have passed.
 //! - `books`: sessions and sockets, and whether they are due.
 //! - `ending`: the end of the server, and what is left.
@@ -20,11 +22,13 @@
 //! - `unread`: clients that do not read, and what the server has for them.
 //! - `rounds`: the same again and again, and what grows.
 
+mod answers;
 mod books;
 mod cut;
 mod detect;
 mod ending;
 mod life;
+mod orders;
 mod peers;
 mod rounds;
 mod steps;
