@@ -21,20 +21,19 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
              work must stop.",
         ),
     };
-    let churn = |request: Step, how: Vec<Step>| -> Vec<Step> {
+    // Waited for, a call shows what its work looks like, and that no other is given up before it began.
+    let whole = || known.in_flight.as_ref().map(|call| call_step(call, true));
+    let churn = |first: Option<Step>, request: Step, how: Vec<Step>| -> Vec<Step> {
         let round: Vec<Step> = [request].into_iter().chain(how).collect();
         let end = if known.wire == Wire::Sse { step(Action::Drop) } else { close() };
-        begun().chain([repeat(known.cycles, round), end]).collect()
+        begun().chain(first).chain([repeat(known.cycles, round), end]).collect()
     };
     let mut all = vec![
         lifecycle(
             "http/request-abandoned",
             why,
             rule,
-            begun()
-                .chain(known.in_flight.as_ref().map(|call| call_step(call, true)))
-                .chain([known.busy(), abandon(), list(true), close()])
-                .collect(),
+            begun().chain(whole()).chain([known.busy(), abandon(), list(true), close()]).collect(),
         ),
         lifecycle(
             "http/abandon-churn",
@@ -43,6 +42,7 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
             rule,
             // Where hanging up is no cancellation, long calls would only pile up as they should.
             churn(
+                None,
                 if known.era == Era::Modern { known.busy() } else { known.brief(false) },
                 vec![abandon(), list(true)],
             ),
@@ -55,7 +55,7 @@ pub(super) fn all(known: &Knowledge) -> Vec<Lifecycle> {
              a cancelled one leaves behind grows.",
             C4,
             // The list before it shows that the request has come.
-            churn(known.busy(), vec![list(true), step(Action::Cancel), list(true), abandon()]),
+            churn(whole(), known.busy(), vec![list(true), step(Action::Cancel), list(true), abandon()]),
         ));
     }
     all

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Play;
 use super::books::Fate;
+use crate::ledger::diff::Ledger;
 use crate::ledger::rise;
 use crate::ledger::snapshot::{Identity, Kind, ProcessId, Snapshot};
 use crate::ledger::trend::{self, Growth, Pattern, ROUNDS, Rounds, SURE_CYCLES};
@@ -40,6 +41,17 @@ fn is_many_processes(growth: &Growth, rounds: Rounds) -> bool {
         && rounds.cycles >= SURE_OF_PROCESSES
 }
 
+/// Why no further cycle was played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    /// All that were wanted were.
+    Whole,
+    /// The time was up.
+    Late,
+    /// The server has got so many processes that more would be a danger to the host.
+    Crowded,
+}
+
 /// A repeat that was played.
 #[derive(Clone, Copy)]
 struct Judged<'a> {
@@ -47,10 +59,35 @@ struct Judged<'a> {
     rounds: Rounds,
     /// Cycles from which on growth is sure.
     sure: u32,
-    /// Time ended it.
-    cut_short: bool,
+    stopped: Stopped,
     /// A request of each cycle that was not waited for, so that the next came beside it.
     unawaited: Option<&'a StepRef>,
+}
+
+/// What grew, each with the rounds by which it did. Unless all cycles were played, what is not sure is
+/// told too.
+///
+/// Where there were too many processes for further cycles, those that were played are five rounds for
+/// processes: one request after the other fills no pool with so many.
+fn what_grew(ledger: &Ledger, played: &Judged<'_>) -> Vec<(Growth, Rounds)> {
+    let Judged { at, rounds, sure, stopped, .. } = *played;
+    let grown = |rounds: Rounds| {
+        let found = trend::growth(ledger, &at.place, rounds).into_iter();
+        found.map(move |growth| (growth, rounds))
+    };
+    let is_sure = |(growth, rounds): &(Growth, Rounds)| growth.is_sure(*rounds, sure);
+    let mut found: Vec<_> = grown(rounds).collect();
+    found.retain(|one| stopped != Stopped::Whole || is_sure(one));
+    let is_process = |(growth, _): &(Growth, Rounds)| growth.kind == Kind::Process;
+    if stopped == Stopped::Crowded && !found.iter().any(|one| is_process(one) && is_sure(one)) {
+        let short = Rounds { length: (rounds.cycles / ROUNDS).max(1), ..rounds };
+        let sure: Vec<_> = grown(short).filter(|one| is_process(one) && is_sure(one)).collect();
+        if !sure.is_empty() {
+            found.retain(|one| !is_process(one));
+            found.extend(sure);
+        }
+    }
+    found
 }
 
 impl Play<'_> {
@@ -66,14 +103,14 @@ impl Play<'_> {
         let mut cycle = 0;
         let mut weights = Weights::default();
         let deadline = within.map(|within| Instant::now() + within);
-        let mut cut_short = !self.cycles(&mut cycle, times, steps, deadline, at, &mut weights)?;
-        if cut_short {
+        let mut stopped = self.cycles(&mut cycle, times, steps, deadline, at, &mut weights)?;
+        if stopped == Stopped::Late {
             self.note(format!("{at}: stopped after {cycle} of {times} cycles by its time limit"));
         }
         let rounds = |cycle: u32| Rounds { length, cycles: cycle.saturating_sub(1) };
         let adaptive = self.order.for_any_server && times.saturating_sub(1) <= length;
         let deadline = Instant::now() + MORE_ROUNDS;
-        while adaptive && Instant::now() < deadline {
+        while adaptive && stopped != Stopped::Crowded && Instant::now() < deadline {
             self.linger(cycle, at);
             let now = rounds(cycle);
             if self.http.session_ttl_ms.is_none() && self.abandoned_in(&at.place) > 0 {
@@ -85,22 +122,22 @@ impl Play<'_> {
             }
             let end_of_round = 1 + (now.complete() + 1) * length;
             let more = Some(deadline);
-            cut_short = !self.cycles(&mut cycle, end_of_round, steps, more, at, &mut weights)?;
+            stopped = self.cycles(&mut cycle, end_of_round, steps, more, at, &mut weights)?;
         }
         let rounds = rounds(cycle);
         self.played.cycles = self.played.cycles.max(rounds.cycles);
-        let sure = match (self.order.for_any_server, cut_short) {
-            (true, _) => SURE_CYCLES,
-            (false, true) => CUT_SHORT,
-            (false, false) => trend::LEAST_CYCLES,
+        let sure = match stopped {
+            _ if self.order.for_any_server => SURE_CYCLES,
+            Stopped::Whole => trend::LEAST_CYCLES,
+            Stopped::Late | Stopped::Crowded => CUT_SHORT,
         };
         let unawaited = finding::unawaited(at, steps);
         let unawaited = unawaited.as_ref();
-        self.judge_growth(&Judged { at, rounds, sure, cut_short, unawaited }, &weights);
+        self.judge_growth(&Judged { at, rounds, sure, stopped, unawaited }, &weights);
         Ok(())
     }
 
-    /// Plays cycles up to this one; false where the time was up before.
+    /// Plays cycles up to this one, if it can.
     fn cycles(
         &mut self,
         cycle: &mut u32,
@@ -109,20 +146,20 @@ impl Play<'_> {
         deadline: Option<Instant>,
         at: &StepRef,
         weights: &mut Weights,
-    ) -> Result<bool, Box<Failure>> {
+    ) -> Result<Stopped, Box<Failure>> {
         let above = format!("{}.", at.place);
         while *cycle < until {
             // As many as growth needs are played whatever the time; the case has its own bound.
             let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if late && *cycle > trend::LEAST_CYCLES {
-                return Ok(false);
+                return Ok(Stopped::Late);
             }
             if self.order.for_any_server && self.alive().len() > self.tree + MOST_PROCESSES {
                 self.note(format!(
                     "{at}: stopped after {cycle} cycles, when the server had {MOST_PROCESSES} processes \
                      more than at its start"
                 ));
-                return Ok(false);
+                return Ok(Stopped::Crowded);
             }
             *cycle += 1;
             self.play_all(steps, &above, Some(*cycle))?;
@@ -131,7 +168,7 @@ impl Play<'_> {
                 weights.0.extend(weight.map(|memory| (*cycle, memory)));
             }
         }
-        Ok(true)
+        Ok(Stopped::Whole)
     }
 
     /// The process that serves.
@@ -178,24 +215,22 @@ impl Play<'_> {
     }
 
     /// What grew, given time to go away: what is due after a session, and the session's own time.
-    fn judge_growth(&mut self, judged: &Judged<'_>, weights: &Weights) {
-        let Judged { at, rounds, sure, cut_short, unawaited } = *judged;
+    fn judge_growth(&mut self, played: &Judged<'_>, weights: &Weights) {
+        let Judged { at, sure, unawaited, .. } = *played;
         let abandoned = self.abandoned_in(&at.place);
         if abandoned > 0 {
             self.wait_for_session_ttl();
         }
         let patience = self.patience();
-        let judged = self.growing_kinds();
-        let is_sure = |growth: &Growth| growth.is_sure(rounds, sure);
+        let kinds = self.growing_kinds();
         // What nobody said is due is not waited for.
         let untimed = abandoned > 0 && self.http.session_ttl_ms.is_none();
         let bound = if untimed { LINGER.min(patience) } else { patience };
         let mut found = Vec::new();
         settle(Instant::now() + bound, || {
             self.look(at, FIRM_LOOK);
-            found = trend::growth(&self.ledger, &at.place, rounds);
-            found.retain(|growth| judged.contains(&growth.kind));
-            found.retain(|growth| cut_short || is_sure(growth));
+            found = what_grew(&self.ledger, played);
+            found.retain(|(growth, _)| kinds.contains(&growth.kind));
             found.is_empty()
         });
         if !self.ledger.last().stable {
@@ -214,7 +249,7 @@ impl Play<'_> {
             self.played.figures.extend(judged.figures);
         }
         let roles = self.life.as_ref().map(|life| life.roles.clone()).unwrap_or_default();
-        for growth in found {
+        for (growth, rounds) in found {
             let mut one = finding::of_growth(&growth, at, rounds, bound, &self.ledger, &roles);
             one.evidence.extend(unawaited.and_then(|request| finding::beside(request, &one)));
             if untimed {
@@ -231,7 +266,7 @@ impl Play<'_> {
                      for a while"
                         .to_owned(),
                 );
-            } else if !is_sure(&growth) && !is_many_processes(&growth, rounds) {
+            } else if !growth.is_sure(rounds, sure) && !is_many_processes(&growth, rounds) {
                 one.class = Class::Advisory;
                 one.evidence.push(format!(
                     "advisory: the time limit left {} cycles, in which a pool may still fill",
@@ -291,5 +326,48 @@ impl Play<'_> {
             });
         }
         self.note(format!("each abandoned session holds {}", words.join(", ")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::diff::tests::{process, snapshot, step};
+
+    /// Cycles, each of which leaves a process behind or none.
+    fn played(
+        cycles: u32,
+        stopped: Stopped,
+        leaves: impl Fn(u32) -> bool,
+    ) -> Vec<(Growth, Rounds)> {
+        let at = step("3", None);
+        let mut ledger = Ledger::default();
+        let mut alive = vec![process(1, 0)];
+        for cycle in 1..=cycles {
+            if leaves(cycle) {
+                alive.push(process(100 + cycle.cast_signed(), 1));
+            }
+            ledger.record(&step("3.1", Some(cycle)), snapshot(alive.clone()));
+        }
+        let rounds = Rounds { length: 20, cycles: cycles - 1 };
+        what_grew(&ledger, &Judged { at: &at, rounds, sure: SURE_CYCLES, stopped, unawaited: None })
+    }
+
+    #[test]
+    fn processes_too_many_for_more_cycles_are_growth_though_some_cycles_left_none() {
+        let nine_of_ten = |cycle: u32| !cycle.is_multiple_of(10);
+        let found = played(53, Stopped::Crowded, nine_of_ten);
+        assert_eq!(found.len(), 1);
+        let (growth, rounds) = &found[0];
+        assert_eq!((growth.kind, growth.identities.len()), (Kind::Process, 47));
+        assert!(growth.is_sure(*rounds, SURE_CYCLES), "{growth:?}");
+        assert_eq!(played(53, Stopped::Whole, nine_of_ten), [], "two rounds are too few");
+    }
+
+    #[test]
+    fn a_pool_that_is_full_is_none_whatever_stopped_the_cycles() {
+        for stopped in [Stopped::Whole, Stopped::Late, Stopped::Crowded] {
+            assert_eq!(played(53, stopped, |cycle| cycle <= 32), []);
+        }
     }
 }

@@ -2,8 +2,8 @@
 //! descriptors that came with the call, and processor time. Revision 2025-11-25 wants it to go on,
 //! 2026-07-28 to stop.
 //!
-//! The same call is waited for first: what came with it and went with it is its work. The second one is
-//! hung up on as soon as its work has come to sight, which is never too early for there to be something
+//! The same call is waited for first: what came with it and went with it is its work. The next one is
+//! hung up on, or cancelled, as soon as its work has come to sight, which is never too early for there to be something
 //! to stop.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::Play;
 use crate::ledger::snapshot::{Identity, Kind, ProcessId};
 use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
-use crate::lifecycle::step::{Action, Era};
+use crate::lifecycle::step::{Action, Era, Step};
 use crate::subject::finding::thing;
 use crate::subject::server::{LOOK, millis};
 
@@ -82,8 +82,7 @@ impl Play<'_> {
         at: &StepRef,
         within: Duration,
     ) -> Option<Seen> {
-        let steps = &self.order.lifecycle.steps;
-        if !steps.iter().any(|step| matches!(step.action, Action::Abandon)) {
+        if !gives_up(&self.order.lifecycle.steps) {
             return None;
         }
         let deadline = Instant::now() + within;
@@ -135,7 +134,12 @@ impl Play<'_> {
             // What is there in two looks is no passing step on the way to it.
             let is_there = now.len() >= work.count && now == last;
             last = now;
-            if is_there || Instant::now() >= deadline {
+            if is_there {
+                break;
+            }
+            if Instant::now() >= deadline {
+                // The next cycle does not wait for it again.
+                self.works.remove(tool);
                 break;
             }
             std::thread::sleep(GLANCE);
@@ -148,7 +152,7 @@ impl Play<'_> {
     /// What came at a step and may be work.
     fn came_at(&self, at: &StepRef) -> BTreeSet<Identity> {
         let alive = self.ledger.alive();
-        let came = alive.filter(|(one, _, birth)| birth.place == at.place && is_work(one));
+        let came = alive.filter(|(one, _, birth)| **birth == *at && is_work(one));
         came.map(|(one, ..)| one.clone()).collect()
     }
 
@@ -295,6 +299,16 @@ impl Play<'_> {
 
 fn is_process(identity: &Identity) -> bool {
     matches!(identity, Identity::Process(_))
+}
+
+/// Whether some call is hung up on or cancelled while it is being worked on.
+fn gives_up(steps: &[Step]) -> bool {
+    steps.iter().any(|step| match &step.action {
+        Action::Abandon | Action::Cancel => true,
+        Action::Repeat { steps, .. } => gives_up(steps),
+        Action::Concurrently { branches } => branches.iter().any(|steps| gives_up(steps)),
+        _ => false,
+    })
 }
 
 /// What a call may bring along that is not its connection.
