@@ -12,7 +12,8 @@ use harness::ledger::verdict::Tier;
 use support::{Ended, Run, at_once, wait_for};
 
 const WEAKER: (&str, &str) = ("SCUPPER_CONTAIN", "subreaper");
-const QUICK: [&str; 4] = ["--jobs", "12", "--leak-timeout", "2s"];
+/// On both grounds at once some 70 lives share the host, so that one may take seconds to come to its end.
+const QUICK: [&str; 4] = ["--jobs", "12", "--leak-timeout", "6s"];
 
 /// A clean subject, one that must be killed in most of its lives, and one that leaves helpers out
 /// of reach; on either ground. The verdicts are compared, too: they must not depend on the ground.

@@ -27,7 +27,7 @@ const CELL: &str = "SCUPPER_CELL=";
 /// Longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// Longest time that a run may take, on a loaded host. Only a run that hangs comes here.
-const RUN_BOUND: Duration = Duration::from_secs(120);
+const RUN_BOUND: Duration = Duration::from_secs(300);
 
 /// A run of the program, in a process group and a directory of its own.
 #[derive(Debug)]
