@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::lifecycle::sweep::Works;
+
 /// What it tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -49,6 +51,13 @@ pub enum HttpReport {
         /// By whom.
         by: Closer,
     },
+    /// What has passed so far, where it is counted for the byte sweep.
+    Works {
+        /// Responses to the client, and requests from it.
+        works: Works,
+    },
+    /// The bytes have passed after which the server was to go wrong, and it does.
+    Cut,
     /// So much has been told that nothing more will be.
     TooMuch,
 }

@@ -202,6 +202,14 @@ impl Service {
         }
     }
 
+    /// The server is dead, and all of its connections with it.
+    pub fn dies(&mut self, at: Instant) {
+        for connection in self.connections.values_mut() {
+            connection.closed.get_or_insert((at, Closer::Server));
+            connection.in_flight = None;
+        }
+    }
+
     /// What the client does without a bound, if it does; a good life has so many requests.
     pub fn storm(&self, requests: usize) -> Option<Storm> {
         let within = |instants: &[Instant], most: usize| {
