@@ -57,7 +57,11 @@ pub enum HttpReport {
         works: Works,
     },
     /// The bytes have passed after which the server was to go wrong, and it does.
-    Cut,
+    Cut {
+        /// What was being written had passed as a whole: the client may use the connection again, and
+        /// what it says there is lost.
+        whole: bool,
+    },
     /// So much has been told that nothing more will be.
     TooMuch,
 }

@@ -102,7 +102,10 @@ impl Conversation {
         match self.shared.line.fault() {
             Some(sweep::Fault::HalfCloses) => {
                 let _ = self.socket().shutdown(Shutdown::Write);
-                // Whatever it still says is read, and lost.
+                // Whatever it still says is heard, and not answered; what is no request is lost.
+                if self.shared.line.is_cut_in_responses() {
+                    while self.hear().is_ok_and(|heard| heard) {}
+                }
                 while self.input.read(&mut [0; 512]).is_ok_and(|read| read > 0) {}
                 Closer::Client
             }
@@ -117,6 +120,14 @@ impl Conversation {
             }
             Some(sweep::Fault::Dies | sweep::Fault::Closes) | None => Closer::Server,
         }
+    }
+
+    /// Takes a request and tells of it; false where none comes any more.
+    fn hear(&mut self) -> io::Result<bool> {
+        let Some(head) = Head::read(&mut self.input)? else { return Ok(false) };
+        let body = head.body(&mut self.input)?;
+        self.tell_of(&head, &Incoming::parse(&body));
+        Ok(true)
     }
 
     fn socket(&self) -> &TcpStream {

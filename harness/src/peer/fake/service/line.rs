@@ -76,6 +76,11 @@ impl Line {
         self.point().map(|point| point.lane.fault)
     }
 
+    /// It goes wrong in what it writes, and has read every request whole.
+    pub(super) fn is_cut_in_responses(&self) -> bool {
+        self.point().is_some_and(|point| point.lane.direction == Direction::ToClient)
+    }
+
     /// The server neither reads nor writes any more.
     pub(super) fn stalls(&self) -> bool {
         self.is_struck_by(|point| point.lane.fault == Fault::Stalls)
@@ -170,7 +175,7 @@ impl Shared {
 
     /// The bytes have passed. What it does with the connection is the connection's own.
     fn go_wrong(&self) -> io::Result<()> {
-        self.said.tell(&HttpReport::Cut);
+        self.said.tell(&HttpReport::Cut { whole: self.line.was_whole() });
         if self.line.fault() == Some(Fault::Dies) {
             let own = Pid::from_raw(process::id().cast_signed());
             own.map_or(Ok(()), |own| kill_process(own, Signal::KILL))?;

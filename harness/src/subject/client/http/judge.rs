@@ -79,6 +79,8 @@ impl Play<'_> {
             return;
         }
         let what = match (streams, in_flight) {
+            // What a server does not read any more, nobody has heard.
+            (0, 0) if self.was_cut() => "was silent, or was not heard any more,".to_owned(),
             (0, 0) => "had an answer to all that it asked".to_owned(),
             (0, many) => format!("waited for {}", counted(many as u64, "answer", "answers")),
             (many, _) => format!("had {} open", counted(many as u64, "stream", "streams")),

@@ -154,17 +154,19 @@ impl Play<'_> {
     }
 
     /// The server has gone wrong after the byte that the case is about.
-    fn was_cut(&self) -> bool {
+    pub(super) fn was_cut(&self) -> bool {
         self.played.figures.get(CUT_REACHED).is_some_and(|reached| *reached > 0.0)
     }
 
-    /// The server reads nothing more, or has lost half of a request: one that ends a session may have
-    /// been sent, and was not heard.
+    /// The server reads nothing more, or has lost half of a request, or has ended a connection that the
+    /// client may use again: a request that ends a session may have been sent, and was not heard.
     pub(super) fn may_have_deleted_unheard(&self) -> bool {
         let wire = self.script.script.service.as_ref().and_then(|script| script.wire);
         let Some(Wire::Cut(Point { lane, .. })) = wire else { return false };
         let loses = lane.direction == Direction::FromClient || lane.fault == sweep::Fault::Stalls;
-        loses && self.was_cut()
+        let ends = matches!(lane.fault, sweep::Fault::Closes | sweep::Fault::Resets);
+        let was_whole = self.service.as_ref().is_some_and(|service| service.was_whole);
+        (loses || (ends && was_whole)) && self.was_cut()
     }
 
     /// The server has reset or closed every connection, and nobody listens at its port any more.
@@ -231,7 +233,8 @@ impl Play<'_> {
                 service.disconnected(connection, by, at);
             }
             HttpReport::Works { works } => self.learned.works = Some(Box::new(works)),
-            HttpReport::Cut => {
+            HttpReport::Cut { whole } => {
+                service.was_whole = whole;
                 self.played.figures.insert(CUT_REACHED.into(), 1.0);
                 self.last_news = at;
                 if self.server_is_gone()
