@@ -2,6 +2,7 @@
 
 mod support;
 
+use harness::ledger::snapshot::Kind;
 use harness::ledger::verdict::{CaseReport, Culprit, Swept, Verdict};
 use harness::lifecycle::step::Era;
 use harness::lifecycle::sweep::Fault;
@@ -131,6 +132,41 @@ fn a_client_whose_server_goes_wrong_after_a_byte_is_judged_too() {
     assert_eq!((twin.code, told.len()), (0, 2), "{}", in_full(&twin));
 }
 
+/// A client over HTTP leaves a process where the connection is closed between the head of an answer and
+/// the end of its body. Of the first answer, the sample plays the bytes to both sides of both.
+#[test]
+fn a_client_over_http_whose_server_goes_wrong_after_a_byte_is_judged_too() {
+    // The next answer with a body is beyond.
+    let only = "sweep/closes/to-client/0..=300";
+    let run = |twin: &[&str]| {
+        let options = ["client", "--json", "{home}/report.json", "--torture", "--shallow", "1"];
+        let more = ["--only", only, "--leak-timeout", "2s", "--"];
+        let client = [SCUPPER, "fake-client", "leaves-helper-mid-answer", "--url", "{url}"];
+        let ended = Run::start(&[&options[..], &more, &client, twin].concat(), &[]).end();
+        let told: Vec<_> = ended.report().cases.iter().map(range).collect();
+        (ended, told)
+    };
+    let (leaky, told) = run(&[]);
+    let [(0, head, Verdict::Clean), (first, last, Verdict::Leak), (body, _, Verdict::Clean)] =
+        told[..]
+    else {
+        panic!("{}", in_full(&leaky))
+    };
+    assert_eq!((leaky.code, first, body), (1, head + 1, last + 1), "{}", in_full(&leaky));
+    // The sample has three bytes about each end, and what is between the two is taken to be alike.
+    assert!(last - first > 100, "{}", in_full(&leaky));
+    let report = leaky.report();
+    let [finding] = report.cases[1].findings.as_slice() else { panic!("{}", in_full(&leaky)) };
+    let found = (finding.kind, finding.culprit, finding.due_step.name.as_str());
+    assert_eq!(found, (Kind::Process, Culprit::Client, "client exits"), "{}", in_full(&leaky));
+    let repeat = format!("--torture --only sweep/closes/to-client/{first}");
+    assert!(report.cases[1].repeat.contains(&repeat), "{}", report.cases[1].repeat);
+    assert!(report.cases.iter().all(|case| case.swept.is_some_and(|swept| swept.reached)));
+    let (twin, told) = run(&["--fixed"]);
+    let is_clean = matches!(told[..], [(0, _, Verdict::Clean)]);
+    assert!(is_clean && twin.code == 0, "{}", in_full(&twin));
+}
+
 #[test]
 fn what_is_no_part_of_a_sweep_is_refused() {
     for (options, said) in [
@@ -142,6 +178,10 @@ fn what_is_no_part_of_a_sweep_is_refused() {
         assert_eq!(ended.code, 2, "{}", in_full(&ended));
         assert!(ended.stderr.contains(said), "{}", in_full(&ended));
     }
+    let kept = ["client", "--torture", "--keep", "{home}/kept", "--", SCUPPER, "{url}"];
+    let ended = Run::start(&kept, &[]).end();
+    assert_eq!(ended.code, 2, "{}", in_full(&ended));
+    assert!(ended.stderr.contains("--keep with --torture"), "{}", in_full(&ended));
     let options = ["--torture", "--only", "sweep/dies/to-server/100000"];
     let beyond = Run::fake(&options, &["plain"], &[]).end();
     assert_eq!(beyond.code, 3, "{}", in_full(&beyond));

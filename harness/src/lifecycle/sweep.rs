@@ -2,7 +2,8 @@
 //!
 //! A clean run counts the bytes that go each way. Every byte then is a point, in both directions, for
 //! every fault, alone and followed by a second one while the subject cleans up. What came of each point
-//! is folded: equal outcomes of neighbours are one range. [`http`] is the same of a server over HTTP.
+//! is folded: equal outcomes of neighbours are one range. [`http`] is the same of a server over HTTP; that
+//! of a client over HTTP is [`super::client::http::cut`].
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -115,15 +115,32 @@ pub fn battery(
 }
 
 /// The clean life of a byte sweep, of which every byte is counted.
-pub fn counted(client: &Client, choices: &Choices, learned: &Learned) -> Case {
-    let life = client::counted(only_era(choices));
-    calibrated(client, Transport::Stdio, life, choices, learned)
+pub fn counted(
+    client: &Client,
+    transport: Transport,
+    choices: &Choices,
+    learned: &Learned,
+) -> Case {
+    let life = match transport {
+        Transport::Stdio => client::counted(only_era(choices)),
+        Transport::Http => http::counted(only_era(choices)),
+    };
+    calibrated(client, transport, life, choices, learned)
 }
 
 /// One point of a byte sweep.
-pub fn cut(client: &Client, choices: &Choices, learned: &Learned, point: &Point) -> Case {
-    let life = client::cut(point, only_era(choices));
-    calibrated(client, Transport::Stdio, life, choices, learned)
+pub fn cut(
+    client: &Client,
+    transport: Transport,
+    choices: &Choices,
+    learned: &Learned,
+    point: &Point,
+) -> Case {
+    let life = match transport {
+        Transport::Stdio => client::cut(point, only_era(choices)),
+        Transport::Http => http::cut(point, only_era(choices)),
+    };
+    calibrated(client, transport, life, choices, learned)
 }
 
 /// A case with what the first look has learned.

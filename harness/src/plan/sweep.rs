@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::client::{self, Client};
+use super::client::{self, Client, Transport};
 use super::{Case, Choices, Server, calibrate, calls, http, server_case};
 use crate::cell::protocol::{Learned, Life, Patience, SweepOrder};
 use crate::lifecycle::step::{Action, Era, Lifecycle, Step};
@@ -226,6 +226,8 @@ impl Sweep for OfHttpServer<'_> {
 pub struct OfClient<'a> {
     /// Who is judged.
     pub client: &'a Client,
+    /// How it speaks with its server.
+    pub transport: Transport,
     /// What the user chose.
     pub choices: &'a Choices,
     /// What the first look learned.
@@ -242,14 +244,14 @@ impl Sweep for OfClient<'_> {
     }
 
     fn counted(&self) -> Case {
-        let mut case = client::counted(self.client, self.choices, self.learned);
+        let mut case = client::counted(self.client, self.transport, self.choices, self.learned);
         case.order.sweep = Some(SweepOrder::Measure);
         case.order.repeat = client::command(None, self.client, self.choices);
         case
     }
 
     fn judged(&self, point: &Point) -> Case {
-        client::cut(self.client, self.choices, self.learned, point)
+        client::cut(self.client, self.transport, self.choices, self.learned, point)
     }
 
     fn life_ms(&self) -> u64 {

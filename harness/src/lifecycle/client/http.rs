@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Attack, Deed, Knowledge, MOST_ROUNDS, Moment, Script};
 use crate::lifecycle::step::{Era, EraChoice, Lifecycle};
+use crate::lifecycle::sweep::{self, Point, Wire};
 
 /// Id of the lifecycle that is played first, alone.
 pub const FIRST_LOOK: &str = "client-http/clean-close";
@@ -29,6 +30,16 @@ pub struct Service {
     pub at: Option<String>,
     /// The only era that it serves, where one was chosen.
     pub era: Option<Era>,
+    /// What it does with the bytes that pass, where that is the byte sweep's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<Wire>,
+}
+
+impl Service {
+    /// It has not done what it was asked for.
+    pub fn fails_the_client(&self) -> bool {
+        self.fault.fails_the_client() || matches!(self.wire, Some(Wire::Cut(_)))
+    }
 }
 
 /// What is wrong with an HTTP server.
@@ -115,7 +126,7 @@ fn faults(known: &Knowledge) -> Vec<(Lifecycle, Script)> {
     let has_session = known.traits.has_session;
     let era = known.era;
     let one = |id: &str, why: &str, rule, fault, at: Option<&str>| {
-        let service = Service { fault, at: at.map(str::to_owned), era };
+        let service = Service { fault, at: at.map(str::to_owned), era, wire: None };
         with_service(&format!("{FOLDER}/{id}"), why, rule, service)
     };
     let mut all = vec![
@@ -265,7 +276,7 @@ fn attacks(known: &Knowledge) -> Vec<(Lifecycle, Script)> {
                 &format!("{FOLDER}/{what}-{moment}"),
                 &format!("{why} {when}."),
                 H13,
-                Service { fault, at: at.clone(), era: known.era },
+                Service { fault, at: at.clone(), era: known.era, wire: None },
             );
             all.push((lifecycle, Script { attack: Some(Attack { moment, deed }), ..script }));
         }
@@ -281,6 +292,22 @@ pub fn canary() -> (Lifecycle, Script) {
         H13,
         Service::default(),
     )
+}
+
+/// The clean life of which every byte is counted.
+pub fn counted(era: Option<Era>) -> (Lifecycle, Script) {
+    let service = Service { era, wire: Some(Wire::Counted), ..Service::default() };
+    let id = format!("{}/counted", sweep::FOLDER);
+    with_service(&id, "A clean life, of which every byte is counted.", X3, service)
+}
+
+/// The life of a client whose server goes wrong here: after so many bytes of its responses, or of the
+/// requests that it reads, over all connections. One that dies takes all of them with it, and its port;
+/// one that stalls is silent on all of them; otherwise it is the connection of that byte that goes, and
+/// the server serves on, or is deaf to all that comes after it where it goes wrong twice.
+pub fn cut(point: &Point, era: Option<Era>) -> (Lifecycle, Script) {
+    let service = Service { era, wire: Some(Wire::Cut(*point)), ..Service::default() };
+    with_service(&point.id(), &point.why(), X3, service)
 }
 
 fn with_service(id: &str, why: &str, rule: &str, service: Service) -> (Lifecycle, Script) {

@@ -110,6 +110,23 @@ impl Meter {
         self.lock().most_read = None;
     }
 
+    /// From now on everything passes.
+    pub fn pass_on(&self) {
+        let mut passed = self.lock();
+        (passed.most_sent, passed.most_read) = (None, None);
+    }
+
+    /// Something ended so many bytes before the last one that was read.
+    pub fn read_ends(&self, beyond: u64) {
+        let mut passed = self.lock();
+        let end = passed.read.saturating_sub(beyond);
+        if let Some(works) = &mut passed.works
+            && works.from.last().is_none_or(|last| *last < end)
+        {
+            note(&mut works.from, end, &[0]);
+        }
+    }
+
     /// Whether the bytes of a cut have passed.
     pub fn is_cut(&self) -> bool {
         self.lock().is_cut
@@ -150,6 +167,8 @@ mod tests {
         assert_eq!((from.is_cut(), from.may_read(1), from.may_send(1)), (true, 0, 1));
         from.read_on();
         assert_eq!(from.may_read(1), 1);
+        meter.pass_on();
+        assert_eq!(meter.may_send(3), 3);
     }
 
     #[test]
@@ -159,5 +178,10 @@ mod tests {
         assert!(meter.read(4, &[]).is_ok() && meter.read(4, &[2, 2, 4]).is_ok());
         let works = meter.works().expect("it was counted");
         assert_eq!((works.to, works.from), (vec![7, 10, 15], vec![6, 8]));
+        // What was read along with it is the beginning of the next.
+        assert!(meter.read(10, &[]).is_ok());
+        meter.read_ends(3);
+        meter.read_ends(3);
+        assert_eq!(meter.works().map(|works| works.from), Some(vec![6, 8, 15]));
     }
 }

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::lifecycle::sweep::Works;
+
 /// What it tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -48,6 +50,17 @@ pub enum HttpReport {
         connection: u64,
         /// By whom.
         by: Closer,
+    },
+    /// What has passed so far, where it is counted for the byte sweep.
+    Works {
+        /// Responses to the client, and requests from it.
+        works: Works,
+    },
+    /// The bytes have passed after which the server was to go wrong, and it does.
+    Cut {
+        /// What was being written had passed as a whole: the client may use the connection again, and
+        /// what it says there is lost.
+        whole: bool,
     },
     /// So much has been told that nothing more will be.
     TooMuch,

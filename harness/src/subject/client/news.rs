@@ -81,8 +81,10 @@ impl Play<'_> {
 
     /// The case is about a wire that is cut.
     pub(super) fn is_cut(&self) -> bool {
-        let mut servers = self.script.script.servers.iter();
-        servers.any(|server| matches!(server.wire, Some(Wire::Cut(_))))
+        let script = &self.script.script;
+        let service = script.service.iter().map(|service| service.wire);
+        let mut wires = script.servers.iter().map(|server| server.wire).chain(service);
+        wires.any(|wire| matches!(wire, Some(Wire::Cut(_))))
     }
 
     /// So many bytes have passed. What comes after the answer to a first call is not counted.

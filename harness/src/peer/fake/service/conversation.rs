@@ -1,8 +1,8 @@
 //! One connection, request after request.
 
 use std::{
-    io::{self, BufReader, Read, Write},
-    net::TcpStream,
+    io::{self, BufReader, Read},
+    net::{Shutdown, TcpStream},
     time::Duration,
 };
 
@@ -20,9 +20,11 @@ use crate::{
     lifecycle::{
         client::http::{DELETE, Fault},
         step::Era,
+        sweep,
     },
     peer::http::{
         message::Head,
+        meter::WasCut,
         report::{Asked, Closer, HttpReport},
     },
 };
@@ -39,6 +41,8 @@ const PRIMING: &str = "id: 1\nretry: 1000\ndata:\n\n";
 const KEEP_ALIVE: (&str, u32) = (": still here\n\n", 25);
 /// The end of a body in chunks.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+/// The request after whose answer nothing more is counted.
+const CALL: &str = "tools/call";
 /// Most characters that are told of a name or an id that a client gives.
 const LONGEST: usize = 100;
 
@@ -69,7 +73,7 @@ impl Conversation {
         // A client that takes nothing is one that has gone.
         let _ = self.socket().set_write_timeout(Some(WRITE));
         let by = loop {
-            match self.turn() {
+            match self.shared.begin_line().and_then(|()| self.turn()) {
                 Ok(Some(Then::On)) => {}
                 Ok(Some(Then::End)) => break Closer::Server,
                 Ok(Some(Then::Reset)) => {
@@ -77,6 +81,7 @@ impl Conversation {
                     break Closer::Server;
                 }
                 Ok(None) => break Closer::Client,
+                Err(error) if WasCut::is(&error) => break self.go_wrong(),
                 Err(_) if self.shared.has_vanished() => {
                     self.reset_at_end();
                     break Closer::Server;
@@ -92,6 +97,39 @@ impl Conversation {
         self.shared.said.tell(&HttpReport::Disconnected { connection: self.number, by });
     }
 
+    /// What the byte sweep has become of this connection, and who ended it.
+    fn go_wrong(&mut self) -> Closer {
+        match self.shared.line.fault() {
+            Some(sweep::Fault::HalfCloses) => {
+                let _ = self.socket().shutdown(Shutdown::Write);
+                // Whatever it still says is heard, and not answered; what is no request is lost.
+                if self.shared.line.is_cut_in_responses() {
+                    while self.hear().is_ok_and(|heard| heard) {}
+                }
+                while self.input.read(&mut [0; 512]).is_ok_and(|read| read > 0) {}
+                Closer::Client
+            }
+            Some(sweep::Fault::Stalls) => {
+                // Its end is seen without reading.
+                while !self.input.get_ref().is_left() {}
+                Closer::Client
+            }
+            Some(sweep::Fault::Resets) => {
+                self.reset_at_end();
+                Closer::Server
+            }
+            Some(sweep::Fault::Dies | sweep::Fault::Closes) | None => Closer::Server,
+        }
+    }
+
+    /// Takes a request and tells of it; false where none comes any more.
+    fn hear(&mut self) -> io::Result<bool> {
+        let Some(head) = Head::read(&mut self.input)? else { return Ok(false) };
+        let body = head.body(&mut self.input)?;
+        self.tell_of(&head, &Incoming::parse(&body));
+        Ok(true)
+    }
+
     fn socket(&self) -> &TcpStream {
         &self.input.get_ref().socket
     }
@@ -104,15 +142,20 @@ impl Conversation {
     /// One request and its response; none where the client has gone.
     fn turn(&mut self) -> io::Result<Option<Then>> {
         let Some(head) = Head::read(&mut self.input)? else { return Ok(None) };
+        self.shared.received(self.input.buffer().len());
         if head.header("expect").is_some() {
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         let body = head.body(&mut self.input)?;
+        self.shared.received(self.input.buffer().len());
         if !PLACES.contains(&head.word(1)) {
             return self.refuse("404 Not Found");
         }
         let message = Incoming::parse(&body);
         self.tell_of(&head, &message);
+        if self.shared.line.is_deaf() {
+            return self.until_client_goes(None);
+        }
         match self.shared.fault_at(DELETE) {
             Fault::Redirects if head.word(1) == PLACES[0] => return self.redirect(PLACES[1]),
             Fault::RedirectsToItself => return self.redirect(head.word(1)),
@@ -216,6 +259,9 @@ impl Conversation {
             return self.until_client_goes(Some(KEEP_ALIVE));
         }
         self.write(LAST_CHUNK)?;
+        if request.method == CALL {
+            self.shared.answered_call();
+        }
         Ok(Some(Then::On))
     }
 
@@ -290,7 +336,7 @@ impl Conversation {
         began: Option<String>,
     ) -> io::Result<Option<Then>> {
         let code = status.split(' ').next().and_then(|code| code.parse().ok());
-        self.told_answer(code.unwrap_or_default(), began, None);
+        self.told_answer(code.unwrap_or_default(), began.clone(), None);
         let mut text = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n", body.len());
         if !body.is_empty() {
             text.push_str("Content-Type: application/json\r\n");
@@ -299,8 +345,14 @@ impl Conversation {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
         text.push_str("\r\n");
-        self.write(&[text.as_bytes(), body].concat())?;
-        Ok(Some(Then::On))
+        let all = [text.as_bytes(), body].concat();
+        let ends = [text.len() as u64, all.len() as u64];
+        let written = self.shared.send(self.socket(), &all, &ends);
+        // A client that was not told the whole of it cannot know its session, which is none then.
+        if let (Err(_), Some(id), false) = (&written, began, self.shared.line.was_whole()) {
+            self.shared.end_session(&id);
+        }
+        written.map(|()| Some(Then::On))
     }
 
     /// Told before the client can act on it.
@@ -321,7 +373,7 @@ impl Conversation {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.socket().write_all(bytes)
+        self.shared.send(self.socket(), bytes, &[bytes.len() as u64])
     }
 }
 
@@ -337,14 +389,24 @@ impl Watchful {
         if self.shared.has_vanished() {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
+        if self.shared.line.stalls() {
+            return Err(WasCut::error());
+        }
         Ok(poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&GLANCE))? > 0)
+    }
+
+    /// Whether the client has closed its end, after a glance's time at most.
+    fn is_left(&self) -> bool {
+        let mut ends = [PollFd::new(&self.socket, PollFlags::RDHUP)];
+        // One that cannot be looked at is no connection any more.
+        poll(&mut ends, Some(&GLANCE)).map_or(true, |found| found > 0)
     }
 }
 
 impl Read for Watchful {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while !self.is_ready()? {}
-        self.socket.read(buffer)
+        self.shared.receive(&self.socket, buffer)
     }
 }
 

@@ -6,10 +6,12 @@
 //!
 //! - `conversation`: one connection, request after request.
 //! - `answer`: what is answered to a message.
+//! - `line`: its wire, byte by byte, for the byte sweep.
 //! - `said`: the channel to the cell.
 
 mod answer;
 mod conversation;
+mod line;
 mod said;
 
 use std::{
@@ -25,7 +27,7 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use self::{conversation::Conversation, said::Said};
+use self::{conversation::Conversation, line::Line, said::Said};
 use crate::{
     lifecycle::client::http::{Fault, Service},
     peer::http::report::{Asked, HttpReport},
@@ -47,6 +49,7 @@ pub(super) struct Shared {
     script: Service,
     address: SocketAddr,
     said: Said,
+    line: Line,
     /// Every connection is to be reset, and none taken any more.
     vanished: AtomicBool,
     kept: Mutex<Kept>,
@@ -152,6 +155,7 @@ pub fn run(words: &[String]) -> io::Result<u8> {
     let address = listener.local_addr()?;
     // Leaked on purpose: it is there for as long as the process.
     let shared: &'static Shared = Box::leak(Box::new(Shared {
+        line: Line::new(script.wire),
         script,
         address,
         said,

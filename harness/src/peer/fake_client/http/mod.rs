@@ -119,20 +119,22 @@ fn round(
 
 /// One that stays until it is killed, and one that is dead and waits to be reaped.
 fn start_helpers() -> io::Result<Vec<Child>> {
-    let start = || {
-        Command::new(std::env::current_exe()?)
-            .arg(crate::cell::HOLD)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-    };
-    let stays = start()?;
-    let mut ends = start()?;
+    let stays = start_helper()?;
+    let mut ends = start_helper()?;
     ends.kill()?;
     let dead = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     waitid(WaitId::Pid(Pid::from_child(&ends)), dead)?;
     Ok(vec![stays, ends])
+}
+
+/// A process that stays until it is killed.
+fn start_helper() -> io::Result<Child> {
+    Command::new(std::env::current_exe()?)
+        .arg(crate::cell::HOLD)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
 }
 
 fn end_helpers(helpers: Vec<Child>) -> io::Result<()> {

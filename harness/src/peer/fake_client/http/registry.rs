@@ -20,6 +20,8 @@ pub(super) enum Fault {
     WaitsForStreams,
     /// It keeps the connection of one request of each session.
     KeepsSocket,
+    /// Where an answer ends in its middle, it leaves a process behind.
+    LeavesHelper,
     /// It keeps a stream, leaves a second session, a process and a zombie.
     All,
 }
@@ -61,6 +63,7 @@ pub const HTTP_FAKE_CLIENTS: &[HttpFakeClientInfo] = &[
     HttpFakeClientInfo { name: "keeps-old-session", about: "goes on with a session to which the server has answered 404", fault: Fault::KeepsOldSession, stays: true },
     HttpFakeClientInfo { name: "hangs-on-open-stream", about: "has its answers, and ends only when the server ends their streams", fault: Fault::WaitsForStreams, stays: true },
     HttpFakeClientInfo { name: "leaks-socket", about: "keeps the connection of a request, one more with every round", fault: Fault::KeepsSocket, stays: false },
+    HttpFakeClientInfo { name: "leaves-helper-mid-answer", about: "leaves a process where an answer ends between its head and the end of its body", fault: Fault::LeavesHelper, stays: false },
     HttpFakeClientInfo { name: "canary", about: "leaks every kind: a stream, a session, a process and a zombie", fault: Fault::All, stays: true },
 ];
 

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Kept, registry::Fault, stream::Stream};
+use super::{Kept, registry::Fault, start_helper, stream::Stream};
 use crate::peer::http::message::Head;
 
 /// How long an answer may take.
@@ -170,7 +170,12 @@ impl Session {
                 self.place = format!("/{place}");
                 continue;
             }
-            let answer = answer(&head, &mut input, self.patience)?;
+            let answer = answer(&head, &mut input, self.patience);
+            if answer.is_err() && self.fault == Fault::LeavesHelper {
+                // The fault: nobody ends it on this path.
+                drop(start_helper()?);
+            }
+            let answer = answer?;
             return Ok(Response { head, answer, input });
         }
         Err(io::Error::other(format!("more than {MOST_REDIRECTS} redirects")))

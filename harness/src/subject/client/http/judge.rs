@@ -8,7 +8,6 @@ use crate::ledger::abandoned::http::{self, Parting};
 use crate::ledger::snapshot::{FdKind, Identity, Kind};
 use crate::ledger::verdict::{Holder, StepRef};
 use crate::lifecycle::client::Deed;
-use crate::lifecycle::client::http::Fault;
 use crate::probe::holder::Holders;
 use crate::probe::socket;
 
@@ -67,12 +66,12 @@ impl Play<'_> {
         let Some(service) = &self.service else { return };
         let (streams, in_flight) = service.open();
         let waited = self.patience().as_secs();
-        let script = self.script.script.service.as_ref();
-        let is_gone = script.is_some_and(|script| script.fault == Fault::Vanishes);
-        if is_gone && let Some(id) = self.client.as_ref().map(|client| client.id) {
+        if self.server_is_gone()
+            && let Some(id) = self.client.as_ref().map(|client| client.id)
+        {
             let evidence = vec![
                 format!("still alive {waited} s after the last news of its server"),
-                "every connection was reset, and the port is closed".to_owned(),
+                "every connection was ended, and the port is closed".to_owned(),
             ];
             let what = "the client, which waits for a server that is gone";
             let thing = self.process(id, what, at, evidence);
@@ -80,6 +79,8 @@ impl Play<'_> {
             return;
         }
         let what = match (streams, in_flight) {
+            // What a server does not read any more, nobody has heard.
+            (0, 0) if self.was_cut() => "was silent, or was not heard any more,".to_owned(),
             (0, 0) => "had an answer to all that it asked".to_owned(),
             (0, many) => format!("waited for {}", counted(many as u64, "answer", "answers")),
             (many, _) => format!("had {} open", counted(many as u64, "stream", "streams")),
@@ -111,9 +112,8 @@ impl Play<'_> {
             return;
         }
         let left: Vec<(&String, &Session)> = service.left().collect();
-        let vanished = self.script.script.service.as_ref();
-        if vanished.is_some_and(|script| script.fault == Fault::Vanishes) {
-            // Nor is there a server that could keep one.
+        if self.server_is_gone() || self.may_have_deleted_unheard() {
+            // Nor is there a server that could keep one, or that can say what the client has ended.
             return;
         }
         let Some((_, first)) = left.first() else { return };
@@ -167,7 +167,7 @@ impl Play<'_> {
                 .find(|one| *one == signal)
         });
         let script = self.script.script.service.as_ref();
-        let was_failed = script.is_some_and(|script| script.fault.fails_the_client());
+        let was_failed = script.is_some_and(|script| script.fails_the_client());
         match (exit, signal) {
             ((Some(0), None), _) if was_failed => Parting::WellAllTheSame,
             ((Some(0), None), _) => Parting::Well,

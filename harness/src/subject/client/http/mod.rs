@@ -30,6 +30,7 @@ use crate::cell::contain;
 use crate::ledger::verdict::StepRef;
 use crate::lifecycle::client::Moment;
 use crate::lifecycle::client::http::{self, DELETE, Fault};
+use crate::lifecycle::sweep::{self, CUT_REACHED, Direction, Point, Wire};
 use crate::peer::fake::service as peer;
 use crate::peer::http::report::{Asked, HttpReport};
 use crate::peer::report::Report;
@@ -146,9 +147,36 @@ impl Play<'_> {
         Duration::from_millis(self.order.start_timeout_ms).mul_f64(load)
     }
 
-    /// Something has reached the server.
+    /// Something has reached the server; half of a request, where it was to go wrong there.
     fn was_asked(&self) -> bool {
-        self.service.as_ref().is_some_and(|service| !service.heard.is_empty())
+        let heard = self.service.as_ref().is_some_and(|service| !service.heard.is_empty());
+        heard || self.was_cut()
+    }
+
+    /// The server has gone wrong after the byte that the case is about.
+    pub(super) fn was_cut(&self) -> bool {
+        self.played.figures.get(CUT_REACHED).is_some_and(|reached| *reached > 0.0)
+    }
+
+    /// The server reads nothing more, or has lost half of a request, or has ended a connection that the
+    /// client may use again: a request that ends a session may have been sent, and was not heard.
+    pub(super) fn may_have_deleted_unheard(&self) -> bool {
+        let wire = self.script.script.service.as_ref().and_then(|script| script.wire);
+        let Some(Wire::Cut(Point { lane, .. })) = wire else { return false };
+        let loses = lane.direction == Direction::FromClient || lane.fault == sweep::Fault::Stalls;
+        let ends = matches!(lane.fault, sweep::Fault::Closes | sweep::Fault::Resets);
+        let was_whole = self.service.as_ref().is_some_and(|service| service.was_whole);
+        (loses || (ends && was_whole)) && self.was_cut()
+    }
+
+    /// The server has reset or closed every connection, and nobody listens at its port any more.
+    pub(super) fn server_is_gone(&self) -> bool {
+        let script = self.script.script.service.as_ref();
+        let dies =
+            |wire| matches!(wire, Wire::Cut(point) if point.lane.fault == sweep::Fault::Dies);
+        script.is_some_and(|script| {
+            script.fault == Fault::Vanishes || (self.was_cut() && script.wire.is_some_and(dies))
+        })
     }
 
     pub(super) fn has_come_over_http(&self, moment: Moment) -> bool {
@@ -203,6 +231,17 @@ impl Play<'_> {
             HttpReport::SessionOver { session } => service.over(&session),
             HttpReport::Disconnected { connection, by } => {
                 service.disconnected(connection, by, at);
+            }
+            HttpReport::Works { works } => self.learned.works = Some(Box::new(works)),
+            HttpReport::Cut { whole } => {
+                service.was_whole = whole;
+                self.played.figures.insert(CUT_REACHED.into(), 1.0);
+                self.last_news = at;
+                if self.server_is_gone()
+                    && let Some(service) = &mut self.service
+                {
+                    service.dies(at);
+                }
             }
             HttpReport::TooMuch if service.storms => {}
             HttpReport::TooMuch => self.played.notes.push(

@@ -47,6 +47,8 @@ pub struct Service {
     listened: [BTreeSet<String>; 2],
     /// It was found to do something without a bound: what it does is no news any more.
     pub storms: bool,
+    /// It went wrong between two responses, and in none.
+    pub was_whole: bool,
 }
 
 /// A connection that a client has made.
@@ -110,6 +112,7 @@ impl Service {
             failed: Vec::new(),
             listened: Default::default(),
             storms: false,
+            was_whole: false,
         }
     }
 
@@ -199,6 +202,14 @@ impl Service {
         let failed = connection.in_flight.take().is_some() && by == Closer::Server;
         if failed && self.failed.len() < MOST {
             self.failed.push(at);
+        }
+    }
+
+    /// The server is dead, and all of its connections with it.
+    pub fn dies(&mut self, at: Instant) {
+        for connection in self.connections.values_mut() {
+            connection.closed.get_or_insert((at, Closer::Server));
+            connection.in_flight = None;
         }
     }
 
