@@ -47,12 +47,6 @@ pub fn run(arguments: &ClientArguments) -> Ended {
             }
         }));
     }
-    if transport == Transport::Http && arguments.common.keep.is_some() {
-        return Err(Refusal::usage(
-            "--keep: no scenario file can tell a case of a client over HTTP yet; each finding names \
-             the command that repeats it",
-        ));
-    }
     if transport == Transport::Http && choices.sweep.is_some() {
         return Err(Refusal::usage(
             "--torture: the byte sweep is of clients that start a stdio server, by {server}, by \
