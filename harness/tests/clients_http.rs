@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use harness::ledger::snapshot::Kind;
 use harness::ledger::verdict::{Class, Culprit, Finding, Verdict};
@@ -231,4 +232,45 @@ fn a_client_is_struck_while_it_ends_its_session() {
     let steps: Vec<&str> = report.cases[0].steps.iter().map(|one| one.step.name.as_str()).collect();
     let struck = ["client ends its session", "SIGKILL to client", "client is killed"];
     assert!(steps.ends_with(&struck), "{steps:?}");
+}
+
+/// Also what is counted by how much the client asks in a good life, which is looked at anew.
+#[test]
+fn a_kept_case_is_found_again_until_the_leak_is_mended() {
+    let ways = [("forgets-delete", "clean-close"), ("keeps-old-session", "session-lost")];
+    at_once(AT_ONCE, &ways, |(fake, lifecycle)| {
+        let folder = tempfile::Builder::new().prefix("scupper-test-").tempdir().expect("a folder");
+        let place = folder.path().to_str().expect("a UTF-8 path");
+        let (script, kept) = (format!("{place}/my client"), format!("{place}/kept"));
+        let write = |twin: &str| {
+            let words = format!("exec {SCUPPER} fake-client {fake} {twin} --url \"$1\"\n");
+            fs::write(&script, words).expect("a client");
+        };
+        write("");
+        let only = format!("client-http/{lifecycle}");
+        let options = ["--only", &only, "--keep", &kept, "--leak-timeout", "3s"];
+        let found = judge(&options, &["sh", &script, "{url}"]);
+        assert_eq!(found.code, 1, "{}{}", found.stdout, found.stderr);
+        let replay = || {
+            let file = format!("{kept}/{only}.toml");
+            let words = ["replay", "--json", "{home}/report.json", "--leak-timeout", "3s", &file];
+            Run::start(&words, &[]).end()
+        };
+        let again = replay();
+        assert_eq!(again.code, 1, "{}{}", again.stdout, again.stderr);
+        let [first, again] = [found, again].map(|ended| {
+            let report = ended.report();
+            let [case] = report.cases.as_slice() else { panic!("{}", ended.stdout) };
+            let told = case.findings.iter().map(|one| {
+                let steps = (one.birth_step.to_string(), one.due_step.to_string());
+                (one.kind, one.culprit, one.rule.clone(), steps)
+            });
+            (case.id.clone(), case.verdict, told.collect::<Vec<_>>())
+        });
+        assert_eq!(first, again);
+        assert_eq!((first.1, first.2.len()), (Verdict::Leak, 1), "{first:?}");
+        write("--fixed");
+        let mended = replay();
+        assert_eq!(mended.code, 0, "{}{}", mended.stdout, mended.stderr);
+    });
 }

@@ -47,17 +47,10 @@ pub fn run(arguments: &ClientArguments) -> Ended {
             }
         }));
     }
-    let keeps = arguments.common.keep.is_some();
-    if transport == Transport::Http && choices.sweep.is_some() && keeps {
+    if transport == Transport::Http && choices.sweep.is_some() && arguments.common.keep.is_some() {
         return Err(Refusal::usage(
             "--keep with --torture: no scenario file can tell a point of the byte sweep of a client over \
              HTTP yet; each finding names the command that repeats it",
-        ));
-    }
-    if transport == Transport::Http && keeps {
-        return Err(Refusal::usage(
-            "--keep: no scenario file can tell a case of a client over HTTP yet; each finding names \
-             the command that repeats it",
         ));
     }
     let lifecycles = client::whole_battery(transport);

@@ -10,9 +10,10 @@ use crate::lifecycle::scenario::{
     self, FakeSpec, HttpServer, HttpStart, Part, Place, Problem, Scenario, ScenarioError, Subject,
     WhichClient,
 };
-use crate::lifecycle::step::{Action, Step, Transport};
+use crate::lifecycle::step::{self, Action, Step};
 use crate::peer::fake::{self, FakeError};
-use crate::peer::fake_client::{self, FAKE_CLIENTS};
+use crate::peer::fake_client::{self, FAKE_CLIENTS, http::HTTP_FAKE_CLIENTS};
+use crate::plan::client::Transport;
 
 /// Largest scenario file, in bytes.
 const FILE_LIMIT: u64 = 1 << 20;
@@ -138,7 +139,7 @@ fn unknown_here(scenario: &Scenario) -> Vec<Problem> {
                 fakes.extend(fake_problem("fake", &server.fake).map(below));
             }
             match &spec.client {
-                WhichClient::Fake(spec) => fake_client_problem(spec),
+                WhichClient::Fake(fake) => fake_client_problem(fake, Transport::of(&spec.script)),
                 WhichClient::Command(_) => None,
             }
         }
@@ -162,7 +163,7 @@ fn added_fakes(steps: &[Step], place: &mut Vec<Part>, found: &mut Vec<Problem>) 
         match &step.action {
             Action::Add { server, transport, .. } => {
                 let wrong = match transport {
-                    Transport::Http if server.name != "plain" => {
+                    step::Transport::Http if server.name != "plain" => {
                         Some(FakeError::StdioOnly { name: server.name.clone() }.to_string())
                     }
                     _ => fake::check(server).err().map(|error| error.to_string()),
@@ -263,14 +264,32 @@ fn fake_problem(key: &'static str, spec: &FakeSpec) -> Option<Problem> {
     })
 }
 
-fn fake_client_problem(spec: &FakeSpec) -> Option<Problem> {
-    let message = fake_client::check(spec).err()?.to_string();
-    let names: Vec<&str> = FAKE_CLIENTS.iter().map(|info| info.name).collect();
+fn fake_client_problem(spec: &FakeSpec, transport: Transport) -> Option<Problem> {
+    let (checked, names): (_, Vec<&str>) = match transport {
+        Transport::Stdio => {
+            (fake_client::check(spec), FAKE_CLIENTS.iter().map(|info| info.name).collect())
+        }
+        Transport::Http => (
+            fake_client::http::check(spec),
+            HTTP_FAKE_CLIENTS.iter().map(|info| info.name).collect(),
+        ),
+    };
+    let message = checked.err()?.to_string();
     let is_known = names.contains(&spec.name.as_str());
     let help = match (is_known, scenario::nearest(&spec.name, &names)) {
-        (true, _) => "for example options = { grace = \"1000\" }".to_owned(),
+        (true, _) => match transport {
+            Transport::Stdio => "for example options = { grace = \"1000\" }".to_owned(),
+            Transport::Http => "for example options = { stays = \"true\" }".to_owned(),
+        },
         (false, Some(near)) => format!("did you mean `{near}`?"),
-        (false, None) => "for example fake-client = \"gives-up\"".to_owned(),
+        (false, None) => match transport {
+            Transport::Stdio => "for example fake-client = \"gives-up\"".to_owned(),
+            Transport::Http => {
+                "over HTTP there are those that are listed with --url, for example fake-client = \
+                 \"forgets-delete\""
+                    .to_owned()
+            }
+        },
     };
     let key = if is_known { "options" } else { "fake-client" };
     Some(problem(&["subject", key], message, help))

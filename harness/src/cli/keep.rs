@@ -92,9 +92,6 @@ fn scenario_of(case: &Case) -> Result<Scenario, &'static str> {
 }
 
 fn client_scenario(case: &Case, order: &ClientOrder) -> Result<Scenario, &'static str> {
-    if order.script.service.is_some() {
-        return Err("no scenario file can tell a case of a client over HTTP yet");
-    }
     let client = ClientSpec {
         client: WhichClient::Command(order.command.clone()),
         style: order.style,
@@ -180,6 +177,12 @@ mod tests {
 
     #[test]
     fn every_case_of_a_client_can_be_kept_and_read_again() {
+        for transport in [Transport::Stdio, Transport::Http] {
+            every_case_of_a_client(transport);
+        }
+    }
+
+    fn every_case_of_a_client(transport: Transport) {
         let choices = choices();
         let client = plan::client::Client {
             command: ["sh", "-c", "exec 'my client' {config} {rounds}"].map(str::to_owned).into(),
@@ -190,13 +193,15 @@ mod tests {
             busy_with: Some("tools/call".into()),
             lives_on: true,
             ends_with_stdin: Some(true),
+            has_session: true,
+            deletes: true,
             ..Traits::default()
         };
         let learned = Learned { client: Some(traits), ..Learned::default() };
         let folder = tempfile::tempdir().unwrap();
-        let mut cases = plan::client::battery(&client, Transport::Stdio, &choices, &learned);
-        cases.push(plan::client::first_look(&client, Transport::Stdio, &choices));
-        assert_eq!(cases.len(), plan::client::whole_battery(Transport::Stdio).len());
+        let mut cases = plan::client::battery(&client, transport, &choices, &learned);
+        cases.push(plan::client::first_look(&client, transport, &choices));
+        assert_eq!(cases.len(), plan::client::whole_battery(transport).len());
         for case in &cases {
             let path = keep(folder.path(), case).unwrap().unwrap();
             let text = std::fs::read_to_string(&path).unwrap();
@@ -212,6 +217,8 @@ mod tests {
             assert_eq!(again.style, order.style);
             let rounds_by = order.script.rounds.and(order.rounds_by.clone());
             assert_eq!(again.rounds_by, rounds_by, "{text}");
+            let rule = read.lifecycle.rule.as_deref();
+            assert!(rule.is_none_or(|id| crate::ledger::rules::rule(id).is_some()), "{text}");
             assert_eq!(Ok(read), scenario_of(case));
         }
     }

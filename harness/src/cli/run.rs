@@ -80,14 +80,21 @@ fn judge(
     let of_client =
         |(_, scenario): &(String, Scenario)| matches!(scenario.subject, Subject::Client(_));
     let of_http = |(_, scenario): &(String, Scenario)| matches!(scenario.subject, Subject::Http(_));
+    let speaks = |wanted: Transport| {
+        all.iter().any(|(_, scenario)| match &scenario.subject {
+            Subject::Client(spec) => Transport::of(&spec.script) == wanted,
+            _ => false,
+        })
+    };
+    let of_clients = [Transport::Stdio, Transport::Http].into_iter().filter(|one| speaks(*one));
     let canaries: Vec<Canary> = [
         (!all.iter().all(|one| of_client(one) || of_http(one)))
             .then(|| Canary::of_servers(choices).with_memory(&cases, choices)),
         all.iter().any(of_http).then(|| Canary::of_http_servers(choices)),
-        all.iter().any(of_client).then(|| Canary::of_clients(Transport::Stdio, choices)),
     ]
     .into_iter()
     .flatten()
+    .chain(of_clients.map(|transport| Canary::of_clients(transport, choices)))
     .collect();
     session.judge_beside(&canaries, 0, cases, choices);
     session.end()
@@ -139,7 +146,7 @@ fn first_look(scenario: &Scenario, case: &Case, choices: &Choices) -> Option<Cas
         Subject::Client(spec) => match &spec.client {
             WhichClient::Command(_) => {
                 let client = plan::client::of_spec(spec, &choices.program);
-                Some(plan::client::first_look(&client, Transport::Stdio, choices))
+                Some(plan::client::first_look(&client, Transport::of(&spec.script), choices))
             }
             WhichClient::Fake(_) => None,
         },
@@ -147,12 +154,18 @@ fn first_look(scenario: &Scenario, case: &Case, choices: &Choices) -> Option<Cas
     }
 }
 
-/// How our own clients end.
+/// How our own clients end, and how much they ask.
 fn know(scenario: &Scenario, case: &mut Case) {
     if let (Subject::Client(spec), SubjectOrder::Client(order)) =
         (&scenario.subject, &mut case.order.subject)
         && let WhichClient::Fake(fake) = &spec.client
     {
-        order.ends_with_stdin = fake_client::ends_with_stdin(fake);
+        match Transport::of(&spec.script) {
+            Transport::Stdio => order.ends_with_stdin = fake_client::ends_with_stdin(fake),
+            Transport::Http => {
+                order.ends_with_stdin = fake_client::http::ends_with_stdin(fake);
+                order.requests = fake_client::http::REQUESTS;
+            }
+        }
     }
 }

@@ -34,6 +34,14 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// How the client of a script speaks.
+    pub fn of(script: &Script) -> Self {
+        match script.service {
+            Some(_) => Transport::Http,
+            None => Transport::Stdio,
+        }
+    }
+
     /// Id of the lifecycle that is played first, alone.
     pub fn first_look(self) -> &'static str {
         match self {
@@ -189,7 +197,7 @@ pub fn left_out(
 pub fn of_spec(spec: &ClientSpec, program: &str) -> Client {
     let command = match &spec.client {
         WhichClient::Command(words) => words.clone(),
-        WhichClient::Fake(fake) => fake_client(program, Transport::Stdio, fake),
+        WhichClient::Fake(fake) => fake_client(program, Transport::of(&spec.script), fake),
     };
     Client { command, style: spec.style, rounds_by: rounds_by(spec) }
 }

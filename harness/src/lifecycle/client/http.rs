@@ -13,6 +13,8 @@ pub const FIRST_LOOK: &str = "client-http/clean-close";
 pub const FOLDER: &str = "client-http";
 /// In place of a JSON-RPC method: the end of a session.
 pub const DELETE: &str = "DELETE";
+/// The same: a stream of events is opened.
+pub const GET: &str = "GET";
 
 const H6: &str = "2025-11-25 http H6";
 const H12: &str = "2025-11-25 http H12";
@@ -80,6 +82,35 @@ spelled! {
 }
 
 impl Fault {
+    /// It can be told at which request it strikes; otherwise it does so wherever it can.
+    pub fn strikes_at_any(self) -> bool {
+        match self {
+            Fault::Holds
+            | Fault::ForgetsSession
+            | Fault::Resets
+            | Fault::Vanishes
+            | Fault::LeavesStreamOpen
+            | Fault::NeverAnswers
+            | Fault::Fails
+            | Fault::AcceptsOnly => true,
+            Fault::None
+            | Fault::RefusesDelete
+            | Fault::EndsStreams
+            | Fault::Redirects
+            | Fault::RedirectsToItself => false,
+        }
+    }
+
+    /// Whether it strikes at such a request, a JSON-RPC method or a verb that has none.
+    pub fn may_strike_at(self, at: &str) -> bool {
+        self.strikes_at_any()
+            && match at {
+                DELETE => matches!(self, Fault::Holds | Fault::Fails),
+                GET => self == Fault::Fails,
+                _ => true,
+            }
+    }
+
     /// The server has not done what it was asked for.
     pub fn fails_the_client(self) -> bool {
         match self {

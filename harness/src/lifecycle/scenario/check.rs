@@ -115,7 +115,7 @@ pub fn check(scenario: &Scenario) -> Vec<Problem> {
         checker.problem_at(
             "era",
             "a client chooses the era that it speaks",
-            "take it out; `era` of a [[script.server]] is the only one that this server speaks",
+            "take it out; `era` of a [[script.server]] or of [script.service] is the only one that this server speaks",
         );
     }
     checker.at(Part::Key("step"), |checker| {

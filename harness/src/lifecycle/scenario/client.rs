@@ -1,6 +1,8 @@
 //! A scenario of a client: who it is, which servers it is given, and what is done to it. Its steps
 //! are its own, so the file has a `[script]` instead.
 
+mod service;
+
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -33,7 +35,7 @@ pub struct ClientSpec {
     pub style: ConfigStyle,
     /// How it is told to do its work again, where it lives on.
     pub rounds_by: Option<RoundsBy>,
-    /// Its servers, and what is done to it.
+    /// Its servers or its service, and what is done to it.
     pub script: Script,
 }
 
@@ -72,6 +74,9 @@ impl ClientSpec {
         .map(str::to_owned)
         .into();
         match self.script.servers.len() {
+            _ if self.script.service.is_some() => {
+                names.extend(service::STEPS.map(str::to_owned));
+            }
             0 | 1 => drop(names.insert("client starts server".to_owned())),
             many => names.extend((1..=many).map(|number| format!("client starts server {number}"))),
         }
@@ -137,17 +142,26 @@ impl Reader {
     }
 
     fn script(&mut self, top: &Table<'_>) -> Script {
-        const EXAMPLE: &str = "[[script.server]] with fake = \"ignores-eof\"";
+        const EXAMPLE: &str = "[[script.server]] with fake = \"ignores-eof\", or [script.service] for a \
+                               client over HTTP";
         let mut script = Script::default();
         let Some(item) = self.required(top, "script", EXAMPLE) else { return script };
         let Some(table) = self.table(item, "script", EXAMPLE, "[script]") else { return script };
-        self.only(&table, &["server", "attack", "moment", "rounds"]);
+        self.only(&table, &["server", "service", "attack", "moment", "rounds"]);
         script.rounds = table.get("rounds").map(|item| self.number(item, "rounds", "rounds = 20"));
         if self.both(&table, ["attack", "moment"], "attack = \"SIGTERM\" and moment = \"busy\"") {
             script.attack = Some(Attack {
                 deed: self.required_word(&table, "attack", words!(Deed), Deed::Terminate),
                 moment: self.required_word(&table, "moment", words!(Moment), Moment::Starting),
             });
+        }
+        if let Some(item) = table.get("service") {
+            let example = "[script.service] with fault = \"redirects\"";
+            let service = self.table(item, "service", example, "[script.service]");
+            script.service = service.map(|table| self.service(&table));
+            if !table.has("server") {
+                return script;
+            }
         }
         let Some(item) = self.required(&table, "server", EXAMPLE) else { return script };
         for item in self.array(item, "server", "a list of tables, written [[…]]", EXAMPLE) {
@@ -160,7 +174,6 @@ impl Reader {
 
     fn played(&mut self, table: &Table<'_>) -> Played {
         self.only(table, &["fake", "fixed", "options", "request", "instead", "era", "wire"]);
-        let eras = &[("2025-11-25", Era::Legacy), ("2026-07-28", Era::Modern)];
         let example = "request = \"tools/call\" and instead = \"die\"";
         let unanswered = self.both(table, ["request", "instead"], example).then(|| Unanswered {
             method: self.required_string(table, "request", "request = \"tools/call\""),
@@ -169,9 +182,14 @@ impl Reader {
         Played {
             fake: self.fake(table, "fake"),
             unanswered,
-            era: table.get("era").map(|item| self.word(item, "era", eras, Era::Legacy)),
+            era: self.only_era(table),
             wire: table.get("wire").and_then(|item| self.wire(item)),
         }
+    }
+
+    fn only_era(&mut self, table: &Table<'_>) -> Option<Era> {
+        let eras = &[("2025-11-25", Era::Legacy), ("2026-07-28", Era::Modern)];
+        table.get("era").map(|item| self.word(item, "era", eras, Era::Legacy))
     }
 
     fn wire(&mut self, item: &Spanned<DeValue<'_>>) -> Option<Wire> {
@@ -222,7 +240,15 @@ impl Checker {
                 checker.rounds_words(spec, words);
             }
         });
-        self.at(Part::Key("script"), |checker| checker.script(spec));
+        self.at(Part::Key("script"), |checker| {
+            match &spec.script.service {
+                Some(service) => checker.service(spec, service),
+                None => checker.script(spec),
+            }
+            if let Some(rounds) = spec.script.rounds {
+                checker.rounds(spec, rounds);
+            }
+        });
     }
 
     fn rounds_words(&mut self, spec: &ClientSpec, words: &[String]) {
@@ -282,9 +308,6 @@ impl Checker {
                 "give the first server request = \"tools/call\" and instead = \"hold\"",
             );
         }
-        if let Some(rounds) = script.rounds {
-            self.rounds(spec, rounds);
-        }
     }
 
     fn rounds(&mut self, spec: &ClientSpec, rounds: u32) {
@@ -295,7 +318,8 @@ impl Checker {
                 "fewer are no trend; for example rounds = 20",
             );
         }
-        if spec.script.attack.is_some() || spec.script.servers.len() > 1 {
+        let is_struck = spec.script.attack.is_some() || spec.script.servers.len() > 1;
+        if spec.script.service.is_none() && is_struck {
             self.problem_at(
                 "rounds",
                 "rounds are of a client with one server, to which nothing is done",
@@ -316,6 +340,9 @@ impl Checker {
 
     /// What is never found in a client.
     pub(super) fn kind_of_client(&mut self, spec: &ClientSpec, kind: Kind) {
+        if spec.script.service.is_some() {
+            return self.kind_over_http(spec, kind);
+        }
         let is_judged = match kind {
             Kind::Process | Kind::Zombie | Kind::Fd => true,
             Kind::Thread => spec.script.rounds.is_some(),
@@ -361,6 +388,9 @@ impl Page {
         }
         if let Some(rounds) = script.rounds {
             self.pair("rounds", &rounds.to_string());
+        }
+        if let Some(service) = &script.service {
+            self.service(service);
         }
         for Played { fake, unanswered, era, wire } in &script.servers {
             self.header("[[script.server]]");

@@ -6,16 +6,23 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Map, Value};
 
 use super::{
-    Expectation, ExpectedFinding, FakeSpec, Part, Scenario, Subject, check, expected::names,
+    ClientSpec, Expectation, ExpectedFinding, FakeSpec, Part, Scenario, Subject, WhichClient,
+    check, expected::names,
 };
 use crate::{
     ledger::{
         snapshot::Kind,
         verdict::{Class, Culprit, Verdict},
     },
-    lifecycle::step::{
-        Action, Condition, EraChoice, HandshakePoint, Lifecycle, MAIN, Payload, Read, Signal, Step,
-        Stream, Whom,
+    lifecycle::{
+        client::{
+            Attack, ConfigStyle, Deed, MOST_ROUNDS, Moment, RoundsBy, Script,
+            http::{Fault, Service},
+        },
+        step::{
+            Action, Condition, Era, EraChoice, HandshakePoint, Lifecycle, MAIN, Payload, Read,
+            Signal, Step, Stream, Whom,
+        },
     },
 };
 
@@ -36,6 +43,62 @@ pub(crate) fn scenario() -> impl Strategy<Value = Scenario> {
         name_steps(&mut scenario, &wanted);
         scenario
     })
+}
+
+/// Any of a client over HTTP that passes the check.
+pub(crate) fn client_over_http() -> impl Strategy<Value = Scenario> {
+    let at =
+        prop_oneof![select(vec!["tools/call", "DELETE", "GET"]).prop_map(str::to_owned), text()];
+    let era = option::of(select(vec![Era::Legacy, Era::Modern]));
+    let attack = (select(Moment::ALL), select(Deed::ALL));
+    let attack = attack.prop_map(|(moment, deed)| Attack { moment, deed });
+    let wanted = (select(Fault::ALL), option::of(at), era, option::of(attack));
+    let rounds = option::of(5..=MOST_ROUNDS);
+    let finding = option::of(select(vec![Kind::Session, Kind::Fd, Kind::Process, Kind::Zombie]));
+    (lifecycle(), subject(), wanted, rounds, finding).prop_map(
+        |(lifecycle, who, wanted, rounds, kind)| {
+            let (fault, at, era, attack) = wanted;
+            let (fault, at) = match attack.map(|attack| attack.moment) {
+                // The request in whose midst it happens is held.
+                Some(Moment::Starting | Moment::Busy | Moment::Closing) => {
+                    let at = at.filter(|at| Fault::Holds.may_strike_at(at));
+                    (Fault::Holds, at.or(Some("tools/call".to_owned())))
+                }
+                _ => (fault, at.filter(|at| fault.may_strike_at(at))),
+            };
+            let rounds = rounds.filter(|_| attack.is_none() && fault == Fault::None);
+            let service = Some(Service { fault, at, era, wire: None });
+            let client = match who {
+                Subject::Command(mut words) => {
+                    words.insert(0, "client".into());
+                    words.push("{url}".into());
+                    WhichClient::Command(words)
+                }
+                Subject::Fake(spec) | Subject::Core(spec) => WhichClient::Fake(spec),
+                other => panic!("the strategy makes no {other:?}"),
+            };
+            let spec = ClientSpec {
+                client,
+                style: ConfigStyle::default(),
+                rounds_by: rounds.map(|_| RoundsBy::Lines),
+                script: Script { service, attack, rounds, servers: Vec::new() },
+            };
+            let findings = kind.map(|kind| ExpectedFinding {
+                class: Class::Leak,
+                kind,
+                culprit: Some(Culprit::Client),
+                birth_step: Some("client opens a stream".into()),
+                due_step: spec.step_names().pop_last(),
+            });
+            let findings: Vec<ExpectedFinding> = findings.into_iter().collect();
+            let verdict = if findings.is_empty() { Verdict::Clean } else { Verdict::Leak };
+            Scenario {
+                lifecycle: Lifecycle { era: EraChoice::Auto, steps: Vec::new(), ..lifecycle },
+                subject: Subject::Client(Box::new(spec)),
+                expect: Expectation { verdict, findings },
+            }
+        },
+    )
 }
 
 /// Has findings name steps that are there, where they are wanted to name one.

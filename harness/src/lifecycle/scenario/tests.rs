@@ -18,7 +18,10 @@ use crate::{
         trend,
         verdict::{Class, Verdict},
     },
-    lifecycle::step::{Action, HandshakePoint, Lifecycle, Payload, Signal, Step, Stream, Whom},
+    lifecycle::{
+        client::http,
+        step::{Action, HandshakePoint, Lifecycle, Payload, Signal, Step, Stream, Whom},
+    },
     peer::fake,
 };
 
@@ -26,6 +29,7 @@ const GOOD: &str = include_str!("../../../../fuzz/seeds/scenario/every-step.toml
 const HOST: &str = include_str!("../../../../fuzz/seeds/scenario/host.toml");
 const SERVICE: &str = include_str!("../../../../fuzz/seeds/scenario/service.toml");
 const CLIENT: &str = include_str!("../../../../fuzz/seeds/scenario/client.toml");
+const CLIENT_HTTP: &str = include_str!("../../../../fuzz/seeds/scenario/client-http.toml");
 const HTTP: &str = include_str!("../../../../fuzz/seeds/scenario/http.toml");
 
 fn reported(error: &ScenarioError) -> String {
@@ -117,17 +121,29 @@ fn the_page_of_the_grammar_names_every_step_and_key() {
 }
 
 #[test]
+fn the_page_of_the_grammar_names_all_that_an_http_server_does_to_a_client() {
+    let page = include_str!("../../../../scenarios/README.md");
+    let rows = page.split_once("In `[script.service]`").expect("a part of its own").1;
+    for key in ["fault", "at", "era"] {
+        assert!(rows.contains(&format!("| `{key}` |")), "no row for {key}");
+    }
+    for fault in http::Fault::ALL.iter().filter(|fault| **fault != http::Fault::None) {
+        assert!(rows.contains(&format!("`\"{fault}\"`")), "{fault} is not told of");
+    }
+}
+
+#[test]
 fn every_example_on_the_page_of_the_grammar_is_a_scenario() {
     let page = include_str!("../../../../scenarios/README.md");
     let examples = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let whole: Vec<String> = examples
-        .filter(|example| example.contains("do = "))
+        .filter(|example| example.contains("do = ") || example.contains("[script"))
         .map(|example| match example.contains("[expect]") {
             true => example.to_owned(),
             false => around(example),
         })
         .collect();
-    assert_eq!(whole.len(), 6);
+    assert_eq!(whole.len(), 8);
     for example in whole {
         if let Err(error) = parse("scenarios/README.md", &example) {
             panic!("{}", reported(&error));
@@ -155,6 +171,15 @@ proptest! {
         let again = again.unwrap();
         prop_assert_eq!(&again, &scenario);
         prop_assert_eq!(render(&again), text);
+    }
+
+    #[test]
+    fn so_is_one_of_a_client_over_http(scenario in strategy::client_over_http()) {
+        prop_assert_eq!(check(&scenario), Vec::new());
+        let text = render(&scenario);
+        let again = parse("other.toml", &text);
+        prop_assert!(again.is_ok(), "{}\n{text}", reported(&again.unwrap_err()));
+        prop_assert_eq!(again.unwrap(), scenario);
     }
 
     #[test]

@@ -30,6 +30,42 @@ fn a_client_that_cannot_do_what_it_is_given() {
 }
 
 #[test]
+fn keys_of_a_service_that_do_not_fit() {
+    insta::assert_snapshot!(client(
+        "client = [\"client\", \"{url}\"]",
+        "[script.service]\nfault = \"hold\"\nwhen = \"tools/call\"\nera = \"2025\"",
+        "verdict = \"clean\"",
+    ));
+    insta::assert_snapshot!(
+        "a_client_that_is_told_of_nothing",
+        client("client = [\"client\", \"{url}\"]", "[script]\nrounds = 20", "verdict = \"clean\"")
+    );
+}
+
+#[test]
+fn a_client_over_http_that_cannot_do_what_it_is_given() {
+    insta::assert_snapshot!(client(
+        "client = [\"client\", \"{server}\", \"{rounds}\"]",
+        "[script]\nattack = \"SIGINT\"\nmoment = \"closing\"\nrounds = 20\n\n[script.service]\n\
+         fault = \"redirects\"\nat = \"tools/call\"\n\n[[script.server]]\nfake = \"plain\"",
+        "verdict = \"leak\"\n\n[[expect.finding]]\nkind = \"file\"\nbirth-step = \"client starts \
+         server\"",
+    ));
+    insta::assert_snapshot!(
+        "a_fault_that_does_not_strike_there",
+        client(
+            "client = [\"client\"]",
+            "[script.service]\nfault = \"resets\"\nat = \"DELETE\"",
+            "verdict = \"clean\"",
+        )
+    );
+    insta::assert_snapshot!(
+        "a_request_at_which_nothing_happens",
+        client("client = [\"client\"]", "[script.service]\nat = \"x\"", "verdict = \"clean\"")
+    );
+}
+
+#[test]
 fn a_script_of_a_server() {
     insta::assert_snapshot!(message(&around("[script]\nrounds = 3\n\n[[step]]\ndo = \"open\"")));
 }

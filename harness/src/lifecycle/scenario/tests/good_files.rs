@@ -12,7 +12,7 @@ fn every_step_is_read() {
 
 #[test]
 fn hosts_services_and_clients_round_trip() {
-    for text in [HOST, SERVICE, CLIENT, HTTP] {
+    for text in [HOST, SERVICE, CLIENT, CLIENT_HTTP, HTTP] {
         let scenario = parse("scenarios/x.toml", text).unwrap_or_else(|error| {
             panic!("{}", reported(&error));
         });

@@ -36,12 +36,25 @@ use super::{
 };
 use crate::lifecycle::scenario::FakeSpec;
 
+/// How many requests such a client makes in a good life.
+pub const REQUESTS: u32 = 3;
+
 /// What a client has that it should have given back by now.
 #[derive(Default)]
 pub(super) struct Kept {
     sockets: Vec<TcpStream>,
     streams: Vec<stream::Stream>,
     children: Vec<Child>,
+}
+
+/// Whether there is such a client, with such options.
+pub fn check(spec: &FakeSpec) -> Result<(), FakeClientError> {
+    registry::build(spec).map(drop)
+}
+
+/// Whether it ends when its own stdin does; none of one that ends by itself.
+pub fn ends_with_stdin(spec: &FakeSpec) -> Option<bool> {
+    registry::build(spec).ok()?.stays.then_some(true)
 }
 
 /// The URL of the first server of a file, where it is reached at one.

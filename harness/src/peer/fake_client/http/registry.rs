@@ -1,7 +1,7 @@
 //! The list of fake clients over HTTP.
 
 use super::super::registry::{FakeClientError, Rounds};
-use crate::lifecycle::scenario::FakeSpec;
+use crate::lifecycle::{client::ROUNDS, scenario::FakeSpec};
 
 /// What is wrong with a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +78,8 @@ pub(super) fn build(spec: &FakeSpec) -> Result<Habits, FakeClientError> {
         match key.as_str() {
             "stays" => stays = value.parse().map_err(|_| unknown())?,
             "rounds" if value == "lines" => rounds = Rounds::Lines,
+            // As a scenario says it, where the number is not known yet.
+            "rounds" if value == ROUNDS => {}
             "rounds" => rounds = Rounds::Number(value.parse().map_err(|_| unknown())?),
             _ => return Err(unknown()),
         }

@@ -15,6 +15,8 @@ use crate::probe::socket;
 const KEEPER: &str = "the server";
 /// Most things that are told one by one.
 const LINES: usize = 3;
+/// Most times that the table of sockets is read for one that must be in it.
+const READS: usize = 3;
 
 impl Play<'_> {
     /// The client lives on and does nothing more. The streams of sessions that it has ended are due.
@@ -93,9 +95,13 @@ impl Play<'_> {
 
     /// The descriptor of a process of the client's whose own port this is.
     fn socket_at(&self, port: u16) -> Option<(Identity, String)> {
-        let is_its = |one: &socket::Tcp| one.local.port() == port && !one.listens();
+        let server = self.service.as_ref()?.port;
+        // The port alone may be another's, too, whose server is another one.
+        let is_its = |one: &socket::Tcp| (one.local.port(), one.remote.port()) == (port, server);
         let ours = crate::cell::contain::own_pid();
-        let inode = socket::tcp(ours).into_iter().find(is_its)?.inode;
+        // The table is not read at one instant, and what comes and goes meanwhile can hide a row.
+        let read = || socket::tcp(ours).into_iter().find(is_its);
+        let inode = (0..READS).find_map(|_| read())?.inode;
         self.ledger.last().things.keys().find_map(|thing| match thing {
             Identity::Fd { kind: FdKind::Socket, inode: one, .. } if *one == inode => {
                 Some((thing.clone(), socket::describe(thing)))

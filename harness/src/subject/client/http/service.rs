@@ -27,6 +27,8 @@ pub struct Service {
     pub id: ProcessId,
     /// Where it is.
     pub url: String,
+    /// Its port.
+    pub port: u16,
     /// By the server's number.
     pub connections: BTreeMap<u64, Connection>,
     /// By id.
@@ -102,6 +104,7 @@ impl Service {
         Self {
             id,
             url: format!("http://127.0.0.1:{port}/mcp"),
+            port,
             connections: BTreeMap::new(),
             sessions: BTreeMap::new(),
             requests: Vec::new(),
