@@ -438,14 +438,17 @@ fn a_scenario_whose_moment_never_comes_was_not_judged() {
 }
 
 #[test]
-fn what_cannot_be_judged_yet_is_refused_with_a_word() {
+fn what_cannot_be_judged_is_refused_with_a_word() {
     for (words, said) in [
         (&["client"][..], "{command} {args}"),
         (
             &["client", "--only", "clean-close,client-http", "--", "client", "{config}"],
             "in two runs",
         ),
-        (&["client", "--keep", "{home}/kept", "--", "client", "{url}"], "no scenario file"),
+        (
+            &["client", "--torture", "--keep", "{home}/kept", "--", "client", "{url}"],
+            "no scenario file",
+        ),
         (&["client", "--rounds-arg", "--rounds", "--", "client"], "no word of it says how many"),
         (&["client", "--probe", "thread", "--", "client"], "zombies and descriptors are judged"),
         (
