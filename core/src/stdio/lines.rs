@@ -7,11 +7,11 @@ pub(super) const KEPT_CAPACITY_BYTES: usize = 1024 * 1024;
 
 /// A line was longer than its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(crate) struct TooLong;
 
 /// Collects bytes and gives out whole lines, never holding more than one line above what came in.
 #[derive(Debug)]
-pub(super) struct LineBuffer {
+pub(crate) struct LineBuffer {
     bytes: Vec<u8>,
     /// Where the lines not yet given out begin.
     start: usize,
@@ -21,11 +21,11 @@ pub(super) struct LineBuffer {
 }
 
 impl LineBuffer {
-    pub(super) fn new(limit_bytes: usize) -> Self {
+    pub(crate) fn new(limit_bytes: usize) -> Self {
         Self { bytes: Vec::new(), start: 0, searched: 0, limit_bytes }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         if self.start > 0 {
             self.bytes.drain(..self.start);
             self.searched -= self.start;
@@ -38,7 +38,7 @@ impl LineBuffer {
     }
 
     /// The next whole line, without its end.
-    pub(super) fn next_line(&mut self) -> Result<Option<&[u8]>, TooLong> {
+    pub(crate) fn next_line(&mut self) -> Result<Option<&[u8]>, TooLong> {
         let newline = self.bytes[self.searched..].iter().position(|b| *b == b'\n');
         let end = newline.map_or(self.bytes.len(), |at| self.searched + at);
         if end - self.start > self.limit_bytes {
