@@ -28,6 +28,7 @@ const EDGES: &[Edge] = &[
     ("cli", "plan", "makes cases"),
     ("cli", "lifecycle", "reads scenarios, and names lifecycles"),
     ("cli", "ledger", "data: kinds, verdicts, rules"),
+    ("cli", "subject::generated", "plays generated lifecycles, which need no cell"),
     ("cli", "cell::protocol", "data: what the first look learned"),
     ("cli", "cell::host", "`scupper doctor` tells the tier"),
     ("cli", "cell::CELL_COOKIE", "the name of a variable"),

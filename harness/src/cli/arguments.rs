@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use super::Refusal;
+use super::campaign::{CampaignArguments, MergeArguments};
 use super::sweep::SweepArguments;
 use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
@@ -48,6 +49,10 @@ pub enum Command {
     Client(ClientArguments),
     /// Judge scripted scenarios
     Run(RunArguments),
+    /// Play generated lifecycles on our own core, beside a model that says what must exist
+    Campaign(CampaignArguments),
+    /// Put the reports of the shards of a campaign together
+    Merge(MergeArguments),
     /// Repeat one finding from its scenario file
     Replay(ReplayArguments),
     /// Be a misbehaving server, or its clean twin

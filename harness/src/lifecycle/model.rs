@@ -129,6 +129,8 @@ pub struct Difference {
     pub sort: Sort,
     /// Its name.
     pub name: String,
+    /// There are more than there may be.
+    pub is_left: bool,
     /// How many the model expects.
     pub expected: String,
     /// Those that the census has.
@@ -207,6 +209,7 @@ fn differences(expected: &Expected, alive: &[Alive]) -> Vec<Difference> {
         (!agrees).then(|| Difference {
             sort,
             name: name.to_owned(),
+            is_left: alive.len() > range.most,
             expected: range.to_string(),
             alive: alive.into_iter().cloned().collect(),
         })

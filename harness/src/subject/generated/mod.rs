@@ -97,6 +97,26 @@ impl fmt::Display for Disagreement {
     }
 }
 
+impl Disagreement {
+    /// What it is about, the same for those that are alike: what differs first, and after what.
+    pub fn id(&self) -> String {
+        let what = match self.differences.first() {
+            Some(difference) => difference.sort.to_string().replace(' ', "-"),
+            None => "task".to_owned(),
+        };
+        let step = self.step.and_then(|step| self.lifecycle.steps.get(step - 1));
+        let after = match step {
+            Some(step) => {
+                let word = format!("{:?}", step.act);
+                let end = word.find([' ', '(']).unwrap_or(word.len());
+                word[..end].to_lowercase()
+            }
+            None => "end".to_owned(),
+        };
+        format!("generated/{what}/{after}")
+    }
+}
+
 impl std::error::Error for Disagreement {}
 
 /// A mistake that is put in on purpose, to prove that this finds such.
