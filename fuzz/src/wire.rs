@@ -112,7 +112,11 @@ fn stderr(pieces: &[&[u8]]) -> StderrTail {
     ring.tail()
 }
 
-fn harness_lines(pieces: &[&[u8]]) -> (Vec<(Vec<u8>, u64)>, Option<Vec<u8>>) {
+/// A line with its full length.
+type Line = (Vec<u8>, u64);
+
+/// Whole lines, and the one that has not ended.
+fn harness_lines(pieces: &[&[u8]]) -> (Vec<Line>, Option<Vec<u8>>) {
     let mut lines = Lines::new(LINE_BYTES);
     let mut seen = Vec::new();
     for piece in pieces {
@@ -121,8 +125,11 @@ fn harness_lines(pieces: &[&[u8]]) -> (Vec<(Vec<u8>, u64)>, Option<Vec<u8>>) {
     (seen, lines.begun().map(<[u8]>::to_vec))
 }
 
-/// Kind and data of each event, and the words of what ended them.
-fn core_events(pieces: &[&[u8]]) -> (Vec<(Option<String>, Option<String>)>, Option<String>) {
+/// Kind and data of an event.
+type Event = (Option<String>, Option<String>);
+
+/// The events, and the words of what ended them.
+fn core_events(pieces: &[&[u8]]) -> (Vec<Event>, Option<String>) {
     let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece)).collect();
     let (events, error) = events_in(pieces, EVENT_BYTES)
         .now_or_never()

@@ -139,7 +139,7 @@ impl Model {
                 self.read += 1;
             }
             Err(CursorError::Unknown { .. }) => {
-                let later = open.map_or(0, |open| open.puts - known.puts);
+                let later = open.map_or(0, |open| open.puts.saturating_sub(known.puts));
                 let room = self.settings.cursors_per_session as u64;
                 let is_kept = self.settings.when_full == WhenFull::Refuse || later < room;
                 let must = is_its_own
