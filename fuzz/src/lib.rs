@@ -8,12 +8,12 @@
 //! cargo run -p scupper-fuzz --bin lifecycle -- FILE…       the same bytes without a fuzzer
 //! ```
 //!
-//! - [`lifecycle`]: connections in memory from birth to end, with a peer that may stop at any byte.
-//! - [`scenario`]: the parser of scenario files.
-//! - [`wire`]: the parsers of what comes over pipes and sockets, whatever the pieces it comes in.
-//! - [`cursor`]: the core's cursors over a store that fails, against a model.
-//! - [`session`]: the core's HTTP sessions under operations in any order, with paused time.
-//! - [`canary`]: fails on purpose, which proves that a failure is found.
+//! - `lifecycle`: connections in memory from birth to end, with a peer that may stop at any byte.
+//! - `scenario`: the parser of scenario files.
+//! - `wire`: the parsers of what comes over pipes and sockets, whatever the pieces it comes in.
+//! - `cursor`: the core's cursors over a store that fails, against a model.
+//! - `session`: the core's HTTP sessions under operations in any order, with paused time.
+//! - `canary`: fails on purpose, which proves that a failure is found.
 
 mod bounded;
 mod canary;
@@ -25,7 +25,7 @@ mod session;
 mod target;
 mod wire;
 
-pub use target::{Reach, TARGETS, Target};
+pub use target::{Reach, Share, TARGETS, Target};
 
 /// Fails on purpose.
 pub const CANARY: Target = Target {
