@@ -82,6 +82,7 @@ struct Cell {
 struct Tried {
     went: Went,
     polls: usize,
+    turns: usize,
     left: Vec<Left>,
 }
 
@@ -98,11 +99,11 @@ impl Cell {
         self.attempt(&before, Some((Fault::Drop, 1)));
         end_children();
         before = self.eye.before(&self.ground, &census);
-        let mut polls = 0;
+        let (mut polls, mut turns) = (0, 0);
         for _ in 0..CLEAN_RUNS {
             self.say(&json!({"trying": ["nothing", 0]}));
             let tried = self.attempt(&before, None);
-            polls = polls.max(tried.polls);
+            (polls, turns) = (polls.max(tried.polls), turns.max(tried.turns));
             let broken = match tried.went {
                 Went::Done(Ok(())) if tried.left.is_empty() => continue,
                 Went::Done(Ok(())) => {
@@ -115,8 +116,9 @@ impl Cell {
             };
             return self.say(&json!({"broken": broken}));
         }
-        self.say(&json!({"polls": polls}));
-        for fault in Fault::ALL {
+        self.say(&json!({"polls": polls, "turns": turns}));
+        for fault in Fault::all() {
+            let polls = if fault == Fault::AnyTask { turns } else { polls };
             let mut misses = 0;
             let mut after = 0;
             while let Some(next) = order.next(fault, after, polls) {
@@ -155,7 +157,9 @@ impl Cell {
 
     fn attempt(&mut self, before: &Before, fault: Option<(Fault, usize)>) -> Tried {
         let tried = match fault {
-            Some((Fault::Runtime, after)) => self.lose_the_runtime(before, after),
+            Some((fault, after)) if fault.is_of_the_runtime() => {
+                self.lose_the_runtime(before, fault, after)
+            }
             _ => self.cut(before, fault),
         };
         let panics = std::mem::take(&mut *PANICS.lock().unwrap_or_else(PoisonError::into_inner));
@@ -174,6 +178,7 @@ impl Cell {
         let ready = is_transient.then(|| self.eye.before(&self.ground, &census));
         let progress = Arc::new(Progress::default());
         let cut = Cut { work: Some(work), fault, progress: Arc::clone(&progress) };
+        self.ground.tell(Some(&progress));
         let ended = self.ground.runtime.block_on(async {
             let task = tokio::spawn(cut);
             // No other thread polls it, so that it cannot have begun.
@@ -181,6 +186,8 @@ impl Cell {
             tokio::time::timeout(STUCK, task).await
         });
         let polls = progress.polls.load(Ordering::SeqCst);
+        let turns = progress.turns.load(Ordering::SeqCst);
+        self.ground.tell(None);
         let mut left = Vec::new();
         let went = match ended {
             Ok(Ok(went)) => went,
@@ -206,19 +213,26 @@ impl Cell {
         }
         clear();
         left.extend(self.eye.left(&self.ground, &census, before, self.patience));
-        Tried { went, polls, left }
+        Tried { went, polls, turns, left }
     }
 
-    fn lose_the_runtime(&mut self, before: &Before, after: usize) -> Tried {
+    fn lose_the_runtime(&mut self, before: &Before, fault: Fault, after: usize) -> Tried {
         let (world, census) = (self.world.clone(), self.world.census.clone());
-        let lost = Ground::new();
+        let lost = match fault {
+            Fault::Workers => Ground::with_workers(),
+            _ => Ground::new(),
+        };
         let made = match make(self.operation, &lost, world) {
             Ok(made) => made,
             Err(error) => return broken(error),
         };
-        let progress = Arc::new(Progress::default());
-        let fault = Some((Fault::Runtime, after));
+        // At no poll at all both are the same.
+        let of_its_own = fault != Fault::AnyTask || after == 0;
+        let last_turn = (!of_its_own).then_some(after);
+        let progress = Arc::new(Progress { last_turn, ..Progress::default() });
+        let fault = of_its_own.then_some((Fault::Runtime, after));
         let cut = Cut { work: Some(made.work), fault, progress: Arc::clone(&progress) };
+        lost.tell(Some(&progress));
         let mut left = Vec::new();
         let went = lost.runtime.block_on(async {
             let task = tokio::spawn(cut);
@@ -230,10 +244,12 @@ impl Cell {
             }
         });
         let polls = progress.polls.load(Ordering::SeqCst);
+        let turns = progress.turns.load(Ordering::SeqCst);
         let went = went.unwrap_or_else(|()| {
             left.push(Left::new("stuck", "neither done nor cut off in time"));
             Went::Cut
         });
+        lost.tell(None);
         let began = Instant::now();
         let (runtime, tasks) = lost.into_parts();
         drop(runtime);
@@ -247,7 +263,7 @@ impl Cell {
         left.extend(self.eye.left(&self.ground, &census, before, self.patience));
         let tasks = tasks.alive().unwrap_or_default();
         left.extend(tasks.into_iter().map(|task| Left::new("task", format!("{task:?}"))));
-        Tried { went, polls, left }
+        Tried { went, polls, turns, left }
     }
 }
 
@@ -260,7 +276,12 @@ fn make(operation: &Operation, ground: &Ground, world: World) -> Result<Made, St
 
 fn broken(error: String) -> Tried {
     let error = format!("what it works on was not there: {error}");
-    Tried { went: Went::Done(Err(error.clone())), polls: 0, left: vec![Left::new("end", error)] }
+    Tried {
+        went: Went::Done(Err(error.clone())),
+        polls: 0,
+        turns: 0,
+        left: vec![Left::new("end", error)],
+    }
 }
 
 fn told(fault: &str, after: usize, tried: &Tried, took: Duration) -> Value {

@@ -114,6 +114,8 @@ pub(crate) struct Row {
     pub(crate) name: String,
     /// The most polls of a run that was left alone.
     pub(crate) polls: usize,
+    /// And the most polls of any task meanwhile.
+    turns: usize,
     /// By way and number of polls: whether it was cut off, and what was left.
     tried: BTreeMap<(Option<Fault>, usize), (bool, Vec<Left>)>,
     /// Findings that did not repeat alone.
@@ -164,17 +166,18 @@ fn word(fault: Option<Fault>) -> &'static str {
 /// All rows in words.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut text = format!(
-        "{:<44} {:>5} {:>6} {:>6} {:>5}  {:>7}\n",
-        "operation", "polls", "faults", "struck", "leaks", "seconds"
+        "{:<40} {:>5} {:>5} {:>6} {:>6} {:>5} {:>7}\n",
+        "operation", "polls", "all", "faults", "struck", "leaks", "seconds"
     );
     let (mut tried, mut struck, mut leaks) = (0, 0, 0);
     for row in rows {
         let found = row.places();
         let _ = writeln!(
             text,
-            "{:<44} {:>5} {:>6} {:>6} {:>5}  {:>7.1}",
+            "{:<40} {:>5} {:>5} {:>6} {:>6} {:>5} {:>7.1}",
             row.name,
             row.polls,
+            row.turns,
             row.tried.len(),
             row.struck(),
             found.len(),
@@ -313,7 +316,7 @@ fn read(name: &str, text: &str) -> Row {
     for line in text.lines() {
         let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
         if let Some(polls) = line.get("polls") {
-            row.polls = number(polls);
+            (row.polls, row.turns) = (number(polls), number(&line["turns"]));
         } else if let Some(broken) = line.get("broken").and_then(Value::as_str) {
             row.broken = Some(broken.to_owned());
         } else if let Some(place) = line.get("trying") {

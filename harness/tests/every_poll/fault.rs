@@ -1,4 +1,4 @@
-//! A future that is cut off after so many polls, in one of five ways.
+//! A future that is cut off after so many polls, in one of several ways.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,13 +21,35 @@ pub(crate) enum Fault {
     Abort,
     /// Its runtime is dropped, with everything that lives on it.
     Runtime,
+    /// The same, but not after a poll of its own: after so many polls of all tasks of the runtime,
+    /// those that the core works with included. Where tokio tells of them (`tokio_unstable`).
+    AnyTask,
+    /// The same as [`Runtime`](Self::Runtime), of a runtime with two workers: another thread may be
+    /// at work in that moment.
+    Workers,
     /// Whoever polls it panics, and it is dropped while the stack unwinds.
     Panic,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Drop, Self::Late, Self::Abort, Self::Runtime, Self::Panic];
+    /// All that this build can do.
+    pub(crate) fn all() -> Vec<Self> {
+        let all = [
+            Self::Drop,
+            Self::Late,
+            Self::Abort,
+            Self::Runtime,
+            Self::AnyTask,
+            Self::Workers,
+            Self::Panic,
+        ];
+        all.into_iter().filter(|one| *one != Self::AnyTask || cfg!(tokio_unstable)).collect()
+    }
+
+    /// The runtime is dropped.
+    pub(crate) fn is_of_the_runtime(self) -> bool {
+        matches!(self, Self::Runtime | Self::AnyTask | Self::Workers)
+    }
 
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -35,12 +57,14 @@ impl Fault {
             Self::Late => "late drop",
             Self::Abort => "abort",
             Self::Runtime => "runtime",
+            Self::AnyTask => "runtime, any task",
+            Self::Workers => "runtime of workers",
             Self::Panic => "panic",
         }
     }
 
     pub(crate) fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|fault| fault.word() == word)
+        Self::all().into_iter().find(|fault| fault.word() == word)
     }
 }
 
@@ -52,10 +76,24 @@ pub(crate) struct Planned;
 pub(crate) struct Progress {
     /// How often it was polled.
     pub(crate) polls: AtomicUsize,
+    /// How often any task was polled since it began, and after how many the runtime is to go.
+    pub(crate) turns: AtomicUsize,
+    pub(crate) last_turn: Option<usize>,
     /// The runtime is to be dropped now.
     pub(crate) struck: Notify,
     /// Its own task.
     pub(crate) task: OnceLock<AbortHandle>,
+}
+
+impl Progress {
+    /// A task of the runtime was polled.
+    #[cfg_attr(not(tokio_unstable), expect(dead_code, reason = "tokio tells of no poll"))]
+    pub(crate) fn turn(&self) {
+        let turns = self.turns.fetch_add(1, Ordering::SeqCst) + 1;
+        if self.last_turn == Some(turns) {
+            self.struck.notify_one();
+        }
+    }
 }
 
 /// How it went.
@@ -87,7 +125,7 @@ impl Cut {
                 }
                 Poll::Pending
             }
-            Fault::Runtime => {
+            Fault::Runtime | Fault::AnyTask | Fault::Workers => {
                 self.progress.struck.notify_one();
                 Poll::Pending
             }
@@ -104,7 +142,8 @@ impl Future for Cut {
         let polls = this.progress.polls.load(Ordering::SeqCst);
         if let Some((fault, after)) = this.fault
             && polls == after
-            && (fault == Fault::Late || after == 0)
+            // Until the runtime is gone, others of its threads may come by.
+            && (after == 0 || fault == Fault::Late || fault.is_of_the_runtime())
         {
             return this.strike(fault);
         }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use harness::ledger::snapshot::{Facts, Identity, Kind, Snapshot};
@@ -11,6 +12,8 @@ use harness::probe::{Root, Scanner, Sight};
 use harness::settle::load_per_core;
 use scupper_core::census::Census;
 use tokio::runtime::{Builder, Runtime};
+
+use crate::fault::Progress;
 
 /// How long one look waits for two equal scans.
 const LOOK: Duration = Duration::from_secs(1);
@@ -42,16 +45,47 @@ pub(crate) struct Before {
 pub(crate) struct Ground {
     pub(crate) runtime: Runtime,
     tasks: TaskTable,
+    /// Who hears of each poll of a task.
+    hearer: Hearer,
 }
+
+type Hearer = Arc<Mutex<Option<Arc<Progress>>>>;
 
 impl Ground {
     pub(crate) fn new() -> Self {
+        Self::on(Builder::new_current_thread())
+    }
+
+    /// With two threads for its tasks beside that of its root.
+    pub(crate) fn with_workers() -> Self {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(2);
+        Self::on(builder)
+    }
+
+    fn on(mut builder: Builder) -> Self {
         let tasks = TaskTable::new();
-        let mut builder = Builder::new_current_thread();
-        // A thread for blocking work is the runtime's, and soon gone.
-        builder.enable_all().thread_keep_alive(Duration::from_millis(1));
+        // A thread for blocking work is the runtime's, and soon gone. After each poll of a task the
+        // root of the runtime has its turn.
+        builder.enable_all().thread_keep_alive(Duration::from_millis(1)).event_interval(1);
         tasks.install(&mut builder);
-        Self { runtime: builder.build().expect("a runtime"), tasks }
+        let hearer = Hearer::default();
+        #[cfg(tokio_unstable)]
+        {
+            let hearer = Arc::clone(&hearer);
+            builder.on_after_task_poll(move |_| {
+                let hearer = hearer.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(progress) = hearer.as_ref() {
+                    progress.turn();
+                }
+            });
+        }
+        Self { runtime: builder.build().expect("a runtime"), tasks, hearer }
+    }
+
+    /// From now on this one hears of each poll of a task; none, nobody.
+    pub(crate) fn tell(&self, progress: Option<&Arc<Progress>>) {
+        *self.hearer.lock().unwrap_or_else(PoisonError::into_inner) = progress.cloned();
     }
 
     /// Lets its tasks work.

@@ -73,7 +73,12 @@ pub(super) fn close_by_handle(world: World) -> Making {
         let client = connected(&world).await?;
         let handle = client.handle().clone();
         let work = async move { ended(&handle.close().await) };
-        Ok(Made::new(work, async move { ended(&client.close().await) }))
+        // Cut off, it ends on the spot, perhaps without a word to the server; here it has ended.
+        let end = async move {
+            let teardown = client.close().await;
+            holds(teardown.problems.is_empty(), || teardown.to_string())
+        };
+        Ok(Made::new(work, end))
     })
 }
 

@@ -5,6 +5,7 @@ mod cursor;
 mod host;
 mod http;
 mod scope;
+mod session;
 mod stdio;
 
 use crate::operation::Operation;
@@ -39,6 +40,15 @@ pub(crate) const ALL: &[Operation] = &[
     Operation { name: "http: call that takes long", make: http::long_call },
     Operation { name: "http: close", make: http::close },
     Operation { name: "http: close by its handle", make: http::close_by_handle },
+    Operation { name: "session: open", make: session::open },
+    Operation { name: "session: call", make: session::short_call },
+    Operation { name: "session: call that takes long", make: session::long_call },
+    Operation { name: "session: stream", make: session::stream },
+    Operation { name: "session: end by DELETE", make: session::delete },
+    Operation { name: "session: end by the server", make: session::remove },
+    Operation { name: "session: close of all", make: session::close },
+    Operation { name: "session: a life over a socket", make: session::life_over_a_socket },
+    Operation { name: "session: close of a server", make: session::close_of_a_server },
     Operation { name: "cursor: put, memory", make: |world| cursor::put(world, Memory) },
     Operation { name: "cursor: read, memory", make: |world| cursor::read(world, Memory) },
     Operation { name: "cursor: remove, memory", make: |world| cursor::remove(world, Memory) },
