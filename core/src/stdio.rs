@@ -19,9 +19,9 @@
 mod client;
 mod connection;
 mod ladder;
-mod lines;
-mod outbox;
-mod probing;
+pub(crate) mod lines;
+pub(crate) mod outbox;
+pub(crate) mod probing;
 mod settings;
 mod teardown;
 

@@ -53,7 +53,7 @@ pub(super) struct Connection {
     census: Census,
     span: tracing::Span,
     state: Mutex<State>,
-    outbox: Mutex<Outbox>,
+    outbox: Mutex<Outbox<pipe::Sender>>,
     /// Held by the one who writes.
     turn: tokio::sync::Mutex<()>,
     stdout: Mutex<Option<pipe::Receiver>>,
