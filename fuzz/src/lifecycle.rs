@@ -23,6 +23,8 @@ use crate::{Reach, bounded::alone};
 /// More are left out: the first ones show what there is to see, and inputs stay fast.
 const OPERATIONS: usize = 48;
 const CONNECTIONS: usize = 4;
+/// What the pipe of a connection holds that is there from the beginning.
+const ROOM_BYTES: usize = 512;
 /// How often the scheduler gets a turn before a look: a task that was spawned has then begun.
 const TURNS: usize = 4;
 /// How long one operation may take, of the case's own time.
@@ -66,11 +68,22 @@ impl<'a> Arbitrary<'a> for Operation {
     }
 }
 
-/// Bytes as what happens to connections. The first tells how all of it ends.
+impl Operation {
+    fn first_says(message: Message) -> Self {
+        Self::Send(0, message, None)
+    }
+}
+
+/// Bytes as what happens to connections. The first tells how all of it begins and ends.
 pub(crate) fn lifecycle(data: &[u8]) -> Reach {
     let mut input = Unstructured::new(data);
-    let Ok(ends_well) = bool::arbitrary(&mut input) else { return Reach::Rejected };
+    let Ok(bits) = u8::arbitrary(&mut input) else { return Reach::Rejected };
+    let (ends_well, is_connected) = (bits & 1 != 0, bits & 2 != 0);
     let mut operations = Vec::new();
+    if is_connected {
+        operations.push(Operation::Connect(0, ROOM_BYTES));
+        operations.extend([Message::Initialize, Message::Initialized].map(Operation::first_says));
+    }
     while !input.is_empty() && operations.len() < OPERATIONS {
         operations.extend(Operation::arbitrary(&mut input));
     }

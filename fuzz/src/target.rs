@@ -52,7 +52,7 @@ pub struct Target {
     pub active: &'static str,
     /// `ci/fuzz` fails when fewer inputs in a hundred get there: the fuzzer then knocks at a door that
     /// a change has closed.
-    pub floor_percent: u32,
+    pub floor_percent: f64,
 }
 
 /// How many inputs there were and how many of them got deep.
