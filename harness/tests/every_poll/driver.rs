@@ -43,7 +43,8 @@ const CONFIRMED: usize = 24;
 pub(crate) enum Plan {
     /// Every one.
     All,
-    /// The first, the last, and one between them that the seed chooses.
+    /// The first and the last; for drops, and for what has most polls, one between them as well, which
+    /// the seed chooses.
     Sample { seed: u64 },
     /// One alone.
     One(Fault, usize),
@@ -96,7 +97,12 @@ impl Order {
                 // The last poll is the one that is ready, so that it cannot be cut after.
                 let last = polls.saturating_sub(1);
                 let spread = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
-                let between = usize::try_from(spread).unwrap_or(0) % last.max(1);
+                let between = match fault {
+                    Fault::Drop | Fault::AnyTask => {
+                        usize::try_from(spread).unwrap_or(0) % last.max(1)
+                    }
+                    _ => last,
+                };
                 BTreeSet::from([0, between, last]).into_iter().find(|one| *one >= from)
             }
             Plan::One(of, after) => (of == fault && after >= from).then_some(after),
