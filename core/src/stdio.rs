@@ -40,10 +40,12 @@ use crate::{
     process::{Command, Marked, ProcessId, SpawnError},
 };
 use connection::{Connection, Read};
-use lines::LineBuffer;
 
 pub use client::{ConnectError, EndedEarly, StdioClient};
 pub use lines::StderrTail;
+/// How lines are cut out of what a server writes: open to the fuzz targets, not part of the interface.
+#[doc(hidden)]
+pub use lines::{LineBuffer, LineRing, TooLong};
 pub use settings::Settings;
 pub use teardown::{EndCause, Rung, Teardown};
 

@@ -58,7 +58,7 @@ pub struct Tcp {
     pub remote: SocketAddr,
     /// Its state, such as `close-wait` or `listening`.
     pub state: &'static str,
-    /// Its inode, by which descriptors name it.
+    /// Its inode, by which descriptors name it; 0 until some process has it.
     pub inode: u64,
     /// Bytes that were written to it and that the other end has not taken yet.
     pub unsent: u64,
@@ -68,6 +68,11 @@ impl Tcp {
     /// It waits for connections.
     pub fn listens(&self) -> bool {
         self.state == "listening"
+    }
+
+    /// Some process has it: a connection that was not accepted yet has no inode.
+    pub fn is_taken(&self) -> bool {
+        self.inode != 0
     }
 
     /// The other end was closed, and this one was not.

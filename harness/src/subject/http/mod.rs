@@ -81,6 +81,8 @@ pub struct Play<'a> {
     answered: bool,
     /// Only whether something is left is asked, not what and since when.
     screens: bool,
+    /// The server lets connections wait, so no further one is waited for.
+    takes_late: bool,
     /// Steps of a `concurrently` are being begun: none of them is waited for.
     at_once: bool,
     /// The bytes of a cut have passed.
@@ -137,6 +139,7 @@ impl<'a> Play<'a> {
                 || http.wire.is_some() && !order.first_look,
             answered: false,
             screens: false,
+            takes_late: false,
             at_once: false,
             was_cut: false,
             next_id: 0,

@@ -1,6 +1,6 @@
 //! What the processes are told that play clients, and what they tell.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -11,6 +11,8 @@ use crate::lifecycle::endpoint::Wire;
 use crate::lifecycle::step::{Action, CURSOR, Era, Payload, Step, Whom};
 use crate::peer::http::control::{Act, Place, Told};
 use crate::peer::wire;
+use crate::probe::socket::{self, Tcp};
+use crate::settle::{Settled, settle};
 
 /// Longest time for a step that names none, starting and handshake apart.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -18,6 +20,8 @@ pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time for the first stream, which not every server has.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time in which a server takes a connection, so that it is waited for again.
+const TAKEN: Duration = Duration::from_secs(1);
 /// The process of every client that is not killed.
 const TOGETHER: &str = "clients";
 /// A session that no server gave out.
@@ -150,6 +154,27 @@ impl Play<'_> {
             return Err(format!("the process of client {name} is gone"));
         };
         peer.tell(name, act, time)
+    }
+
+    /// Waits until the server has taken the connections of a client that waits for no answer, so that
+    /// what comes of them comes at this step and in this cycle: the kernel says that they are open long
+    /// before that.
+    pub(super) fn await_taken(&mut self, name: &str) {
+        if self.screens || self.takes_late {
+            return;
+        }
+        let Some(ports) = self.clients.get(name).map(|client| client.ports.clone()) else { return };
+        let taken = settle(Instant::now() + TAKEN, || {
+            self.reap();
+            let Some(life) = self.life.as_ref().filter(|life| life.exit.is_none()) else {
+                return true;
+            };
+            let to = life.endpoint.port;
+            let is_of_it =
+                |one: &&Tcp| one.local.port() == to && ports.contains(&one.remote.port());
+            socket::tcp(life.root.pid).iter().filter(is_of_it).all(Tcp::is_taken)
+        });
+        self.takes_late = taken == Settled::Bound;
     }
 
     /// Whether a client has something to tell.

@@ -242,8 +242,14 @@ impl Play<'_> {
                 self.timed.insert(tool.clone(), began.elapsed());
                 self.note_work(tool, work, at);
             }
-            Action::Call { tool, wait: false, .. } => self.await_work(tool, at),
+            Action::Call { tool, wait: false, .. } => {
+                self.await_taken(name);
+                self.await_work(tool, at);
+            }
             Action::Flood { times, .. } if *times >= MANY => self.await_flooded(name),
+            Action::Send { .. }
+            | Action::Handshake { until: HandshakePoint::Sent }
+            | Action::Request { wait: false, .. } => self.await_taken(name),
             _ => {}
         }
         if told.cut && told.error.is_none() && deed.says_something() {

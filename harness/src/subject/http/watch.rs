@@ -3,8 +3,8 @@
 //! 2026-07-28 to stop.
 //!
 //! The same call is waited for first: what came with it and went with it is its work. The next one is
-//! hung up on, or cancelled, as soon as its work has come to sight, which is never too early for there to be something
-//! to stop.
+//! hung up on, or cancelled, as soon as its work has come to sight, which is never too early for there
+//! to be something to stop.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
