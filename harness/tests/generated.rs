@@ -40,12 +40,12 @@ fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn shortest(found: Box<Disagreement>, leak: Leak) -> Box<Disagreement> {
+fn shortest(found: &Disagreement, leak: Leak) -> Box<Disagreement> {
     let shrunk = shrink(&found.lifecycle, TRIES, |tried| run_with(tried, leak).is_err());
     run_with(&shrunk, leak).expect_err("it failed when it was last played")
 }
 
-fn fail(found: Box<Disagreement>) -> ! {
+fn fail(found: &Disagreement) -> ! {
     let found = shortest(found, Leak::Nothing);
     let code = found.lifecycle.code();
     panic!(
@@ -75,7 +75,7 @@ fn model_and_core_agree_on_fixed_seeds() {
     for seed in 0..FIXED {
         match run(&of_seed(seed)) {
             Ok(played) => stats += played,
-            Err(found) => fail(found),
+            Err(found) => fail(&found),
         }
     }
     assert_eq!(descriptors(), before, "descriptors that were there before and after");
@@ -112,7 +112,7 @@ fn model_and_core_agree_on_random_lifecycles() {
     match played {
         Ok(()) => {}
         Err(TestError::Fail(_, codes)) => {
-            fail(run(&lifecycle_of(&codes.concat())).expect_err("it failed before"))
+            fail(&run(&lifecycle_of(&codes.concat())).expect_err("it failed before"))
         }
         Err(TestError::Abort(why)) => panic!("{why}"),
     }
@@ -142,7 +142,8 @@ fn a_core_that_leaks_is_caught_and_the_lifecycle_shrinks() {
     ]);
     for (what, (leak, expected)) in told {
         let found = (0..FIXED).find_map(|seed| run_with(&of_seed(seed), leak).err());
-        let found = shortest(found.unwrap_or_else(|| panic!("{what} was not found")), leak);
+        let found = found.unwrap_or_else(|| panic!("{what} was not found"));
+        let found = shortest(&found, leak);
         let words = found.to_string();
         assert!(found.lifecycle.steps.len() <= 6, "{what}: {words}");
         for part in expected {

@@ -235,7 +235,7 @@ impl Generated {
         let digits: String = code.chars().filter(|letter| *letter != '-').collect();
         let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         if !is_hex
-            || digits.len() % (2 * STEP_BYTES) != 0
+            || !digits.len().is_multiple_of(2 * STEP_BYTES)
             || digits.len() > 2 * STEP_BYTES * LONGEST
         {
             return None;
