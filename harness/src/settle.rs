@@ -1,13 +1,31 @@
 //! Waiting until quiet: fast when clean, patient when not, bounded.
+//!
+//! Whoever is waited for needs the processor, and often the disk, to come to its end. On a host where
+//! it does not get them, a bound in wall-clock time would tell a starved process from a stuck one by
+//! nothing but luck; so [`settle_processes`] counts only the time in which they could have run.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use procfs::Current;
+use procfs::process::Process;
+
+use crate::ledger::snapshot::ProcessId;
 
 /// First pause between two looks.
 const FIRST_PAUSE: Duration = Duration::from_micros(500);
 /// Longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Longest time between two looks, beyond the pause, that is counted: in the rest the host kept this
+/// process from looking, and most likely the others from ending.
+const OVERSLEPT: Duration = Duration::from_millis(100);
+/// How much longer than the bound a wait for starved processes may take: so many times the bound.
+const STARVED_TIMES: u32 = 3;
+/// And this much on top, for short bounds.
+const STARVED_EXTRA: Duration = Duration::from_secs(5);
+/// Most threads of a process that are asked how long they waited for a processor.
+const THREADS_ASKED: usize = 64;
 
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +57,108 @@ pub fn settle(deadline: Instant, mut quiet: impl FnMut() -> bool) -> Settled {
     }
 }
 
+/// Looks as [`settle`] does until two consecutive looks say quiet (none), or until the processes that
+/// are waited for (their pids) had `patience` of time. Not counted is the time in which one of their
+/// threads waited for a processor (run delay of proc_pid_schedstat(5)) or for the kernel (state D of
+/// proc_pid_stat(5), mostly a disk), and in which this process itself did not run. In all it takes at
+/// most four times the patience and 5 s.
+pub fn settle_processes(patience: Duration, mut look: impl FnMut() -> Option<Vec<i32>>) -> Settled {
+    let mut countdown = Countdown::new(patience);
+    let mut pause = FIRST_PAUSE;
+    let mut quiet_before = false;
+    loop {
+        let began = Instant::now();
+        let Some(awaited) = look() else {
+            if quiet_before {
+                return Settled::Quiet;
+            }
+            quiet_before = true;
+            continue;
+        };
+        quiet_before = false;
+        if countdown.is_over(began, pause, Held::of(&awaited)) {
+            return Settled::Bound;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Of what is still there its pids; none where nothing is.
+pub fn awaited<'a>(left: impl IntoIterator<Item = &'a ProcessId>) -> Option<Vec<i32>> {
+    let pids: Vec<i32> = left.into_iter().map(|id| id.pid).collect();
+    (!pids.is_empty()).then_some(pids)
+}
+
+/// What is left of a patience.
+#[derive(Debug)]
+struct Countdown {
+    left: Duration,
+    hard: Instant,
+    looked: Option<Instant>,
+    held: Held,
+}
+
+/// What keeps threads from running.
+#[derive(Debug, Default)]
+struct Held {
+    /// By pid and tid, how long each has waited for a processor in all its life.
+    run_delays: BTreeMap<(i32, i32), Duration>,
+    /// One of them waits for the kernel.
+    in_kernel: bool,
+}
+
+impl Countdown {
+    fn new(patience: Duration) -> Self {
+        let longest = patience.saturating_mul(1 + STARVED_TIMES) + STARVED_EXTRA;
+        let hard = Instant::now() + longest;
+        Self { left: patience, hard, looked: None, held: Held::default() }
+    }
+
+    /// Takes the time since the last look off, `pause` of which was meant, and says whether none is
+    /// left.
+    fn is_over(&mut self, now: Instant, pause: Duration, held: Held) -> bool {
+        if let Some(looked) = self.looked {
+            let passed = now.saturating_duration_since(looked);
+            let starved = if held.in_kernel { passed } else { held.starved_since(&self.held) };
+            let counted = passed.min(pause + OVERSLEPT).min(passed.saturating_sub(starved));
+            self.left = self.left.saturating_sub(counted);
+        }
+        self.looked = Some(now);
+        self.held = held;
+        self.left.is_zero() || now >= self.hard
+    }
+}
+
+impl Held {
+    /// What cannot be read is left out: it is gone, or its time counts in full.
+    fn of(pids: &[i32]) -> Self {
+        let mut held = Self::default();
+        for &pid in pids {
+            let Ok(threads) = Process::new(pid).and_then(|process| process.tasks()) else {
+                continue;
+            };
+            for thread in threads.take(THREADS_ASKED).flatten() {
+                if let Ok(times) = thread.schedstat() {
+                    let delay = Duration::from_nanos(times.run_delay);
+                    held.run_delays.insert((pid, thread.tid), delay);
+                }
+                held.in_kernel |= thread.stat().is_ok_and(|stat| stat.state == 'D');
+            }
+        }
+        held
+    }
+
+    /// How long the worst of the threads has waited for a processor since.
+    fn starved_since(&self, before: &Self) -> Duration {
+        let waited = self.run_delays.iter().map(|(thread, delay)| {
+            // One that was not there before has waited since it came.
+            delay.saturating_sub(before.run_delays.get(thread).copied().unwrap_or_default())
+        });
+        waited.max().unwrap_or_default()
+    }
+}
+
 /// Runnable tasks per core over the last minute (proc_loadavg(5)); 1 where it cannot be read.
 pub fn load_per_core() -> f64 {
     let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
@@ -58,6 +178,62 @@ mod tests {
             looks == 2 || looks >= 4
         });
         assert_eq!((settled, looks), (Settled::Quiet, 5));
+    }
+
+    fn waited(ms: u64) -> Held {
+        let run_delays = [((7, 7), Duration::from_millis(ms)), ((7, 8), Duration::ZERO)].into();
+        Held { run_delays, in_kernel: false }
+    }
+
+    /// Of a countdown of one second, what is left after each of these looks: ms since the first,
+    /// and what held the threads.
+    fn left_after(looks: impl IntoIterator<Item = (u64, Held)>) -> Vec<u128> {
+        let begin = Instant::now();
+        let mut countdown = Countdown::new(Duration::from_secs(1));
+        let left = looks.into_iter().map(|(at, held)| {
+            countdown.is_over(begin + Duration::from_millis(at), LONGEST_PAUSE, held);
+            countdown.left.as_millis()
+        });
+        left.collect()
+    }
+
+    #[test]
+    fn time_without_a_processor_is_not_counted() {
+        let looks = [(0, 40), (50, 40), (100, 70), (150, 120)];
+        assert_eq!(left_after(looks.map(|(at, ms)| (at, waited(ms)))), [1000, 950, 930, 930]);
+    }
+
+    #[test]
+    fn time_in_a_wait_for_the_disk_is_not_counted() {
+        let on_disk = Held { in_kernel: true, ..waited(0) };
+        let looks = [(0, waited(0)), (50, waited(0)), (100, on_disk), (150, waited(0))];
+        assert_eq!(left_after(looks), [1000, 950, 950, 900]);
+    }
+
+    #[test]
+    fn time_in_which_nobody_looked_is_hardly_counted() {
+        assert_eq!(left_after([0, 3_000, 3_050].map(|at| (at, waited(0)))), [1000, 850, 800]);
+    }
+
+    #[test]
+    fn a_process_that_starves_for_ever_is_given_up_on() {
+        let begin = Instant::now();
+        let mut countdown = Countdown::new(Duration::from_secs(1));
+        let over = |countdown: &mut Countdown, ms| {
+            countdown.is_over(begin + Duration::from_millis(ms), LONGEST_PAUSE, waited(ms))
+        };
+        assert!(!over(&mut countdown, 0));
+        assert!(!over(&mut countdown, 8_900));
+        assert!(over(&mut countdown, 9_100));
+    }
+
+    #[test]
+    fn a_process_that_sleeps_on_is_given_up_on_and_one_that_is_gone_is_not() {
+        let own = i32::try_from(std::process::id()).expect("a pid");
+        assert!(Held::of(&[own]).run_delays.keys().any(|(pid, _)| *pid == own), "nothing was read");
+        let patience = Duration::from_millis(20);
+        assert_eq!(settle_processes(patience, || Some(vec![own])), Settled::Bound);
+        assert_eq!(settle_processes(patience, || None), Settled::Quiet);
     }
 
     #[test]

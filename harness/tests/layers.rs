@@ -74,6 +74,8 @@ const EDGES: &[Edge] = &[
     ("subject", "cell::contain", "processes by pidfd"),
     ("subject", "cell::CONNECTION_COOKIE", "the name of a variable"),
 
+    ("settle", "ledger::snapshot", "data: identities of processes"),
+
     ("peer", "lifecycle", "data: steps, streams, which fake"),
     ("subject", "lifecycle::embedded", "data: names and options of hosts and services"),
     ("subject", "lifecycle::generate", "data: generated lifecycles"),

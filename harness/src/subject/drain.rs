@@ -14,7 +14,7 @@ use crate::ledger::verdict::{Crash, Finding, StepRef};
 use crate::lifecycle::step::Stream;
 use crate::lifecycle::sweep::CUT_REACHED;
 use crate::peer::control::{Command, Event};
-use crate::settle::{Settled, load_per_core, settle};
+use crate::settle::{Settled, awaited, load_per_core, settle, settle_processes};
 
 /// Longest time that survivors may take to die of SIGKILL.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -41,7 +41,7 @@ impl Play<'_> {
             // It does so in every life, and in this run that is nobody's concern.
             patience = Duration::ZERO;
         }
-        let settled = settle(Instant::now() + patience, || self.alive(&names).is_empty());
+        let settled = settle_processes(patience, || awaited(self.alive(&names).keys()));
         for name in &names {
             self.note_exit(name, settled == Settled::Quiet);
         }

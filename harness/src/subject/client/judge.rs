@@ -14,7 +14,7 @@ use crate::ledger::verdict::{Finding, Holder, StepRef};
 use crate::lifecycle::client::Deed;
 use crate::lifecycle::step::Era;
 use crate::probe::holder::{self, Holders};
-use crate::settle::{Settled, settle};
+use crate::settle::{Settled, awaited, settle_processes};
 
 /// Lines of evidence for what lives with a survivor.
 const LINES: usize = 3;
@@ -165,9 +165,9 @@ impl Play<'_> {
     pub(super) fn judge_what_is_left(&mut self, due: &StepRef) {
         let began = Instant::now();
         let patience = self.patience();
-        let settled = settle(began + patience, || {
+        let settled = settle_processes(patience, || {
             let blamed = self.blamed.clone();
-            self.alive().keys().all(|id| blamed.contains(id))
+            awaited(self.alive().keys().filter(|id| !blamed.contains(id)))
         });
         if settled == Settled::Quiet {
             let took = millis(began.elapsed());

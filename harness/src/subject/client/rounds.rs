@@ -20,7 +20,7 @@ use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
 use crate::lifecycle::client::RoundsBy;
 use crate::probe::holder::Holders;
 use crate::probe::memory;
-use crate::settle::settle;
+use crate::settle::settle_processes;
 
 /// Place of the repetition among the steps, after the start of the client.
 pub(super) const PLACE: &str = "2";
@@ -135,9 +135,11 @@ impl Play<'_> {
         // The look at the last server's start, or at the last request.
         growing.see(self.look_at_growth(&repeat, rounds, &waits_by));
         let begun = Instant::now();
-        settle(begun + self.patience(), || {
+        settle_processes(self.patience(), || {
             self.look_for(&repeat, FIRM_LOOK);
-            growing.see(self.look_at_growth(&repeat, rounds, &waits_by))
+            let quiet = growing.see(self.look_at_growth(&repeat, rounds, &waits_by));
+            let keepers = self.ledger.last().processes().map(|(id, _)| id.pid).collect();
+            (!quiet).then_some(keepers)
         });
         match growing.end() {
             Grew::Nothing => {}

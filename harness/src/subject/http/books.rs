@@ -14,7 +14,7 @@ use crate::lifecycle::sweep::Works;
 use crate::peer::http::control::{Act, Passing};
 use crate::peer::wire;
 use crate::probe::socket::{self, Tcp};
-use crate::settle::{Settled, load_per_core, settle};
+use crate::settle::{Settled, load_per_core, settle, settle_processes};
 use crate::subject::finding::{self, counted, thing};
 use crate::subject::server::FIRM_LOOK;
 
@@ -339,9 +339,9 @@ impl Play<'_> {
         let is_short = self.order.patience.fixed || self.screens;
         let patience = if is_short { self.patience() } else { self.patience().max(NEXT_WRITE) };
         let mut left = Vec::new();
-        settle(Instant::now() + patience, || {
+        settle_processes(patience, || {
             left = self.sockets_left();
-            left.is_empty()
+            (!left.is_empty()).then(|| self.alive().keys().map(|id| id.pid).collect())
         });
         if left.is_empty() {
             self.past.clear();

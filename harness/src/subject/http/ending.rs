@@ -15,7 +15,7 @@ use crate::ledger::verdict::{Class, Crash, Finding, StepRef};
 use crate::lifecycle::step::Signal;
 use crate::probe::holder::Holders;
 use crate::probe::socket;
-use crate::settle::{Settled, settle};
+use crate::settle::{Settled, awaited, settle, settle_processes};
 use crate::subject::connection::Due;
 use crate::subject::server::{FIRM_LOOK, LOOK, millis};
 use crate::subject::steps::raw_signal;
@@ -102,7 +102,7 @@ impl Play<'_> {
             return;
         };
         let patience = self.patience();
-        let settled = settle(Instant::now() + patience, || self.alive().is_empty());
+        let settled = settle_processes(patience, || awaited(self.alive().keys()));
         self.note_exit(&due, settled == Settled::Quiet);
         if settled == Settled::Bound {
             // What is first seen now came to be after the step that ended the server.
