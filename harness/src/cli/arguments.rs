@@ -269,8 +269,9 @@ pub struct Common {
     /// answers to
     #[arg(long, value_name = "ERA", default_value = "auto", value_parser = era)]
     pub era: EraChoice,
-    /// How long something that is due may take before it is a leak; when not given, calibrated on
-    /// the subject's own clean run, scaled by load, never under 6 s
+    /// How long something that is due may take before it is a leak, time without a processor not
+    /// counted; when not given, calibrated on the subject's own clean run, scaled by load, never
+    /// under 6 s
     #[arg(long, value_name = "DUR", value_parser = duration)]
     pub leak_timeout: Option<Duration>,
     /// How long the server may take to answer the handshake
