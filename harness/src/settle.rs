@@ -20,10 +20,12 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// Longest time between two looks, beyond the pause, that is counted: in the rest the host kept this
 /// process from looking, and most likely the others from ending.
 const OVERSLEPT: Duration = Duration::from_millis(100);
-/// How much longer than the bound a wait for starved processes may take: so many times the bound.
-const STARVED_TIMES: u32 = 3;
+/// A wait for starved processes may take so many times its bound.
+const STARVED_TIMES: u32 = 4;
 /// And this much on top, for short bounds.
 const STARVED_EXTRA: Duration = Duration::from_secs(5);
+/// How often a stopwatch looks that is turned to more often.
+const SELDOM: Duration = Duration::from_millis(20);
 /// Most threads of a process that are asked how long they waited for a processor.
 const THREADS_ASKED: usize = 64;
 
@@ -63,7 +65,7 @@ pub fn settle(deadline: Instant, mut quiet: impl FnMut() -> bool) -> Settled {
 /// proc_pid_stat(5), mostly a disk), and in which this process itself did not run. In all it takes at
 /// most four times the patience and 5 s.
 pub fn settle_processes(patience: Duration, mut look: impl FnMut() -> Option<Vec<i32>>) -> Settled {
-    let mut countdown = Countdown::new(patience);
+    let mut watch = Stopwatch::start();
     let mut pause = FIRST_PAUSE;
     let mut quiet_before = false;
     loop {
@@ -76,7 +78,8 @@ pub fn settle_processes(patience: Duration, mut look: impl FnMut() -> Option<Vec
             continue;
         };
         quiet_before = false;
-        if countdown.is_over(began, pause, Held::of(&awaited)) {
+        watch.advance(began, pause, Held::of(&awaited));
+        if watch.elapsed(began) >= patience {
             return Settled::Bound;
         }
         std::thread::sleep(pause);
@@ -90,12 +93,12 @@ pub fn awaited<'a>(left: impl IntoIterator<Item = &'a ProcessId>) -> Option<Vec<
     (!pids.is_empty()).then_some(pids)
 }
 
-/// What is left of a patience.
+/// Time in which processes that are waited for could run.
 #[derive(Debug)]
-struct Countdown {
-    left: Duration,
-    hard: Instant,
+pub struct Stopwatch {
+    began: Instant,
     looked: Option<Instant>,
+    counted: Duration,
     held: Held,
 }
 
@@ -108,25 +111,42 @@ struct Held {
     in_kernel: bool,
 }
 
-impl Countdown {
-    fn new(patience: Duration) -> Self {
-        let longest = patience.saturating_mul(1 + STARVED_TIMES) + STARVED_EXTRA;
-        let hard = Instant::now() + longest;
-        Self { left: patience, hard, looked: None, held: Held::default() }
+impl Stopwatch {
+    /// From now on.
+    pub fn start() -> Self {
+        let began = Instant::now();
+        Self { began, looked: None, counted: Duration::ZERO, held: Held::default() }
     }
 
-    /// Takes the time since the last look off, `pause` of which was meant, and says whether none is
-    /// left.
-    fn is_over(&mut self, now: Instant, pause: Duration, held: Held) -> bool {
+    /// Whether it runs since before this moment.
+    pub fn is_older_than(&self, moment: Instant) -> bool {
+        self.began < moment
+    }
+
+    /// Looks at these processes, unless it did a moment ago.
+    pub fn watch(&mut self, pids: &[i32]) {
+        let now = Instant::now();
+        if self.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= SELDOM) {
+            self.advance(now, LONGEST_PAUSE, Held::of(pids));
+        }
+    }
+
+    /// How much of its time until now counts: at the least a quarter of what is over 5 s, so that one
+    /// who starves for ever is not waited for as long.
+    pub fn elapsed(&self, now: Instant) -> Duration {
+        let in_all = now.saturating_duration_since(self.began);
+        self.counted.max(in_all.saturating_sub(STARVED_EXTRA) / STARVED_TIMES)
+    }
+
+    /// Counts the time since the last look, `pause` of which was meant.
+    fn advance(&mut self, now: Instant, pause: Duration, held: Held) {
         if let Some(looked) = self.looked {
             let passed = now.saturating_duration_since(looked);
             let starved = if held.in_kernel { passed } else { held.starved_since(&self.held) };
-            let counted = passed.min(pause + OVERSLEPT).min(passed.saturating_sub(starved));
-            self.left = self.left.saturating_sub(counted);
+            self.counted += passed.min(pause + OVERSLEPT).min(passed.saturating_sub(starved));
         }
         self.looked = Some(now);
         self.held = held;
-        self.left.is_zero() || now >= self.hard
     }
 }
 
@@ -185,46 +205,40 @@ mod tests {
         Held { run_delays, in_kernel: false }
     }
 
-    /// Of a countdown of one second, what is left after each of these looks: ms since the first,
-    /// and what held the threads.
-    fn left_after(looks: impl IntoIterator<Item = (u64, Held)>) -> Vec<u128> {
-        let begin = Instant::now();
-        let mut countdown = Countdown::new(Duration::from_secs(1));
-        let left = looks.into_iter().map(|(at, held)| {
-            countdown.is_over(begin + Duration::from_millis(at), LONGEST_PAUSE, held);
-            countdown.left.as_millis()
+    /// What is counted by each of these looks: ms since the first, and what held the threads.
+    fn counted(looks: impl IntoIterator<Item = (u64, Held)>) -> Vec<u128> {
+        let mut watch = Stopwatch::start();
+        let begin = watch.began;
+        let counted = looks.into_iter().map(|(at, held)| {
+            let now = begin + Duration::from_millis(at);
+            watch.advance(now, LONGEST_PAUSE, held);
+            watch.elapsed(now).as_millis()
         });
-        left.collect()
+        counted.collect()
     }
 
     #[test]
     fn time_without_a_processor_is_not_counted() {
         let looks = [(0, 40), (50, 40), (100, 70), (150, 120)];
-        assert_eq!(left_after(looks.map(|(at, ms)| (at, waited(ms)))), [1000, 950, 930, 930]);
+        assert_eq!(counted(looks.map(|(at, ms)| (at, waited(ms)))), [0, 50, 70, 70]);
     }
 
     #[test]
     fn time_in_a_wait_for_the_disk_is_not_counted() {
         let on_disk = Held { in_kernel: true, ..waited(0) };
         let looks = [(0, waited(0)), (50, waited(0)), (100, on_disk), (150, waited(0))];
-        assert_eq!(left_after(looks), [1000, 950, 950, 900]);
+        assert_eq!(counted(looks), [0, 50, 50, 100]);
     }
 
     #[test]
     fn time_in_which_nobody_looked_is_hardly_counted() {
-        assert_eq!(left_after([0, 3_000, 3_050].map(|at| (at, waited(0)))), [1000, 850, 800]);
+        assert_eq!(counted([0, 3_000, 3_050].map(|at| (at, waited(0)))), [0, 150, 200]);
     }
 
     #[test]
     fn a_process_that_starves_for_ever_is_given_up_on() {
-        let begin = Instant::now();
-        let mut countdown = Countdown::new(Duration::from_secs(1));
-        let over = |countdown: &mut Countdown, ms| {
-            countdown.is_over(begin + Duration::from_millis(ms), LONGEST_PAUSE, waited(ms))
-        };
-        assert!(!over(&mut countdown, 0));
-        assert!(!over(&mut countdown, 8_900));
-        assert!(over(&mut countdown, 9_100));
+        let looks = [0, 5_000, 9_000, 45_000].map(|at| (at, waited(at)));
+        assert_eq!(counted(looks), [0, 0, 1_000, 10_000]);
     }
 
     #[test]

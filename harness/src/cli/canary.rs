@@ -10,6 +10,9 @@ use crate::plan::{self, Case, Choices};
 use crate::report::event::{CanaryReport, TwinMemory};
 use crate::runner::Outcome;
 
+/// Most findings that are told where a seeded leak was missed.
+const INSTEAD: usize = 5;
+
 /// A canary, before it has flown.
 pub struct Canary {
     /// Pairs of a leaky one and its clean twin.
@@ -72,6 +75,7 @@ impl Canary {
         let mut report = CanaryReport {
             caught: Vec::new(),
             missed: Vec::new(),
+            instead: Vec::new(),
             false_alarms: Vec::new(),
             memory: None,
             failure: None,
@@ -100,6 +104,9 @@ impl Canary {
                 let list = if caught { &mut report.caught } else { &mut report.missed };
                 list.push(kind.as_str().to_owned());
             }
+            if !report.missed.is_empty() {
+                report.instead = leaky.findings.iter().take(INSTEAD).map(in_a_line).collect();
+            }
             report.false_alarms.extend(clean.findings.iter().map(|finding| finding.what.clone()));
             if at > 0 {
                 report.memory = memory_of_twin(clean);
@@ -122,6 +129,7 @@ pub fn of_all(reports: impl Iterator<Item = CanaryReport>) -> CanaryReport {
     let mut all = CanaryReport {
         caught: Vec::new(),
         missed: Vec::new(),
+        instead: Vec::new(),
         false_alarms: Vec::new(),
         memory: None,
         failure: None,
@@ -131,12 +139,20 @@ pub fn of_all(reports: impl Iterator<Item = CanaryReport>) -> CanaryReport {
             let new: Vec<String> = more.into_iter().filter(|kind| !list.contains(kind)).collect();
             list.extend(new);
         }
+        all.instead.extend(report.instead);
         all.false_alarms.extend(report.false_alarms);
         all.memory = all.memory.or(report.memory);
         all.failure = all.failure.or(report.failure);
     }
     all.caught.retain(|kind| !all.missed.contains(kind));
     all
+}
+
+/// Kind, culprit and steps, by which a canary is known.
+fn in_a_line(finding: &Finding) -> String {
+    let Finding { class, kind, culprit, birth_step, due_step, .. } = finding;
+    let class = if *class == Class::Leak { "leak" } else { "advisory" };
+    format!("{class}[{kind}] of the {culprit}, born at {birth_step}, due at {due_step}")
 }
 
 /// How much the memory of the clean twin gained by itself.

@@ -147,10 +147,11 @@ pub(super) fn canary_block(page: Page, canary: &CanaryReport, info: Option<&RunI
     block.gap();
     let mut lines: Vec<String> = Vec::new();
     lines.extend(canary.missed.iter().map(|kind| format!("missed the seeded leak of kind {kind}")));
+    lines.extend(canary.instead.iter().map(|what| format!("found in its stead: {what}")));
     lines
         .extend(canary.false_alarms.iter().map(|what| format!("blamed in the clean twin: {what}")));
     lines.extend(canary.failure.iter().map(|why| format!("could not be judged: {why}")));
-    block.seen(&lines, 8);
+    block.seen(&lines, 12);
     block.gap();
     block.remark(
         "help",

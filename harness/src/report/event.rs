@@ -134,6 +134,9 @@ pub struct CanaryReport {
     pub caught: Vec<String>,
     /// Kinds of seeded leaks that were missed: the run is invalid.
     pub missed: Vec<String>,
+    /// Where any was missed: what was found in its stead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instead: Vec<String>,
     /// What was blamed in the clean twin: the run is invalid.
     pub false_alarms: Vec<String>,
     /// The memory of the clean twin, where memory was weighed: how much it gains on this host without a

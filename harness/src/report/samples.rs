@@ -166,6 +166,7 @@ pub(crate) fn canary() -> CanaryReport {
     CanaryReport {
         caught: ["process", "zombie", "fd", "thread", "file"].map(String::from).into(),
         missed: vec![],
+        instead: vec![],
         false_alarms: vec![],
         memory: Some(TwinMemory { kib_per_cycle: 0.04, bound_kib_per_cycle: 12.8, cycles: 100 }),
         failure: None,

@@ -224,7 +224,7 @@ impl Play<'_> {
     pub(super) fn wait_for_exit(&mut self) -> bool {
         let patience = self.patience();
         let bound = Instant::now() + 5 * patience;
-        while !self.has_exited() && self.last_news.elapsed() <= patience && Instant::now() < bound {
+        while !self.has_exited() && self.rested() <= patience && Instant::now() < bound {
             self.turn();
         }
         self.has_exited()

@@ -49,7 +49,7 @@ use crate::ledger::verdict::{StepRef, StepTiming};
 use crate::lifecycle::client::{Deed, Moment};
 use crate::lifecycle::sweep::CUT_REACHED;
 use crate::probe::{Root, Scanner, Sight};
-use crate::settle::load_per_core;
+use crate::settle::{Stopwatch, load_per_core};
 
 /// A client that says nothing for so long, with all its answers, is idle.
 const IDLE: Duration = Duration::from_millis(500);
@@ -98,6 +98,7 @@ pub fn play(order: &CaseOrder, client: &ClientOrder, root: Root) -> io::Result<O
         step_began: Instant::now(),
         begun: Instant::now(),
         last_news: Instant::now(),
+        rest: Stopwatch::start(),
         moment: None,
         departure: Departure::Exited,
         told: BTreeSet::new(),
@@ -143,6 +144,8 @@ struct Play<'a> {
     begun: Instant,
     /// When a server told something, or something was done to the client.
     last_news: Instant,
+    /// How long that is ago, for one that could run.
+    rest: Stopwatch,
     /// When the moment of the script came.
     moment: Option<Instant>,
     departure: Departure,
@@ -229,7 +232,7 @@ impl Play<'_> {
                 if self.begun.elapsed() > start_bound {
                     return Over::NoServer;
                 }
-            } else if self.last_news.elapsed() > rest || speaks_on {
+            } else if self.rested() > rest || speaks_on {
                 return Over::AtRest;
             }
         }

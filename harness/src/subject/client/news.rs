@@ -12,9 +12,12 @@ use crate::ledger::snapshot::{FdKind, Identity};
 use crate::lifecycle::step::Era;
 use crate::lifecycle::sweep::{CUT_REACHED, Wire};
 use crate::peer::report::Report;
+use crate::settle::Stopwatch;
 
 /// How long one wait for news lasts before the client is looked at.
 const TURN: Duration = Duration::from_millis(5);
+/// Most servers, the latest, that are asked whether they could run.
+const SERVERS_ASKED: usize = 8;
 /// A call as a method.
 const CALL: &str = "tools/call";
 /// Most messages that are counted.
@@ -36,6 +39,26 @@ impl Play<'_> {
         {
             client.exit = Some(*exit);
         }
+        self.count_rest();
+    }
+
+    /// How long there was no news, the time not counted in which the client or one of its servers could
+    /// not run.
+    pub(super) fn rested(&self) -> Duration {
+        if self.rest.is_older_than(self.last_news) {
+            return Duration::ZERO;
+        }
+        self.rest.elapsed(Instant::now())
+    }
+
+    fn count_rest(&mut self) {
+        if self.rest.is_older_than(self.last_news) {
+            self.rest = Stopwatch::start();
+        }
+        let client = self.client.as_ref().map(|client| client.id.pid);
+        let servers = self.servers.iter().rev().filter_map(|server| server.id.map(|id| id.pid));
+        let pids: Vec<i32> = client.into_iter().chain(servers.take(SERVERS_ASKED)).collect();
+        self.rest.watch(&pids);
     }
 
     pub(super) fn take(&mut self, told: Told) {

@@ -68,7 +68,7 @@ impl Play<'_> {
             if self.servers.is_empty() && self.begun.elapsed() > start_bound {
                 return Over::NoServer;
             }
-            if !self.servers.is_empty() && self.last_news.elapsed() > rest {
+            if !self.servers.is_empty() && self.rested() > rest {
                 return Over::AtRest;
             }
         }

@@ -135,7 +135,7 @@ impl Play<'_> {
                 if self.begun.elapsed() > start_bound {
                     return Over::NoServer;
                 }
-            } else if self.last_news.elapsed() > rest || self.begun.elapsed() > 2 * start_bound {
+            } else if self.rested() > rest || self.begun.elapsed() > 2 * start_bound {
                 return Over::AtRest;
             }
         }

@@ -50,7 +50,7 @@ impl Play<'_> {
                 if self.begun.elapsed() > start_bound {
                     return Over::NoServer;
                 }
-            } else if self.last_news.elapsed() > rest {
+            } else if self.rested() > rest {
                 return Over::AtRest;
             }
         }
