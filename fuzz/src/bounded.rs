@@ -40,7 +40,7 @@ pub(crate) fn alone<T>(most: Duration, case: impl AsyncFnOnce(Census) -> T) -> T
 }
 
 /// The descriptors of this process, each with what it is: one closed and another opened is a change.
-fn descriptors() -> Vec<String> {
+pub(crate) fn descriptors() -> Vec<String> {
     let Ok(entries) = fs::read_dir("/proc/self/fd") else { return Vec::new() };
     let mut open: Vec<String> = entries
         .filter_map(|entry| {

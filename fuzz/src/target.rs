@@ -13,8 +13,14 @@ use std::{
 };
 
 /// Every target but the canary, which fails.
-pub const TARGETS: [Target; 5] =
-    [crate::CURSOR, crate::LIFECYCLE, crate::SCENARIO, crate::SESSION, crate::WIRE];
+pub const TARGETS: [Target; 6] = [
+    crate::CONNECTION,
+    crate::CURSOR,
+    crate::LIFECYCLE,
+    crate::SCENARIO,
+    crate::SESSION,
+    crate::WIRE,
+];
 
 /// How often a running fuzzer tells how deep its inputs get.
 const TELLING: Duration = Duration::from_secs(5);
@@ -50,8 +56,8 @@ pub struct Target {
     pub body: fn(&[u8]) -> Reach,
     /// What inputs do that are not turned down.
     pub active: &'static str,
-    /// `ci/fuzz` fails when fewer inputs in a hundred get there: the fuzzer then knocks at a door that
-    /// a change has closed.
+    /// `ci/fuzz` fails when fewer inputs in a hundred get there, or none at all: the fuzzer then knocks at
+    /// a door that a change has closed.
     pub floor_percent: f64,
 }
 
@@ -98,11 +104,12 @@ impl Target {
         reach
     }
 
-    /// What `ci/fuzz` reads: `share: 12.3 % of 45 inputs …, floor 10 %`.
+    /// What `ci/fuzz` reads: `share: 12.3 %, 123 of 1000 inputs …, floor 10 %`.
     pub fn words(&self, share: Share) -> String {
         format!(
-            "share: {:.1} % of {} inputs of {} {}, floor {} %",
+            "share: {:.1} %, {} of {} inputs of {} {}, floor {} %",
             share.percent(),
+            share.active,
             share.inputs,
             self.name,
             self.active,

@@ -10,8 +10,9 @@ use std::{
 use scupper_fuzz::{CANARY, Reach, SCENARIO, TARGETS, Target, WIRE};
 
 /// The programs of this package, built without a fuzzer.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("canary", env!("CARGO_BIN_EXE_canary")),
+    ("connection", env!("CARGO_BIN_EXE_connection")),
     ("cursor", env!("CARGO_BIN_EXE_cursor")),
     ("lifecycle", env!("CARGO_BIN_EXE_lifecycle")),
     ("scenario", env!("CARGO_BIN_EXE_scenario")),
@@ -89,7 +90,7 @@ fn the_canary_fails_and_its_near_miss_does_not() {
 
 #[test]
 fn a_program_without_inputs_says_what_it_is_for() {
-    let (_, program) = PROGRAMS[1];
+    let (_, program) = PROGRAMS[2];
     let said = Command::new(program).output().expect("started");
     assert!(!said.status.success());
     let said = String::from_utf8_lossy(&said.stderr).into_owned();

@@ -122,8 +122,11 @@ fn model_and_core_agree_on_random_lifecycles() {
 }
 
 fn words(stats: Stats) -> String {
-    let Stats { lifecycles, steps, comparisons, active } = stats;
-    format!("{lifecycles} played, {steps} steps, {comparisons} looks, {active} got active")
+    let Stats { lifecycles, steps, comparisons, active, reached } = stats;
+    format!(
+        "{lifecycles} played, {reached} with something in use, {steps} steps, {comparisons} looks, \
+         {active} got active"
+    )
 }
 
 /// Each mistake is found, for what it is and at its step, and the lifecycle that shows it is short.
@@ -135,7 +138,10 @@ fn a_core_that_leaks_is_caught_and_the_lifecycle_shrinks() {
             "a connection",
             (Leak::Connection, &["connection `server 0`", "expects none", "has 1"][..]),
         ),
-        ("a task", (Leak::Task, &["after the end of everything", "tokio: 1 tasks are alive"])),
+        (
+            "a task",
+            (Leak::Task, &["after the end of everything", "tokio: 1 tasks are alive", "stage.rs:"]),
+        ),
         ("a cursor", (Leak::Cursor, &["cursor `session 0`", "expects none", "has 1", "stage.rs:"])),
         ("a server", (Leak::Server, &["server `server 0`", "expects 1", "has 0", "call a tool"])),
         ("a panic", (Leak::Panic, &["after the end of everything", "a task panicked"])),

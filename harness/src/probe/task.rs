@@ -8,6 +8,8 @@
 //! A task is released a little after its `JoinHandle` returns, so a look wants to be repeated until
 //! it is quiet. Dropping a runtime ends all its tasks: look before that.
 
+use std::fmt;
+
 use crate::ledger::snapshot::{Facts, Identity, Kind, Unreadable};
 
 /// A task that lives.
@@ -17,6 +19,14 @@ pub struct LiveTask {
     pub id: u64,
     /// `file:line` that spawned it.
     pub spawned_at: Option<String>,
+}
+
+/// `task 12, spawned at src/host.rs:34`
+impl fmt::Display for LiveTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task {}", self.id)?;
+        self.spawned_at.iter().try_for_each(|site| write!(f, ", spawned at {site}"))
+    }
 }
 
 /// The tasks of every runtime that it was installed on.

@@ -21,7 +21,8 @@ use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use crate::lifecycle::generate::{Act, Generated};
-use crate::lifecycle::model::{self, Difference, Model, Waits};
+use crate::lifecycle::model::{self, Alive, Difference, Model, Sort, Waits};
+use crate::probe::task::{LiveTask, TaskTable};
 use stage::Stage;
 
 /// The waits of everything that is played here, in milliseconds. They are far apart, so that what is
@@ -57,6 +58,8 @@ pub struct Stats {
     pub comparisons: u64,
     /// Servers that got ready, and sessions that were opened.
     pub active: u64,
+    /// Lifecycles in which a server was ready or a session active at one of the comparisons.
+    pub reached: u64,
 }
 
 impl std::ops::AddAssign for Stats {
@@ -65,6 +68,7 @@ impl std::ops::AddAssign for Stats {
         self.steps += other.steps;
         self.comparisons += other.comparisons;
         self.active += other.active;
+        self.reached += other.reached;
     }
 }
 
@@ -138,7 +142,7 @@ pub enum Leak {
 }
 
 thread_local! {
-    static RUNTIME: RefCell<Option<Runtime>> = const { RefCell::new(None) };
+    static RUNTIME: RefCell<Option<(Runtime, TaskTable)>> = const { RefCell::new(None) };
     static PANICS: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -160,14 +164,9 @@ pub fn run_with(lifecycle: &Generated, leak: Leak) -> Result<Stats, Box<Disagree
     let disagreement = |step, differences, problems| {
         Box::new(Disagreement { lifecycle: lifecycle.clone(), step, differences, problems })
     };
-    let runtime = match RUNTIME.take() {
+    let (runtime, tasks) = match RUNTIME.take() {
         Some(runtime) => runtime,
-        // Without I/O, so that there is no descriptor that could be left.
-        None => tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .map_err(|error| disagreement(None, Vec::new(), vec![error.to_string()]))?,
+        None => start().map_err(|error| disagreement(None, Vec::new(), vec![error.to_string()]))?,
     };
     let played = runtime.block_on(play(lifecycle, leak));
     let mut played =
@@ -177,6 +176,8 @@ pub fn run_with(lifecycle: &Generated, leak: Leak) -> Result<Stats, Box<Disagree
         let mut problems = Vec::new();
         if alive > 0 {
             problems.push(format!("tokio: {alive} tasks are alive, the census has none of them"));
+            let named = tasks.alive().unwrap_or_default();
+            problems.extend(named.iter().map(LiveTask::to_string));
         }
         if PANICS.get() > panics {
             problems.push("a task panicked; its message is on stderr".to_owned());
@@ -186,11 +187,18 @@ pub fn run_with(lifecycle: &Generated, leak: Leak) -> Result<Stats, Box<Disagree
         }
     }
     match played {
-        Ok(_) => RUNTIME.set(Some(runtime)),
+        Ok(_) => RUNTIME.set(Some((runtime, tasks))),
         // What is left there is nobody's.
         Err(_) => runtime.shutdown_background(),
     }
     played
+}
+
+/// A runtime without I/O, so that there is no descriptor that could be left, and its tasks by id.
+fn start() -> std::io::Result<(Runtime, TaskTable)> {
+    let (tasks, mut builder) = (TaskTable::new(), tokio::runtime::Builder::new_current_thread());
+    tasks.install(&mut builder);
+    Ok((builder.enable_time().start_paused(true).build()?, tasks))
 }
 
 /// Counts panics by thread; who panics on purpose goes past the hook.
@@ -239,7 +247,9 @@ async fn play(lifecycle: &Generated, leak: Leak) -> Result<Stats, Wrong> {
         }
         quiet().await;
         is_quiet = true;
-        let differences = model.compare(&stage.alive(), now());
+        let alive = stage.alive();
+        stats.reached |= u64::from(alive.iter().any(is_in_use));
+        let differences = model.compare(&alive, now());
         stats.comparisons += 1;
         if !differences.is_empty() {
             return Err(Wrong { step: Some(index + 1), differences, ..Wrong::default() });
@@ -260,6 +270,11 @@ async fn play(lifecycle: &Generated, leak: Leak) -> Result<Stats, Wrong> {
     } else {
         Err(Wrong { differences, problems, step: None })
     }
+}
+
+/// A server that is ready, or a session that is active.
+fn is_in_use(alive: &Alive) -> bool {
+    matches!((alive.sort, &*alive.state), (Sort::Server, "ready") | (Sort::Session, "active"))
 }
 
 /// Waits until no task has anything to do at this moment.

@@ -1,0 +1,10 @@
+//! Feeds connections of a server.
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| scupper_fuzz::CONNECTION.fuzz(data));
+
+#[cfg(not(fuzzing))]
+fn main() -> Result<(), String> {
+    scupper_fuzz::CONNECTION.main(std::env::args_os().skip(1))
+}
