@@ -61,6 +61,7 @@ pub fn on_a_host(generated: &Generated, id: &str) -> Lifecycle {
         servers: [Server::Absent; PLACES],
         is_closed: false,
         http_is_dead: false,
+        is_out_of_reach: [false; PLACES],
         at_once: Vec::new(),
         steps: Vec::new(),
     };
@@ -82,6 +83,8 @@ struct Host {
     servers: [Server; PLACES],
     is_closed: bool,
     http_is_dead: bool,
+    /// Of what was born while several servers were added, nobody knows whose it is.
+    is_out_of_reach: [bool; PLACES],
     /// Steps on different servers that begin together.
     at_once: Vec<(Place, Step)>,
     steps: Vec<Step>,
@@ -98,13 +101,7 @@ impl Host {
             }
             Act::Call(place) => self.call(place, waits),
             Act::Remove(place) => self.remove(place, waits),
-            Act::PeerEnds(place) if matches!(self.servers[place], Server::Ready(_)) => {
-                let whom = Whom::Server;
-                self.alone(Step::new(Action::Kill { whom }).on(NAMES[place]));
-                let is_http = place == OVER_HTTP;
-                self.http_is_dead |= is_http;
-                self.servers[place] = if is_http { Server::Unsure } else { Server::Dead };
-            }
+            Act::PeerEnds(place) => self.kill(place),
             Act::Health => self.health(),
             Act::Shutdown { .. } => {
                 self.alone(Step::new(Action::Shutdown));
@@ -197,11 +194,27 @@ impl Host {
         self.servers[place] = Server::Absent;
     }
 
+    fn kill(&mut self, place: Place) {
+        // Whether it was added together with others is known once that is written.
+        self.flush();
+        let is_http = place == OVER_HTTP;
+        let is_within_reach = is_http || !self.is_out_of_reach[place];
+        if !(is_within_reach && matches!(self.servers[place], Server::Ready(_))) {
+            return;
+        }
+        self.alone(Step::new(Action::Kill { whom: Whom::Server }).on(NAMES[place]));
+        self.http_is_dead |= is_http;
+        self.servers[place] = if is_http { Server::Unsure } else { Server::Dead };
+    }
+
     /// The dead are dropped; whoever does not read may be taken for dead.
     fn health(&mut self) {
         self.alone(Step::new(Action::Health));
         for place in 0..PLACES {
             match self.servers[place] {
+                Server::Dead if self.is_out_of_reach[place] => {
+                    self.servers[place] = Server::Unsure;
+                }
                 Server::Dead => {
                     let wait = Action::WaitFor { condition: Condition::Gone };
                     let step = Step { within: Some(GONE), ..Step::new(wait).on(NAMES[place]) };
@@ -233,6 +246,12 @@ impl Host {
     }
 
     fn flush(&mut self) {
+        let is_one_of_several = self.at_once.len() > 1;
+        for (place, step) in &self.at_once {
+            if matches!(step.action, Action::Add { .. }) && !step.fails {
+                self.is_out_of_reach[*place] = is_one_of_several;
+            }
+        }
         let mut steps: Vec<Step> = self.at_once.drain(..).map(|(_, step)| step).collect();
         if steps.len() > 1 {
             let branches = steps.into_iter().map(|step| vec![step]).collect();

@@ -1,6 +1,6 @@
 //! A campaign of generated lifecycles as a report, and one report out of those of its shards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,10 @@ pub fn merge(one: &Report, other: &Report) -> Result<Report, MergeError> {
     });
     merged.cases = shortest.into_values().map(|(_, case)| case).collect();
     merged.took_ms = one.took_ms + other.took_ms;
+    merged.not_judged.extend(other.not_judged.iter().cloned());
+    merged.not_judged.sort_by(|a, b| (&a.id, &a.cause).cmp(&(&b.id, &b.cause)));
+    let notes: BTreeSet<&String> = one.notes.iter().chain(&other.notes).collect();
+    merged.notes = notes.into_iter().cloned().collect();
     merged.interrupted = one.interrupted || other.interrupted;
     let invalid = [one, other].iter().any(|report| report.exit_code == codes::INVALID);
     conclude(&mut merged, invalid);
@@ -115,7 +119,7 @@ pub fn conclude(report: &mut Report, invalid: bool) {
         () if invalid => codes::INVALID,
         () if report.interrupted => codes::INTERRUPTED,
         () if !report.cases.is_empty() => codes::LEAK,
-        () if is_whole => codes::CLEAN,
+        () if is_whole && report.not_judged.is_empty() => codes::CLEAN,
         () => codes::NOT_JUDGED,
     };
 }

@@ -39,8 +39,8 @@ pub struct CampaignArguments {
     /// sockets, judged by the kernel
     #[arg(long, conflicts_with = "command")]
     pub real: bool,
-    /// Where the shortest lifecycle of each finding is written, as a scenario for `scupper run` and
-    /// `scupper replay`
+    /// With real processes: where the shortest lifecycle of each finding is written, as a scenario for
+    /// `scupper run` and `scupper replay`
     #[arg(long, value_name = "DIR", default_value = "scenarios/found")]
     pub found: PathBuf,
     /// Also call this tool of COMMAND, with these arguments (repeatable; the first is the one that is

@@ -84,7 +84,8 @@ pub(super) fn campaign(arguments: &CampaignArguments, seeds: Seeds) -> Result<Re
                 reproducers.insert(report.id.clone(), generated.code());
                 cases.push(*report);
             }
-            Err(note) => run.notes.push(note),
+            Err(Unsettled::Nothing(note)) => run.notes.push(note),
+            Err(Unsettled::NotJudged(code, cause)) => run.not_judged.push((code, cause)),
         }
     }
     progress.end();
@@ -257,6 +258,14 @@ fn signs(report: &CaseReport) -> BTreeSet<Sign> {
     signs
 }
 
+/// Why something that was seen is no finding.
+enum Unsettled {
+    /// It counts for nothing, and this is why.
+    Nothing(String),
+    /// This lifecycle could not be played again, and why.
+    NotJudged(String, String),
+}
+
 /// Who is judged, by whom, and how.
 struct Stage {
     choices: Choices,
@@ -406,26 +415,26 @@ impl Stage {
         cases.iter().map(shows).collect()
     }
 
-    /// The shortest lifecycle that shows it, confirmed and written; or why it counts for nothing.
+    /// The shortest lifecycle that shows it, confirmed and written.
     fn settle(
         &self,
         sign: &Sign,
         found: Generated,
-    ) -> Result<(Generated, Box<CaseReport>), String> {
+    ) -> Result<(Generated, Box<CaseReport>), Unsettled> {
         let mut known = BTreeMap::new();
         if let Some(case) = self.player.case(&found, &self.choices) {
             known.insert(format!("{:?}", case.order.lifecycle.steps), true);
         }
         let shortest = shorten(&found, TRIES, |tried| self.show(sign, tried, &mut known));
+        let code = found.code();
         let mut unconfirmed = None;
         for generated in [shortest, found] {
             let Some(case) = self.player.case(&generated, &self.choices) else { continue };
             if let Outcome::Judged(mut report, _) = self.alone(&case) {
                 if signs(&report).contains(sign) {
                     let steps = case.order.lifecycle.steps.len();
-                    report
-                        .notes
-                        .push(format!("confirmed alone in a fresh cell; {steps} steps are left"));
+                    let note = format!("confirmed alone in a fresh cell; {steps} steps are left");
+                    report.notes.push(note);
                     self.write(sign, &generated, case, &mut report);
                     return Ok((generated, report));
                 }
@@ -433,12 +442,13 @@ impl Stage {
             }
         }
         let Some((generated, case, mut report)) = unconfirmed else {
-            return Err(format!("{sign}: seen once, and could not be played again"));
+            let cause = format!("{sign}: it was seen, and could not be played again to confirm it");
+            return Err(Unsettled::NotJudged(code, cause));
         };
         if let Sign::Failed(_) = sign {
             // Among others a server may have had no time; alone it has done all it should.
-            let code = generated.code();
-            return Err(format!("{sign}: not confirmed alone, so it counts for nothing: {code}"));
+            let note = format!("{sign}: not confirmed alone, so it counts for nothing: {code}");
+            return Err(Unsettled::Nothing(note));
         }
         report.verdict = Verdict::Leak;
         report.met = false;

@@ -75,6 +75,13 @@ impl Host<'_> {
             }
             Act::Put(place) => self.repeat(place, round),
             Act::Take(place) | Act::Evict(place) => self.repeat(place, cancel_round),
+            // Nobody waits here: time is what a server is given to grow in.
+            Act::Wait { .. } | Act::Sweep | Act::Store(_) => {
+                let idle = |life: &Option<Life>| life.as_ref().is_some_and(|life| life.is_idle);
+                if let Some(place) = self.open.iter().position(idle) {
+                    self.repeat(place, if act == Act::Sweep { round } else { cancel_round });
+                }
+            }
             Act::Remove(place) | Act::Delete(place) => self.end(place),
             Act::DropAdd(place) | Act::Disconnect(place) => {
                 self.let_go(place, |_| vec![step(Action::Drop)]);
