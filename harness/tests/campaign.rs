@@ -9,9 +9,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-/// Few, of which one cancels calls again and again.
-const SEEDS: &str = "0..8";
-
 fn scupper(arguments: &[&str]) -> Output {
     let output = Command::new(env!("CARGO_BIN_EXE_scupper")).args(arguments).output();
     output.expect("the program of this build")
@@ -131,18 +128,20 @@ fn the_core_is_clean_with_real_servers() {
 fn a_leaky_server_is_found_and_the_lifecycle_shrinks() {
     let folder = tempfile::tempdir().expect("a folder");
     let found = folder.path().join("found");
-    let play = |more: &[&str]| {
-        let command = [&["--", env!("CARGO_BIN_EXE_scupper"), "fake", "leaks-on-cancel"], more];
+    let play = |before: &[&str], after: &[&str]| {
+        let server = ["--", env!("CARGO_BIN_EXE_scupper"), "fake", "leaks-on-cancel"];
         Command::new(env!("CARGO_BIN_EXE_scupper"))
-            .args(["campaign", "--seeds", SEEDS, "--jobs", "4", "--found"])
+            .args(["campaign", "--seeds", "0..8", "--jobs", "4", "--call", r#"sleep={"ms":500}"#])
+            .arg("--found")
             .arg(&found)
-            .args(command.concat())
+            .args([before, &server, after].concat())
             .output()
             .expect("the program of this build")
     };
-    let output = play(&["--fixed"]);
+    let output = play(&[], &["--fixed"]);
     assert_eq!(output.status.code(), Some(0), "the clean twin: {}", told(&output));
-    let output = play(&[]);
+    // What leaks on purpose is not waited for; only the twin needs patience.
+    let output = play(&["--leak-timeout=1s"], &[]);
     let words = told(&output);
     assert_eq!(output.status.code(), Some(1), "{words}");
     for part in ["LEAK  generated/fd-server", "culprit: server", "confirmed alone in a fresh cell"]
@@ -154,7 +153,7 @@ fn a_leaky_server_is_found_and_the_lifecycle_shrinks() {
     let scenario: toml::Table = text.parse().expect("a scenario is TOML");
     let steps = scenario["step"].as_array().expect("its steps").len();
     assert!(steps <= 6, "{steps} steps:\n{text}");
-    let output = scupper(&["run", &file.to_string_lossy()]);
+    let output = scupper(&["run", "--leak-timeout=1s", &file.to_string_lossy()]);
     let words = told(&output);
     assert_eq!(output.status.code(), Some(1), "{words}");
     assert!(words.contains("fd"), "{words}");

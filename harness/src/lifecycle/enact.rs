@@ -210,14 +210,14 @@ impl Host {
     /// The dead are dropped; whoever does not read may be taken for dead.
     fn health(&mut self) {
         self.alone(Step::new(Action::Health));
-        for place in 0..PLACES {
+        for (place, name) in NAMES.into_iter().enumerate() {
             match self.servers[place] {
                 Server::Dead if self.is_out_of_reach[place] => {
                     self.servers[place] = Server::Unsure;
                 }
                 Server::Dead => {
                     let wait = Action::WaitFor { condition: Condition::Gone };
-                    let step = Step { within: Some(GONE), ..Step::new(wait).on(NAMES[place]) };
+                    let step = Step { within: Some(GONE), ..Step::new(wait).on(name) };
                     self.alone(step);
                     self.servers[place] = Server::Absent;
                 }

@@ -1,13 +1,15 @@
 //! Generated lifecycles as cases: on a host inside the cell, or on any stdio server.
 
 use crate::cell::protocol::{Learned, Role};
-use crate::lifecycle::battery;
+use crate::lifecycle::battery::{self, Call};
 use crate::lifecycle::enact::{self, on_a_host};
 use crate::lifecycle::generate::Generated;
 use crate::lifecycle::scenario::Embedded;
 use crate::lifecycle::step::Era;
 
-use super::{Case, Choices, Server, calibrate, case, embedded, knowledge, server_case};
+use super::{
+    Case, Choices, Server, calibrate, case, embedded, knowledge, server_case, shell_words,
+};
 
 /// The id of a lifecycle that has no name yet.
 const UNNAMED: &str = "generated";
@@ -32,7 +34,7 @@ impl Player {
     /// The case of a lifecycle; none where nothing of it can be done to the subject.
     pub fn case(&self, generated: &Generated, choices: &Choices) -> Option<Case> {
         let repeat =
-            || format!("scupper campaign --lifecycle {}{}", generated.code(), self.words());
+            || format!("scupper campaign --lifecycle {}{}", generated.code(), self.words(choices));
         match self {
             Player::Host(name) => {
                 let lifecycle = on_a_host(generated, UNNAMED);
@@ -57,11 +59,18 @@ impl Player {
     }
 
     /// The rest of a command that plays on it.
-    pub fn words(&self) -> String {
+    pub fn words(&self, choices: &Choices) -> String {
         match self {
             Player::Host(name) if name == "core" => " --real".to_owned(),
             Player::Host(name) => format!(" --subject {name}"),
-            Player::Server { server, .. } => format!(" -- {}", server.words),
+            Player::Server { server, .. } => {
+                let call = |Call { tool, arguments }: &Call| format!("{tool}={arguments}");
+                let calls = choices.calls.iter().map(call);
+                let words: Vec<String> =
+                    calls.flat_map(|call| ["--call".to_owned(), call]).collect();
+                let gap = if words.is_empty() { "" } else { " " };
+                format!("{gap}{} -- {}", shell_words(&words), server.words)
+            }
         }
     }
 

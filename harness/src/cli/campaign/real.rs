@@ -99,7 +99,7 @@ pub(super) fn campaign(arguments: &CampaignArguments, seeds: Seeds) -> Result<Re
             "scupper campaign --seeds {}..{}{}",
             seeds.first,
             seeds.end,
-            stage.player.words()
+            stage.player.words(&stage.choices)
         ),
     };
     run.notes.splice(..0, stage.notes);

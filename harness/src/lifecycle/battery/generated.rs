@@ -86,10 +86,8 @@ impl Host<'_> {
             Act::DropAdd(place) | Act::Disconnect(place) => {
                 self.let_go(place, |_| vec![step(Action::Drop)]);
             }
-            Act::PeerEnds(place) => {
-                if self.open[place].as_ref().is_some_and(|life| life.is_ready) {
-                    self.let_go(place, |_| vec![signal(Signal::Term, Whom::Server)]);
-                }
+            Act::PeerEnds(place) if self.open[place].as_ref().is_some_and(|life| life.is_ready) => {
+                self.let_go(place, |_| vec![signal(Signal::Term, Whom::Server)]);
             }
             Act::CloseSessions | Act::Shutdown { .. } => {
                 let mut open = self.open.iter().flatten().peekable();
