@@ -1,9 +1,11 @@
 //! Lifecycle × subject × seed -> cases. Pure.
 //!
+//! - [`campaign`]: generated lifecycles as cases.
 //! - [`client`]: the cases of `scupper client`; here are those of servers and scenarios.
 //! - [`http`]: those of `scupper server --http`.
 //! - [`sweep`]: those of the byte sweep.
 
+pub mod campaign;
 pub mod client;
 pub mod http;
 pub mod sweep;
@@ -140,6 +142,24 @@ pub fn first_look(server: &Server, choices: &Choices, era: Era) -> Case {
 
 /// The rest of the battery.
 pub fn battery(server: &Server, choices: &Choices, learned: &Learned, era: Era) -> Vec<Case> {
+    battery::stdio(&knowledge(choices, learned, era))
+        .into_iter()
+        .filter(|lifecycle| lifecycle.id != battery::FIRST_LOOK && choices.wants(&lifecycle.id))
+        .map(|lifecycle| {
+            let era = match lifecycle.era {
+                EraChoice::Auto => era,
+                EraChoice::Legacy => Era::Legacy,
+                EraChoice::Modern => Era::Modern,
+            };
+            let mut case = server_case(lifecycle, server, choices, era);
+            calibrate(&mut case, choices, learned);
+            case
+        })
+        .collect()
+}
+
+/// What a server that was looked at is asked and told.
+fn knowledge(choices: &Choices, learned: &Learned, era: Era) -> Knowledge {
     let calls = calls(choices, learned);
     // The user's own call first, then one that surely lasts, then any.
     let mut lasting = learned.tools.iter().filter(|tool| tool.callable).filter_map(|tool| {
@@ -159,21 +179,7 @@ pub fn battery(server: &Server, choices: &Choices, learned: &Learned, era: Era) 
         false => Discover::Ignored,
     };
     let discover = (era == Era::Legacy && learned.initialize_after_discover).then_some(discover);
-    let known = Knowledge { calls, in_flight, cycles: choices.cycles, other_era, discover };
-    battery::stdio(&known)
-        .into_iter()
-        .filter(|lifecycle| lifecycle.id != battery::FIRST_LOOK && choices.wants(&lifecycle.id))
-        .map(|lifecycle| {
-            let era = match lifecycle.era {
-                EraChoice::Auto => era,
-                EraChoice::Legacy => Era::Legacy,
-                EraChoice::Modern => Era::Modern,
-            };
-            let mut case = server_case(lifecycle, server, choices, era);
-            calibrate(&mut case, choices, learned);
-            case
-        })
-        .collect()
+    Knowledge { calls, in_flight, cycles: choices.cycles, other_era, discover }
 }
 
 /// Calls that may be made: those that the user names, and those that are safe.

@@ -1,8 +1,11 @@
-//! `scupper campaign` and `scupper merge`: the shards of a campaign are the campaign.
+//! `scupper campaign` and `scupper merge`: the shards of a campaign are the campaign; with real servers
+//! the core is clean; on a server that leaks a campaign finds it, and nothing in its clean twin.
 #![cfg(feature = "core")]
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -34,11 +37,11 @@ fn shards_that_are_merged_equal_the_campaign_and_a_missing_one_is_not_green() {
         assert_eq!(output.status.code(), Some(code), "{}", told(&output));
     };
     let whole = path("whole.json");
-    played(&["--seeds", "100..140"], &whole, 0);
+    played(&["--seeds", "100..300"], &whole, 0);
     let shards: Vec<PathBuf> = (1..=4).map(|number| path(&format!("{number}.json"))).collect();
     for (number, to) in (1..).zip(&shards) {
         // A shard alone is not the campaign.
-        played(&["--seeds", "100..140", "--shard", &format!("{number}/4")], to, 3);
+        played(&["--seeds", "100..300", "--shard", &format!("{number}/4")], to, 3);
     }
     let merge = |parts: &[&PathBuf], to: &PathBuf| {
         let (parts, to): (Vec<String>, String) =
@@ -58,7 +61,7 @@ fn shards_that_are_merged_equal_the_campaign_and_a_missing_one_is_not_green() {
         }
     }
     assert_eq!(merged, whole);
-    assert_eq!(whole["campaign"]["lifecycles"], 40);
+    assert_eq!(whole["campaign"]["lifecycles"], 200);
 
     let output = merge(&[one, two, four], &path("part.json"));
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
@@ -86,4 +89,72 @@ fn what_cannot_be_played_is_a_usage_error_and_a_lifecycle_is_played_by_its_code(
     let expected = " 1. add server 0, which does all it should\n 2. server 0 dies\n\
                     model and core agree after every step\n";
     assert_eq!(told(&output), expected);
+}
+
+/// A hundred lifecycles that are always the same, and some that are not. Each is in a cell of its own,
+/// in both topologies, and at its end the kernel has to agree with the census that nothing is left.
+#[test]
+fn the_core_is_clean_with_real_servers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (to, found) = (folder.path().join("report.json"), folder.path().join("found"));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let random: u64 = match std::env::var("SCUPPER_SEED") {
+        Ok(seed) => seed.parse().expect("SCUPPER_SEED is a number"),
+        Err(_) => u64::from(now.subsec_nanos()) << 20,
+    };
+    for (first, number) in [(0, 100), (random, 6)] {
+        let seeds = format!("{first}..{}", first + number);
+        let mut told = std::io::stderr();
+        // Past the test runner, which keeps what passing tests print to itself.
+        let _ = writeln!(told, "generated lifecycles with real servers: seeds {seeds}");
+        let output = Command::new(env!("CARGO_BIN_EXE_scupper"))
+            .args(["campaign", "--real", "--seeds", &seeds, "--json"])
+            .arg(&to)
+            .arg("--found")
+            .arg(&found)
+            .output()
+            .expect("the program of this build");
+        let again = format!("again: SCUPPER_SEED={random}");
+        assert_eq!(output.status.code(), Some(0), "{again}\n{}", self::told(&output));
+        assert_eq!(report(&to)["campaign"]["lifecycles"], number);
+        let _ = write!(told, "{}", self::told(&output));
+    }
+    assert!(!found.exists(), "a clean campaign writes nothing");
+}
+
+/// What only a cancelled call leaks is found, made short and written; the file repeats it. The twin is
+/// clean over the same seeds.
+#[test]
+fn a_leaky_server_is_found_and_the_lifecycle_shrinks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let found = folder.path().join("found");
+    let play = |before: &[&str], after: &[&str]| {
+        let server = ["--", env!("CARGO_BIN_EXE_scupper"), "fake", "leaks-on-cancel"];
+        Command::new(env!("CARGO_BIN_EXE_scupper"))
+            .args(["campaign", "--seeds", "0..8", "--jobs", "4", "--call", r#"sleep={"ms":500}"#])
+            .arg("--found")
+            .arg(&found)
+            .args([before, &server, after].concat())
+            .output()
+            .expect("the program of this build")
+    };
+    let output = play(&[], &["--fixed"]);
+    assert_eq!(output.status.code(), Some(0), "the clean twin: {}", told(&output));
+    // What leaks on purpose is not waited for; only the twin needs patience.
+    let output = play(&["--leak-timeout=1s"], &[]);
+    let words = told(&output);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    for part in ["LEAK  generated/fd-server", "culprit: server", "confirmed alone in a fresh cell"]
+    {
+        assert!(words.contains(part), "no `{part}` in:\n{words}");
+    }
+    let file = found.join("fd-server.toml");
+    let text = std::fs::read_to_string(&file).expect("the scenario that was written");
+    let scenario: toml::Table = text.parse().expect("a scenario is TOML");
+    let steps = scenario["step"].as_array().expect("its steps").len();
+    assert!(steps <= 6, "{steps} steps:\n{text}");
+    let output = scupper(&["run", "--leak-timeout=1s", &file.to_string_lossy()]);
+    let words = told(&output);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("fd"), "{words}");
 }

@@ -50,7 +50,13 @@ pub enum Command {
     Client(ClientArguments),
     /// Judge scripted scenarios
     Run(RunArguments),
-    /// Play generated lifecycles on our own core, beside a model that says what must exist
+    /// Play generated lifecycles on our own core or on any stdio server
+    ///
+    /// The same seed is the same lifecycle on every machine. Without more the core is played on in
+    /// memory, hundreds a second, beside a model that says after each step what must exist. With
+    /// `--real` its host is given real servers, and with `-- COMMAND` that server is judged: each
+    /// lifecycle in a cell of its own, by the kernel. A finding is made shorter, confirmed alone in a
+    /// fresh cell, and written as a scenario file.
     Campaign(CampaignArguments),
     /// Put the reports of the shards of a campaign together
     Merge(MergeArguments),

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::headers::HIDDEN;
-use crate::cell::protocol::{ClientOrder, Header, HttpOrder, SubjectOrder};
+use crate::cell::protocol::{ClientOrder, Header, HttpOrder, Role, SubjectOrder};
 use crate::ledger::verdict::Verdict;
 use crate::lifecycle::client::RoundsBy;
 use crate::lifecycle::scenario::{
-    self, ClientSpec, Expectation, HttpServer, HttpStart, Scenario, Subject, WhichClient,
+    self, ClientSpec, Embedded, Expectation, HttpServer, HttpStart, Scenario, Subject, WhichClient,
 };
 use crate::lifecycle::step::{Action, Era, EraChoice, Lifecycle};
 use crate::plan::{self, Case};
@@ -68,6 +68,10 @@ fn scenario_of(case: &Case) -> Result<Scenario, &'static str> {
         SubjectOrder::Server(launch) => launch,
         SubjectOrder::HttpServer(http) => &http.launch,
         SubjectOrder::Client(order) => return client_scenario(case, order),
+        SubjectOrder::Embedded { role: Role::Host, name, options, .. } => {
+            let host = Embedded { name: name.clone(), options: options.clone() };
+            return checked(case, case.order.lifecycle.clone(), Subject::Host(host));
+        }
         _ => return Err("no scenario file can tell a case of the core with its peer"),
     };
     let written = plan::shell_words(&launch.command) == case.order.subject_words;

@@ -2,11 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::ledger::verdict::{CaseReport, Failure, StepRef, Tier, Verdict};
+use crate::ledger::verdict::{CaseReport, Failure, Finding, StepRef, Tier, Verdict};
 
 /// The case of a generated lifecycle after which model and core did not agree: what was found, after
 /// which step, and whether something was left or something was missing.
-pub fn case(id: &str, code: &str, step: &str, found: &str, is_left: bool) -> CaseReport {
+pub fn case(
+    id: &str,
+    code: &str,
+    step: &str,
+    found: &str,
+    is_left: bool,
+    findings: Vec<Finding>,
+) -> CaseReport {
     let step = StepRef { place: step.to_owned(), name: id.to_owned(), cycle: None };
     CaseReport {
         id: id.to_owned(),
@@ -24,7 +31,7 @@ pub fn case(id: &str, code: &str, step: &str, found: &str, is_left: bool) -> Cas
         figures: BTreeMap::new(),
         notes: Vec::new(),
         crashes: Vec::new(),
-        findings: Vec::new(),
+        findings,
         failure: Some(Failure {
             step,
             message: found.to_owned(),

@@ -5,17 +5,20 @@
 //!
 //! - `again`: the same again and again, or several at once.
 //! - `ending`: stdin ends, the client dies, signals come.
+//! - `generated`: all of these in any order, of a generated lifecycle.
 //! - `streams`: a client that does not read, or no longer.
 //! - `words`: what a client may say, and when.
 
 mod again;
 mod ending;
+mod generated;
 mod streams;
 mod words;
 
 use serde_json::{Value, json};
 
 use super::step::{Action, Era, EraChoice, HandshakePoint, Lifecycle, Signal, Step, Stream, Whom};
+pub use generated::on_a_server;
 
 /// A call that may be made.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,6 +99,9 @@ impl Call {
     }
 }
 
+/// Bytes of the first request after which stdin ends in `stdio/eof-mid-initialize`: inside the name
+/// of the method, in either era.
+const MID_INITIALIZE: usize = 40;
 /// Most calls that a server has served before it is ended by a signal, or its client is killed.
 const SERVED: usize = 8;
 /// Id of the lifecycle that is played first, alone, and from which the rest is learned.

@@ -9,12 +9,14 @@
 //! - [`client`]: those for any client or host.
 //! - [`sweep`]: a peer that goes wrong after every byte.
 //! - [`generate`]: lifecycles made of bytes, or of a seed.
+//! - [`enact`]: one of those on a host with real servers.
 //! - [`model`]: what must exist after each step of one.
 //! - [`shrink`]: the shortest that still fails.
 
 pub mod battery;
 pub mod client;
 pub mod embedded;
+pub mod enact;
 pub mod endpoint;
 pub mod generate;
 pub mod http;

@@ -27,6 +27,37 @@ pub fn shrink(
     }
 }
 
+/// Leaves steps out of `found`, which fails. `fails` is asked of several at once, of at most `tries` in
+/// all: where each takes its time, they are tried side by side.
+pub fn shorten(
+    found: &Generated,
+    tries: usize,
+    mut fails: impl FnMut(&[Generated]) -> Vec<bool>,
+) -> Generated {
+    let mut best = found.clone();
+    let mut left = tries;
+    let mut length = best.steps.len() / 2;
+    while length > 0 && best.steps.len() > 1 && left > 0 {
+        let mut shorter: Vec<Generated> = Vec::new();
+        for from in (0..best.steps.len()).step_by(length) {
+            let mut one = best.clone();
+            one.steps.drain(from..(from + length).min(best.steps.len()));
+            shorter.push(one);
+        }
+        shorter.truncate(left);
+        left -= shorter.len();
+        let failing = fails(&shorter).iter().position(|fails| *fails);
+        match failing.and_then(|at| shorter.into_iter().nth(at)) {
+            Some(one) => {
+                best = one;
+                length = length.min(best.steps.len() / 2).max(1);
+            }
+            None => length /= 2,
+        }
+    }
+    best
+}
+
 /// Halves, quarters and so on, down to single steps.
 fn leave_out(best: &mut Generated, still: &mut impl FnMut(&Generated) -> bool) {
     let mut length = best.steps.len();
@@ -82,6 +113,23 @@ mod tests {
             shrunk.to_string(),
             " 1. add server 0, which does all it should\n 2. remove server 0"
         );
+    }
+
+    #[test]
+    fn several_are_tried_at_once_and_no_more_than_allowed() {
+        let has_shutdown = |lifecycle: &Generated| {
+            lifecycle.steps.iter().any(|step| matches!(step.act, Act::Shutdown { .. }))
+        };
+        let found = (0..).map(of_seed).find(|found| found.steps.len() > 12 && has_shutdown(found));
+        let found = found.expect("some seed has one");
+        let shortest = shorten(&found, 200, |tried| tried.iter().map(has_shutdown).collect());
+        assert_eq!(shortest.steps.len(), 1, "{shortest}");
+        let mut asked = 0;
+        shorten(&found, 10, |tried| {
+            asked += tried.len();
+            vec![false; tried.len()]
+        });
+        assert!(asked <= 10, "{asked}");
     }
 
     #[test]

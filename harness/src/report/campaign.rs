@@ -1,13 +1,14 @@
 //! A campaign of generated lifecycles as a report, and one report out of those of its shards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use serde::{Deserialize, Serialize};
 
 use super::event::codes;
-use super::json::{Report, Totals};
-use crate::ledger::verdict::CaseReport;
+use super::json::{NotJudged, Report, Totals};
+use super::text::{LONGEST_LINE, sanitise};
+use crate::ledger::verdict::{CaseReport, Finding, StepRef, Verdict};
 
 /// Which part of which campaign a report is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +97,10 @@ pub fn merge(one: &Report, other: &Report) -> Result<Report, MergeError> {
     });
     merged.cases = shortest.into_values().map(|(_, case)| case).collect();
     merged.took_ms = one.took_ms + other.took_ms;
+    merged.not_judged.extend(other.not_judged.iter().cloned());
+    merged.not_judged.sort_by(|a, b| (&a.id, &a.cause).cmp(&(&b.id, &b.cause)));
+    let notes: BTreeSet<&String> = one.notes.iter().chain(&other.notes).collect();
+    merged.notes = notes.into_iter().cloned().collect();
     merged.interrupted = one.interrupted || other.interrupted;
     let invalid = [one, other].iter().any(|report| report.exit_code == codes::INVALID);
     conclude(&mut merged, invalid);
@@ -114,7 +119,7 @@ pub fn conclude(report: &mut Report, invalid: bool) {
         () if invalid => codes::INVALID,
         () if report.interrupted => codes::INTERRUPTED,
         () if !report.cases.is_empty() => codes::LEAK,
-        () if is_whole => codes::CLEAN,
+        () if is_whole && report.not_judged.is_empty() => codes::CLEAN,
         () => codes::NOT_JUDGED,
     };
 }
@@ -147,15 +152,43 @@ fn identity(report: &Report, campaign: &Campaign) -> String {
     format!("seeds {first_seed}..{end_seed} in {shards} shards of {subject} (version {version})")
 }
 
+/// What came of one of its lifecycles, for people.
+pub fn in_words_of(case: &CaseReport) -> String {
+    let tag = match case.verdict {
+        Verdict::Leak => "LEAK",
+        Verdict::Clean => "clean",
+        Verdict::Failed => "FAILED",
+        Verdict::Unknown | Verdict::Invalid => "UNKNOWN",
+    };
+    let mut words = format!("{tag}  {}\n", case.id);
+    for finding in &case.findings {
+        words.push_str(&found(finding));
+    }
+    for line in case.failure.iter().flat_map(|failure| failure.message.lines()) {
+        words.push_str(&format!("      {}\n", sanitise(line, LONGEST_LINE)));
+    }
+    for line in &case.unreadable {
+        words.push_str(&format!("      could not look: {}\n", sanitise(line, LONGEST_LINE)));
+    }
+    for note in &case.notes {
+        words.push_str(&format!("      note: {}\n", sanitise(note, LONGEST_LINE)));
+    }
+    words.push_str(&format!("      repeat: {}\n", case.repeat));
+    words
+}
+
 /// What came of a campaign, for people.
 pub fn in_words(report: &Report) -> String {
     let mut words = String::new();
     for case in &report.cases {
-        words.push_str(&format!("LEAK  {}\n", case.id));
-        for line in case.failure.iter().flat_map(|failure| failure.message.lines()) {
-            words.push_str(&format!("      {line}\n"));
-        }
-        words.push_str(&format!("      repeat: {}\n", case.repeat));
+        words.push_str(&in_words_of(case));
+    }
+    for note in &report.notes {
+        words.push_str(&format!("note  {}\n", sanitise(note, 4 * LONGEST_LINE)));
+    }
+    for NotJudged { id, cause } in &report.not_judged {
+        let (id, cause) = (sanitise(id, LONGEST_LINE), sanitise(cause, LONGEST_LINE));
+        words.push_str(&format!("not judged: {id}: {cause}\n"));
     }
     let Some(campaign) = &report.campaign else { return words };
     let Campaign { lifecycles, steps, comparisons, active, .. } = campaign;
@@ -175,6 +208,19 @@ pub fn in_words(report: &Report) -> String {
     words
 }
 
+/// A finding: what, since when, until when it was due, and whose it is.
+fn found(finding: &Finding) -> String {
+    let Finding { kind, what, birth_step: birth, due_step: due, culprit, rule, .. } = finding;
+    let what = sanitise(what, LONGEST_LINE);
+    let step = |step: &StepRef| format!("step {} ({})", step.place, sanitise(&step.name, 60));
+    let rule = rule.as_deref().unwrap_or("none");
+    format!(
+        "      {kind}: {what}; born in {}, due at {}; culprit: {culprit}; rule: {rule}\n",
+        step(birth),
+        step(due)
+    )
+}
+
 /// Prints it.
 pub fn tell(report: &Report) {
     say(in_words(report).trim_end());
@@ -191,7 +237,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ledger::verdict::Verdict;
     use crate::report::{event::RunSummary, samples};
 
     /// A shard's report with these findings: number of the finding, and length of its lifecycle.

@@ -7,6 +7,7 @@ pub mod campaign;
 pub mod event;
 pub mod human;
 pub mod json;
+pub mod progress;
 
 mod block;
 mod ending;

@@ -71,27 +71,40 @@ fn reconnect(known: &Knowledge) -> Lifecycle {
 /// One call of each tool and one list as the warm-up, then so many more. Where no tool may be
 /// called, it is only lists.
 pub(super) fn churn(known: &Knowledge) -> Lifecycle {
-    let mut calls: Vec<Step> = known.calls.iter().map(|call| call.step(true)).collect();
-    calls.push(list(true));
     lifecycle(
         "stdio/churn",
         "The same calls again and again in one life: descriptors, threads, children, zombies and \
          files must not grow with them.",
         N9,
-        vec![open(), handshake(), repeat(known.cycles, churn_time(known.cycles), calls), close()],
+        vec![open(), handshake(), times_of(known.cycles, round(known)), close()],
     )
 }
 
 /// The answer to the list shows that the cancellation before it was read.
 fn cancel_churn(known: &Knowledge) -> Lifecycle {
-    let round = vec![known.busy(), step(Action::Cancel), list(true)];
     lifecycle(
         "stdio/cancel-churn",
         "One request after the other is cancelled in one life: what a cancelled one leaves behind \
          grows.",
         C4,
-        vec![open(), handshake(), repeat(known.cycles, churn_time(known.cycles), round), close()],
+        vec![open(), handshake(), times_of(known.cycles, cancel_round(known)), close()],
     )
+}
+
+/// One call of each tool and a list.
+pub(super) fn round(known: &Knowledge) -> Vec<Step> {
+    let calls = known.calls.iter().map(|call| call.step(true));
+    calls.chain([list(true)]).collect()
+}
+
+/// A request that is cancelled, and a list.
+pub(super) fn cancel_round(known: &Knowledge) -> Vec<Step> {
+    vec![known.busy(), step(Action::Cancel), list(true)]
+}
+
+/// So many cycles of this in one life, after the warm-up.
+pub(super) fn times_of(cycles: u32, steps: Vec<Step>) -> Step {
+    repeat(cycles, churn_time(cycles), steps)
 }
 
 fn churn_time(cycles: u32) -> Duration {

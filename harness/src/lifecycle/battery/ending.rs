@@ -1,14 +1,11 @@
 //! How a life ends: stdin ends, the client dies, signals come.
 
 use super::{
-    Action, HandshakePoint, Knowledge, Lifecycle, N8, N9, Signal, Step, Whom, at_once, end_stdin,
-    handshake, kill_client, lifecycle, open, signal, step,
+    Action, HandshakePoint, Knowledge, Lifecycle, MID_INITIALIZE, N8, N9, Signal, Step, Whom,
+    at_once, end_stdin, handshake, kill_client, lifecycle, open, signal, step,
 };
 use crate::lifecycle::step::Payload;
 
-/// Bytes of the first request after which stdin ends in `stdio/eof-mid-initialize`: inside the name
-/// of the method, in either era.
-const MID_INITIALIZE: usize = 40;
 /// Requests in flight at once.
 const SEVERAL: usize = 5;
 

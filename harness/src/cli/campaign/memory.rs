@@ -1,0 +1,187 @@
+//! A campaign on our core in memory, beside the model.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::Seeds;
+use crate::cli::arguments::Common;
+use crate::cli::{Ended, Refusal};
+use crate::gate::campaign::case;
+use crate::ledger::snapshot::Kind;
+use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
+use crate::lifecycle::generate::{Act, Generated, of_seed};
+use crate::lifecycle::model::{Difference, Sort};
+use crate::lifecycle::shrink::shrink;
+use crate::report::campaign::{self, Campaign, is_shorter};
+use crate::report::event::{RunInfo, RunSummary, codes};
+use crate::report::json::Report;
+use crate::report::progress::Progress;
+use crate::subject::generated::{Disagreement, Leak, Stats, run, run_with};
+
+/// How many lifecycles the search for the shortest failing one plays at most.
+const TRIES: usize = 5000;
+
+pub(super) fn one(lifecycle: &Generated) -> Ended {
+    match run(lifecycle) {
+        Ok(_) => {
+            campaign::say(&format!("{lifecycle}\nmodel and core agree after every step"));
+            Ok(codes::CLEAN)
+        }
+        Err(found) => {
+            campaign::say(&found.to_string());
+            Ok(codes::LEAK)
+        }
+    }
+}
+
+pub(super) fn campaign(seeds: Seeds, common: &Common) -> Result<Report, Refusal> {
+    let begun = Instant::now();
+    let canary = canary();
+    let mut stats = Stats::default();
+    let mut found: BTreeMap<String, Box<Disagreement>> = BTreeMap::new();
+    let mut lifecycles = 0;
+    let mut progress = Progress::new(seeds.each().size_hint().0, !common.no_progress);
+    for seed in seeds.each() {
+        lifecycles += 1;
+        match run(&of_seed(seed)) {
+            Ok(played) => stats += played,
+            Err(wrong) => {
+                let wrong = shortest(wrong);
+                let code = wrong.lifecycle.code();
+                let id = wrong.id();
+                let kept = found.get(&id).map(|kept| kept.lifecycle.code());
+                if kept.is_none_or(|kept| is_shorter(&code, &kept)) {
+                    found.insert(id, wrong);
+                }
+            }
+        }
+        progress.tell(lifecycles, found.len());
+    }
+    progress.end();
+    let Seeds { first, end, part, shards } = seeds;
+    let info = RunInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        mode: "campaign".to_owned(),
+        subject: "core, in memory".to_owned(),
+        cases: found.len(),
+        seed: first,
+        repeat: format!("scupper campaign --seeds {first}..{end}"),
+    };
+    let cases = found.iter().map(|(id, found)| {
+        let code = found.lifecycle.code();
+        let step = found.step.map_or("end".to_owned(), |step| step.to_string());
+        let left = found.differences.iter().any(|differs| differs.is_left);
+        let findings = findings(found);
+        case(id, &code, &step, &found.to_string(), left || found.differences.is_empty(), findings)
+    });
+    let summary = RunSummary {
+        servers: Vec::new(),
+        cases: cases.collect(),
+        not_judged: Vec::new(),
+        canary: None,
+        verdict: None,
+        took: Duration::ZERO,
+        exit_code: codes::CLEAN,
+        interrupted: false,
+    };
+    let notes: Vec<String> = canary.clone().err().into_iter().collect();
+    let mut report = Report::new(&info, None, &notes, &summary);
+    let codes = found.iter().map(|(id, found)| (id.clone(), found.lifecycle.code()));
+    report.campaign = Some(Campaign {
+        first_seed: first,
+        end_seed: end,
+        shards,
+        played: vec![part],
+        lifecycles,
+        steps: stats.steps,
+        comparisons: stats.comparisons,
+        active: stats.active,
+        reproducers: codes.collect(),
+    });
+    report.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    campaign::conclude(&mut report, canary.is_err());
+    Ok(report)
+}
+
+/// What was left, each thing a finding of the core's.
+fn findings(found: &Disagreement) -> Vec<Finding> {
+    let left = found.differences.iter().filter(|differs| differs.is_left);
+    left.map(|differs| leaked(found, differs)).collect()
+}
+
+fn leaked(found: &Disagreement, differs: &Difference) -> Finding {
+    let steps = &found.lifecycle.steps;
+    let until = found.step.unwrap_or(steps.len()).min(steps.len());
+    let at = |index: usize| StepRef {
+        place: (index + 1).to_string(),
+        name: steps[index].act.to_string(),
+        cycle: None,
+    };
+    let end = || StepRef {
+        place: "end".to_owned(),
+        name: "end of the lifecycle".to_owned(),
+        cycle: None,
+    };
+    let due = found.step.filter(|_| until > 0).map_or_else(end, |_| at(until - 1));
+    let begins = |index: &usize| begins(steps[*index].act, differs.sort, &differs.name);
+    let birth = (0..until).rev().find(begins).map_or_else(|| due.clone(), at);
+    let (sort, name, count) = (differs.sort, &differs.name, differs.alive.len());
+    Finding {
+        class: Class::Leak,
+        kind: match sort {
+            Sort::Session | Sort::Stream => Kind::Session,
+            Sort::Cursor => Kind::Cursor,
+            Sort::Task => Kind::Task,
+            Sort::Server | Sort::Connection | Sort::Other => Kind::Entry,
+        },
+        what: format!(
+            "{sort} `{name}`: the model expects {}, the census has {count}",
+            differs.expected
+        ),
+        identities: Vec::new(),
+        count,
+        birth_step: birth,
+        due_step: due,
+        culprit: Culprit::Core,
+        blame: "nothing but the core worked here".to_owned(),
+        rule: None,
+        hurts: "what has ended and is still kept piles up in a process that lives on".to_owned(),
+        site: differs.alive.first().map(|alive| alive.opened_at.clone()),
+        holders: Vec::new(),
+        holders_unread: 0,
+        evidence: differs
+            .alive
+            .iter()
+            .take(Finding::IDENTITIES)
+            .map(|alive| format!("{}, opened at {}", alive.state, alive.opened_at))
+            .collect(),
+        remedy: "mend the core: its close, drop and cancel promise to leave nothing".to_owned(),
+    }
+}
+
+/// Whether this is the kind of step in which such a thing is born.
+fn begins(act: Act, sort: Sort, name: &str) -> bool {
+    let is_here = |what: &str, place: usize| name.ends_with(&format!("{what} {place}"));
+    match act {
+        Act::Add { server, .. } => is_here("server", server),
+        Act::Open(session, _) => sort != Sort::Cursor && is_here("session", session),
+        Act::Put(session) => sort == Sort::Cursor && is_here("session", session),
+        _ => false,
+    }
+}
+
+fn shortest(found: Box<Disagreement>) -> Box<Disagreement> {
+    let shrunk = shrink(&found.lifecycle, TRIES, |tried| run(tried).is_err());
+    // What fails now and then only is told as it was found.
+    run(&shrunk).err().unwrap_or(found)
+}
+
+/// A leak that is put in has to be seen, and the same lifecycle without it has to be clean.
+fn canary() -> Result<(), String> {
+    let lifecycle = Generated::parse("08000b00-00000000").ok_or("the canary has no lifecycle")?;
+    if run_with(&lifecycle, Leak::Connection).is_ok() {
+        return Err("the canary, a connection that is left behind, was not seen".to_owned());
+    }
+    run(&lifecycle).map_err(|wrong| format!("the clean twin of the canary was blamed: {wrong}"))?;
+    Ok(())
+}
