@@ -262,7 +262,12 @@ impl Transport<RoleClient> for StdioTransport {
             }
             match self.connection.read_stdout(&mut self.chunk).await {
                 Read::Bytes(bytes) => self.lines.push(&self.chunk[..bytes]),
-                Read::Ended => return None,
+                Read::Ended => {
+                    sabotaged!(HalfLineKept => if self.lines.is_in_a_line() {
+                        self.connection.keep_stdout();
+                    });
+                    return None;
+                }
             }
         }
     }

@@ -197,6 +197,11 @@ async fn open_stdio(
         () = opening.cancelled.cancelled() => {}
         connected = &mut connecting => return connected.map(Link::Stdio).map_err(failed),
     }
+    sabotaged!(CancelledConnectKept => {
+        std::mem::forget(handle);
+        std::mem::forget(connecting);
+        return Err(NotOpened::Cancelled(None));
+    });
     // Closing ends the handshake, which then waits for the same end; a server that is not yet
     // connected has the same graces as one that is.
     let (teardown, connected) = tokio::join!(handle.close(), connecting);

@@ -37,6 +37,11 @@ impl LineBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
+    #[cfg(feature = "sabotage")]
+    pub(super) fn is_in_a_line(&self) -> bool {
+        self.start < self.bytes.len()
+    }
+
     /// The next whole line, without its end.
     pub(super) fn next_line(&mut self) -> Result<Option<&[u8]>, TooLong> {
         let newline = self.bytes[self.searched..].iter().position(|b| *b == b'\n');

@@ -83,6 +83,7 @@ impl Outbox {
 
     /// Closes the descriptor. Whoever is writing has to be woken by the caller.
     pub(super) fn close(&mut self) {
+        sabotaged!(StdinNotClosed => std::mem::forget(self.pipe.take()));
         self.pipe = None;
         self.bytes = Vec::new();
         self.start = 0;
