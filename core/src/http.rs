@@ -72,6 +72,9 @@ use target::Target;
 
 pub use client::{HttpClient, HttpConnectError};
 pub use error::{HttpError, HttpServerError, RequestError, Unreached};
+/// How events are read out of a body: open to the fuzz targets, not part of the interface.
+#[doc(hidden)]
+pub use events::events_in;
 pub use settings::HttpSettings;
 pub use teardown::{EndCause, HttpTeardown, SessionEnd};
 

@@ -11,12 +11,13 @@
 //! 4. [`process`]: children as group leaders, named, signalled, swept, reaped
 //! 5. [`guard`]: a process that outlives the host and ends what it left
 //! 6. [`stdio`]: a child process as a transport for rmcp, and its shutdown ladder
-//! 7. [`http`]: the client side of Streamable HTTP, whose close ends session, streams and sockets
-//! 8. [`host`]: named servers that are added, called, removed and shut down
-//! 9. [`cleanup`]: the end of a session as a list of steps, each isolated, bounded and reported
-//! 10. [`cursor`]: pagination state that belongs to a session and goes with it
-//! 11. [`session`]: the server side of Streamable HTTP, where every session ends on one path
-//! 12. `admin` (a feature): an HTTP API to look at a host and change it
+//! 7. [`stream`]: any pair of byte streams as a transport: sockets, containers, the same process
+//! 8. [`http`]: the client side of Streamable HTTP, whose close ends session, streams and sockets
+//! 9. [`host`]: named servers that are added, called, removed and shut down
+//! 10. [`cleanup`]: the end of a session as a list of steps, each isolated, bounded and reported
+//! 11. [`cursor`]: pagination state that belongs to a session and goes with it
+//! 12. [`session`]: the server side of Streamable HTTP, where every session ends on one path
+//! 13. `admin` (a feature): an HTTP API to look at a host and change it
 //!
 //! # In place of `TokioChildProcess`
 //!
@@ -136,3 +137,4 @@ pub mod scope;
 #[cfg(feature = "http-server")]
 pub mod session;
 pub mod stdio;
+pub mod stream;

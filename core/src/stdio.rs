@@ -19,9 +19,9 @@
 mod client;
 mod connection;
 mod ladder;
-mod lines;
-mod outbox;
-mod probing;
+pub(crate) mod lines;
+pub(crate) mod outbox;
+pub(crate) mod probing;
 mod settings;
 mod teardown;
 
@@ -40,10 +40,12 @@ use crate::{
     process::{Command, Marked, ProcessId, SpawnError},
 };
 use connection::{Connection, Read};
-use lines::LineBuffer;
 
 pub use client::{ConnectError, EndedEarly, StdioClient};
 pub use lines::StderrTail;
+/// How lines are cut out of what a server writes: open to the fuzz targets, not part of the interface.
+#[doc(hidden)]
+pub use lines::{LineBuffer, LineRing, TooLong};
 pub use settings::Settings;
 pub use teardown::{EndCause, Rung, Teardown};
 
@@ -283,6 +285,10 @@ impl Transport<RoleClient> for StdioTransport {
 
 impl Drop for StdioTransport {
     fn drop(&mut self) {
+        sabotaged!(DropLeaves => {
+            std::mem::forget(Arc::clone(&self.connection));
+            return;
+        });
         self.connection.owner_dropped();
     }
 }

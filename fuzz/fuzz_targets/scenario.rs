@@ -1,4 +1,10 @@
 //! Feeds the scenario parser.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| scupper_fuzz::scenario(data));
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| scupper_fuzz::SCENARIO.fuzz(data));
+
+#[cfg(not(fuzzing))]
+fn main() -> Result<(), String> {
+    scupper_fuzz::SCENARIO.main(std::env::args_os().skip(1))
+}

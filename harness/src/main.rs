@@ -7,7 +7,7 @@ use harness::cell;
 use harness::cli::arguments::{
     Arguments, Command, FakeArguments, FakeClientArguments, fake_options,
 };
-use harness::cli::{Ended, REFERENCE, Refusal, client, run, server, show};
+use harness::cli::{Ended, REFERENCE, Refusal, campaign, client, run, server, show};
 use harness::lifecycle::scenario::FakeSpec;
 use harness::peer::{fake, fake_client};
 
@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         Command::Server(arguments) => server::run(&arguments),
         Command::Client(arguments) => client::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Campaign(arguments) => campaign::run(&arguments),
+        Command::Merge(arguments) => campaign::merge(&arguments),
         Command::Replay(arguments) => run::replay(&arguments),
         Command::List(arguments) => show::list(arguments.what),
         Command::Doctor => show::doctor(),

@@ -324,6 +324,9 @@ pub fn scenario(scenario: &Scenario, mode: &str, path: &str, choices: &Choices) 
     let repeat = scenarios_command(mode, &[path.to_owned()], &all);
     let mut case = case(scenario.lifecycle.clone(), subject, words, choices, era, repeat);
     case.expect = Some(scenario.expect.clone());
+    if let (Subject::Core(_), Some(Extent { shallow, .. })) = (&scenario.subject, choices.sweep) {
+        case.order.sweep = Some(SweepOrder::Polls { shallow });
+    }
     // What is replayed was found by a lifecycle that was made for any server, and is judged as then.
     case.order.for_any_server =
         mode == REPLAY && matches!(scenario.subject, Subject::Command(_) | Subject::Http(_));

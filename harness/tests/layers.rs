@@ -28,6 +28,7 @@ const EDGES: &[Edge] = &[
     ("cli", "plan", "makes cases"),
     ("cli", "lifecycle", "reads scenarios, and names lifecycles"),
     ("cli", "ledger", "data: kinds, verdicts, rules"),
+    ("cli", "subject::generated", "plays generated lifecycles, which need no cell"),
     ("cli", "cell::protocol", "data: what the first look learned"),
     ("cli", "cell::host", "`scupper doctor` tells the tier"),
     ("cli", "cell::CELL_COOKIE", "the name of a variable"),
@@ -75,6 +76,8 @@ const EDGES: &[Edge] = &[
 
     ("peer", "lifecycle", "data: steps, streams, which fake"),
     ("subject", "lifecycle::embedded", "data: names and options of hosts and services"),
+    ("subject", "lifecycle::generate", "data: generated lifecycles"),
+    ("subject", "lifecycle::model", "compares what it says with the census"),
     ("subject", "lifecycle::scenario", "data: whose step it is, and durations as files have them"),
     ("subject", "cell::HTTP_CLIENTS", "the name of a hidden mode"),
     ("subject", "cell::STORE", "the name of a hidden mode"),
@@ -122,9 +125,21 @@ const PURE_CRATES: &[&str] = &["serde", "serde_json", "toml", "thiserror", "miet
 
 /// Crates that only a few files or folders see, so that a build without them stays possible.
 const KEPT_APART: &[(&str, &[&str])] = &[
-    ("scupper_core", &["subject/core/", "subject/embedded/ours/"]),
-    ("rmcp", &["subject/core/", "subject/embedded/ours/", "peer/reference.rs"]),
-    ("tokio", &["subject/core/", "subject/embedded/", "peer/reference.rs", "probe/task.rs"]),
+    ("scupper_core", &["subject/core/", "subject/embedded/ours/", "subject/generated/"]),
+    (
+        "rmcp",
+        &["subject/core/", "subject/embedded/ours/", "subject/generated/", "peer/reference.rs"],
+    ),
+    (
+        "tokio",
+        &[
+            "subject/core/",
+            "subject/embedded/",
+            "subject/generated/",
+            "peer/reference.rs",
+            "probe/task.rs",
+        ],
+    ),
     ("rusqlite", &["probe/store.rs", "subject/embedded/leaky/"]),
 ];
 

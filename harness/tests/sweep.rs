@@ -193,6 +193,51 @@ fn range(case: &CaseReport) -> (u64, u64, Verdict) {
     (swept.first, swept.last, case.verdict)
 }
 
+/// The futures of the core's steps are dropped at their polls. What came of each is told, and the parts
+/// are the whole.
+#[test]
+fn the_futures_of_the_core_are_dropped_at_every_poll() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/stdio/core");
+    let files = ["close", "call-in-flight"].map(|name| format!("{folder}/{name}.toml"));
+    let run = |options: &[&str]| {
+        let words = [&["run", "--torture", "--json", "{home}/report.json"], options];
+        let paths: Vec<&str> = files.iter().map(String::as_str).collect();
+        Run::start(&[&words.concat()[..], &paths].concat(), &[]).end()
+    };
+    let whole = run(&[]);
+    assert_eq!(whole.code, 0, "{}", in_full(&whole));
+    let cut = |ended: &Ended| -> Vec<(String, String)> {
+        let cases = ended.report().cases;
+        let notes = cases.iter().map(|case| {
+            let note = case.notes.iter().find(|note| note.contains("dropped at its polls"));
+            let note = note.unwrap_or_else(|| panic!("{}", in_full(ended)));
+            assert!(case.figures["polls_cut"] >= 4.0, "{}", in_full(ended));
+            (case.id.clone(), note.clone())
+        });
+        notes.collect()
+    };
+    let of_whole = cut(&whole);
+    assert_eq!(of_whole.len(), 2, "{}", in_full(&whole));
+    for (_, note) in &of_whole {
+        for step in ["handshake: polls 0..=", "close: polls 0"] {
+            assert!(note.contains(step), "{note}");
+        }
+        assert!(!note.contains("leak") && !note.contains("failed"), "{note}");
+    }
+    let parts = ["1/2", "2/2"].map(|part| run(&["--shallow", "2", "--shard", part]));
+    let ids = parts.iter().flat_map(|part| {
+        assert_eq!(part.code, 0, "{}", in_full(part));
+        cut(part).into_iter().map(|(id, _)| id)
+    });
+    let ids: std::collections::BTreeSet<String> = ids.collect();
+    assert_eq!(ids, of_whole.into_iter().map(|(id, _)| id).collect());
+
+    let fake = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/stdio/ignores-eof.toml");
+    let none = Run::start(&["run", "--torture", fake], &[]).end();
+    assert_eq!(none.code, 2, "{}", in_full(&none));
+    assert!(none.stderr.contains("have the core as their subject"), "{}", none.stderr);
+}
+
 fn in_full(ended: &Ended) -> String {
     format!("exit code {}, left {:?}\n{}{}", ended.code, ended.left(), ended.stdout, ended.stderr)
 }

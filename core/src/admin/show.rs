@@ -55,6 +55,11 @@ pub(super) fn end(end: &ServerEnd) -> Value {
 fn connection(end: &ConnectionEnd) -> Value {
     let mut shown = match end {
         ConnectionEnd::Stdio(teardown) => stdio(teardown),
+        ConnectionEnd::Stream(end) => json!({
+            "kind": "stream",
+            "cause": end.cause.to_string(),
+            "peer_ended": end.peer_ended,
+        }),
         #[cfg(feature = "http-client")]
         ConnectionEnd::Http(teardown) => http(teardown),
     };

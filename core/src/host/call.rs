@@ -13,7 +13,7 @@ use rmcp::{
 };
 
 use super::{Host, HostError, server::Live};
-use crate::stdio::StdioError;
+use crate::{stdio::StdioError, stream::StreamError};
 
 impl Host {
     /// Calls a tool of a server. Dropping the future tells the server that the call is cancelled.
@@ -159,10 +159,12 @@ const TOO_MANY_ROUNDS: ServiceError =
 fn ends_the_connection(error: &ServiceError) -> bool {
     match error {
         ServiceError::TransportClosed => true,
-        ServiceError::TransportSend(error) => match error.error.downcast_ref::<StdioError>() {
-            Some(error) => !matches!(error, StdioError::Encode { .. }),
-            None => !is_one_exchange(&*error.error),
-        },
+        ServiceError::TransportSend(error) => {
+            let (stdio, stream) = (error.error.downcast_ref(), error.error.downcast_ref());
+            !matches!(stdio, Some(StdioError::Encode { .. }))
+                && !matches!(stream, Some(StreamError::Encode { .. }))
+                && !is_one_exchange(&*error.error)
+        }
         _ => false,
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rmcp::ServiceError;
 
 use super::{EndReason, ServerState};
-use crate::{scope::ScopeError, stdio::ConnectError};
+use crate::{scope::ScopeError, stdio::ConnectError, stream::StreamConnectError};
 
 /// Why a host could not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +95,9 @@ pub enum HostError {
     /// The stdio server could not be connected; it is gone.
     #[error(transparent)]
     Stdio(Box<ConnectError>),
+    /// The server behind streams could not be connected; both are dropped.
+    #[error(transparent)]
+    Stream(Box<StreamConnectError>),
     /// The HTTP server could not be connected; nothing of the connection is left.
     #[cfg(feature = "http-client")]
     #[error(transparent)]

@@ -20,11 +20,13 @@ use crate::{
     guard::GuardHandle,
     process::ProcessId,
     stdio::{ConnectError, EndCause, StderrTail, StdioClient, StdioHandle, StdioServer},
+    stream::{StreamClient, StreamHandle, StreamServer},
 };
 
 /// A connected server.
 pub(super) enum Link {
     Stdio(StdioClient<HostService>),
+    Stream(StreamClient<HostService>),
     #[cfg(feature = "http-client")]
     Http(HttpClient<HostService>),
 }
@@ -33,6 +35,7 @@ pub(super) enum Link {
 #[derive(Clone, Debug)]
 pub(super) enum Handle {
     Stdio(StdioHandle),
+    Stream(StreamHandle),
     #[cfg(feature = "http-client")]
     Http(HttpHandle),
 }
@@ -72,6 +75,10 @@ impl Link {
                     None => server,
                 }
             }
+            Endpoint::Stream(server) => {
+                let server = server.clone().named(Arc::clone(opening.name));
+                return open_stream(&server, &opening, service(), era.mode(), &held).await;
+            }
             #[cfg(feature = "http-client")]
             Endpoint::Http(server) => {
                 let server = server.clone().named(Arc::clone(opening.name));
@@ -93,6 +100,7 @@ impl Link {
     pub(super) fn peer(&self) -> &Peer<RoleClient> {
         match self {
             Link::Stdio(client) => client,
+            Link::Stream(client) => client,
             #[cfg(feature = "http-client")]
             Link::Http(client) => client,
         }
@@ -101,6 +109,7 @@ impl Link {
     pub(super) fn handle(&self) -> Handle {
         match self {
             Link::Stdio(client) => Handle::Stdio(client.handle().clone()),
+            Link::Stream(client) => Handle::Stream(client.handle().clone()),
             #[cfg(feature = "http-client")]
             Link::Http(client) => Handle::Http(client.handle().clone()),
         }
@@ -109,6 +118,7 @@ impl Link {
     pub(super) async fn close(self) -> ConnectionEnd {
         match self {
             Link::Stdio(client) => ConnectionEnd::Stdio(client.close().await),
+            Link::Stream(client) => ConnectionEnd::Stream(client.close().await),
             #[cfg(feature = "http-client")]
             Link::Http(client) => ConnectionEnd::Http(client.close().await),
         }
@@ -126,6 +136,7 @@ impl Handle {
                     None => cause.to_string(),
                 }
             }
+            Handle::Stream(handle) => handle.ended().await.to_string(),
             #[cfg(feature = "http-client")]
             Handle::Http(handle) => handle.ended().await.to_string(),
         }
@@ -135,6 +146,7 @@ impl Handle {
     pub(super) fn hurry(&self) {
         match self {
             Handle::Stdio(handle) => handle.hurry(),
+            Handle::Stream(handle) => handle.hurry(),
             #[cfg(feature = "http-client")]
             Handle::Http(handle) => handle.hurry(),
         }
@@ -145,6 +157,7 @@ impl Handle {
         match self {
             // How it ended is told by whoever closes it.
             Handle::Stdio(handle) => drop(handle.kill()),
+            Handle::Stream(handle) => drop(handle.kill()),
             #[cfg(feature = "http-client")]
             Handle::Http(handle) => drop(handle.kill()),
         }
@@ -153,6 +166,7 @@ impl Handle {
     pub(super) fn process(&self) -> Option<ProcessId> {
         match self {
             Handle::Stdio(handle) => Some(handle.process()),
+            Handle::Stream(_) => None,
             #[cfg(feature = "http-client")]
             Handle::Http(_) => None,
         }
@@ -161,6 +175,7 @@ impl Handle {
     pub(super) fn stderr_tail(&self) -> StderrTail {
         match self {
             Handle::Stdio(handle) => handle.stderr_tail(),
+            Handle::Stream(_) => StderrTail::default(),
             #[cfg(feature = "http-client")]
             Handle::Http(_) => StderrTail::default(),
         }
@@ -170,6 +185,7 @@ impl Handle {
     pub(super) fn is_alive(&self) -> bool {
         match self {
             Handle::Stdio(handle) => handle.is_alive(),
+            Handle::Stream(handle) => handle.state().is_open(),
             #[cfg(feature = "http-client")]
             Handle::Http(handle) => handle.state().is_open(),
         }
@@ -209,6 +225,34 @@ async fn open_stdio(
         let _ = client.close().await;
     }
     Err(NotOpened::Cancelled(Some(ConnectionEnd::Stdio(teardown))))
+}
+
+async fn open_stream(
+    server: &StreamServer,
+    opening: &Opening<'_>,
+    service: HostService,
+    mode: ClientLifecycleMode,
+    held: &impl Fn(Handle),
+) -> Result<Link, NotOpened> {
+    let failed = |error| NotOpened::Failed(HostError::Stream(Box::new(error)));
+    let opened = tokio::select! {
+        biased;
+        () = opening.cancelled.cancelled() => return Err(NotOpened::Cancelled(None)),
+        opened = server.opened(opening.census, opening.opened_at) => opened,
+    };
+    let (transport, handle) = opened.map_err(failed)?;
+    held(Handle::Stream(handle.clone()));
+    let mut connecting = pin!(transport.connect(service, mode));
+    tokio::select! {
+        biased;
+        () = opening.cancelled.cancelled() => {}
+        connected = &mut connecting => return connected.map(Link::Stream).map_err(failed),
+    }
+    let (ended, connected) = tokio::join!(handle.close(), connecting);
+    if let Ok(client) = connected {
+        let _ = client.close().await;
+    }
+    Err(NotOpened::Cancelled(Some(ConnectionEnd::Stream(ended))))
 }
 
 #[cfg(feature = "http-client")]

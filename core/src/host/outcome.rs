@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::stdio::Teardown;
+use crate::{stdio::Teardown, stream::StreamEnd};
 
 /// Who ended a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ impl fmt::Display for EndReason {
 pub enum ConnectionEnd {
     /// A child process.
     Stdio(Teardown),
+    /// A pair of streams.
+    Stream(StreamEnd),
     /// Sockets, and a session on the other side.
     #[cfg(feature = "http-client")]
     Http(crate::http::HttpTeardown),
@@ -54,6 +56,7 @@ impl ConnectionEnd {
     pub fn took(&self) -> Duration {
         match self {
             ConnectionEnd::Stdio(teardown) => teardown.took,
+            ConnectionEnd::Stream(end) => end.took,
             #[cfg(feature = "http-client")]
             ConnectionEnd::Http(teardown) => teardown.took,
         }
@@ -63,6 +66,7 @@ impl ConnectionEnd {
     pub fn was_forced(&self) -> bool {
         match self {
             ConnectionEnd::Stdio(teardown) => teardown.was_forced(),
+            ConnectionEnd::Stream(end) => !end.peer_ended,
             #[cfg(feature = "http-client")]
             ConnectionEnd::Http(teardown) => teardown.cause == crate::http::EndCause::Killed,
         }
@@ -72,6 +76,7 @@ impl ConnectionEnd {
     pub fn swept(&self) -> u64 {
         match self {
             ConnectionEnd::Stdio(teardown) => teardown.swept.len().try_into().unwrap_or(u64::MAX),
+            ConnectionEnd::Stream(_) => 0,
             #[cfg(feature = "http-client")]
             ConnectionEnd::Http(_) => 0,
         }
@@ -81,6 +86,7 @@ impl ConnectionEnd {
     pub fn is_complete(&self) -> bool {
         match self {
             ConnectionEnd::Stdio(teardown) => teardown.is_complete(),
+            ConnectionEnd::Stream(_) => true,
             #[cfg(feature = "http-client")]
             ConnectionEnd::Http(teardown) => teardown.is_complete(),
         }
@@ -91,6 +97,7 @@ impl fmt::Display for ConnectionEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ConnectionEnd::Stdio(teardown) => teardown.fmt(f),
+            ConnectionEnd::Stream(end) => end.fmt(f),
             #[cfg(feature = "http-client")]
             ConnectionEnd::Http(teardown) => teardown.fmt(f),
         }

@@ -14,6 +14,7 @@ use crate::http::{HttpServer, HttpServerError};
 use crate::{
     process::Command,
     stdio::{self, StdioServer},
+    stream::StreamServer,
 };
 
 /// A server that a host can open, again if need be.
@@ -28,6 +29,7 @@ pub struct ServerSpec {
 #[derive(Clone, Debug)]
 pub(super) enum Endpoint {
     Stdio(StdioServer),
+    Stream(StreamServer),
     #[cfg(feature = "http-client")]
     Http(HttpServer),
 }
@@ -83,6 +85,7 @@ impl ServerSpec {
     pub(super) fn longest_end(&self) -> Duration {
         match &self.endpoint {
             Endpoint::Stdio(server) => server.settings().longest_end(),
+            Endpoint::Stream(server) => server.settings().end_grace,
             #[cfg(feature = "http-client")]
             Endpoint::Http(server) => server.settings().longest_end(),
         }
@@ -93,6 +96,7 @@ impl ServerSpec {
     pub(crate) fn secrets(&self) -> Vec<(String, String)> {
         match &self.endpoint {
             Endpoint::Stdio(server) => server.command().secrets(),
+            Endpoint::Stream(_) => Vec::new(),
             #[cfg(feature = "http-client")]
             Endpoint::Http(server) => server.secrets(),
         }
@@ -104,8 +108,7 @@ impl ServerSpec {
     pub fn with_stdio_settings(mut self, settings: stdio::Settings) -> Self {
         self.endpoint = match self.endpoint {
             Endpoint::Stdio(server) => Endpoint::Stdio(server.with_settings(settings)),
-            #[cfg(feature = "http-client")]
-            http @ Endpoint::Http(_) => http,
+            other => other,
         };
         self
     }
@@ -139,6 +142,13 @@ impl ServerSpec {
 impl From<StdioServer> for ServerSpec {
     fn from(server: StdioServer) -> Self {
         Self::new(Endpoint::Stdio(server))
+    }
+}
+
+/// The name is the one the host gives it.
+impl From<StreamServer> for ServerSpec {
+    fn from(server: StreamServer) -> Self {
+        Self::new(Endpoint::Stream(server))
     }
 }
 

@@ -204,30 +204,63 @@ pub(super) fn parse(
     limit_bytes: usize,
     silence: Option<Duration>,
 ) -> BoxStream<'static, Result<Sse, SseError>> {
-    SseStream::from_bytes_stream(metered(body, limit_bytes, silence).boxed()).boxed()
+    let lines = metered(BodyDataStream::new(body), limit_bytes, silence);
+    SseStream::from_bytes_stream(lines.boxed()).boxed()
 }
 
-fn metered(
-    body: Incoming,
+/// The events in a body that comes in these pieces, and what ended it before its time.
+pub async fn events_in(pieces: Vec<Bytes>, limit_bytes: usize) -> (Vec<Sse>, Option<SseError>) {
+    let pieces = futures::stream::iter(pieces).map(Ok::<_, Cut>);
+    let mut events = SseStream::from_bytes_stream(metered(pieces, limit_bytes, None).boxed());
+    let mut seen = Vec::new();
+    loop {
+        match events.next().await {
+            Some(Ok(event)) => seen.push(event),
+            Some(Err(error)) => return (seen, Some(error)),
+            None => return (seen, None),
+        }
+    }
+}
+
+/// The bytes of a body, a line or a piece of one at a time: what is wrong with a line must not swallow
+/// the whole events that came before it in the same chunk.
+fn metered<S, E>(
+    body: S,
     limit_bytes: usize,
     silence: Option<Duration>,
-) -> impl Stream<Item = Result<Bytes, Cut>> + Send {
-    let start = Some((BodyDataStream::new(body), Meter::new(limit_bytes)));
+) -> impl Stream<Item = Result<Bytes, Cut>> + Send
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+    E: Error + 'static,
+{
+    let start = Some((body, Meter::new(limit_bytes), Bytes::new()));
     futures::stream::unfold(start, move |state| async move {
-        let (mut body, mut meter) = state?;
-        let chunk = match silence {
-            Some(silence) => match tokio::time::timeout(silence, body.next()).await {
-                Ok(chunk) => chunk,
-                Err(_) => return Some((Err(Cut::Silent), None)),
-            },
-            None => body.next().await,
-        };
-        match chunk? {
-            Ok(chunk) if meter.takes(&chunk) => Some((Ok(chunk), Some((body, meter)))),
-            Ok(_) => Some((Err(Cut::TooLarge), None)),
-            Err(error) => Some((Err(Cut::Broken(super::error::chain(&error))), None)),
+        let (mut body, mut meter, mut chunk) = state?;
+        if chunk.is_empty() {
+            let next = match silence {
+                Some(silence) => match tokio::time::timeout(silence, body.next()).await {
+                    Ok(next) => next,
+                    Err(_) => return Some((Err(Cut::Silent), None)),
+                },
+                None => body.next().await,
+            };
+            match next? {
+                Ok(next) => chunk = next,
+                Err(error) => return Some((Err(Cut::Broken(super::error::chain(&error))), None)),
+            }
+        }
+        let line = chunk.split_to(end_of_line(&chunk));
+        match meter.takes(&line) {
+            true => Some((Ok(line), Some((body, meter, chunk)))),
+            false => Some((Err(Cut::TooLarge), None)),
         }
     })
+}
+
+/// Where the first line of a chunk ends, or the chunk.
+fn end_of_line(chunk: &[u8]) -> usize {
+    let end = chunk.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+    end.map_or(chunk.len(), |at| at + 1)
 }
 
 /// Why a stream ended before its time.
@@ -259,21 +292,22 @@ struct Meter {
     kept_bytes: usize,
     line_bytes: usize,
     is_comment: bool,
+    /// A line feed now would belong to the end of the line before.
+    after_return: bool,
 }
 
 impl Meter {
     fn new(limit_bytes: usize) -> Self {
-        Self { limit_bytes, kept_bytes: 0, line_bytes: 0, is_comment: false }
+        Self { limit_bytes, kept_bytes: 0, line_bytes: 0, is_comment: false, after_return: false }
     }
 
     fn takes(&mut self, chunk: &[u8]) -> bool {
         chunk.iter().all(|&byte| {
+            let ends_return = std::mem::replace(&mut self.after_return, byte == b'\r');
             match byte {
-                // CR LF counts as an empty line after the line, which ends the event early: that
-                // measures too little by one line at most, so CR is left out.
-                b'\r' => {}
-                b'\n' if self.line_bytes == 0 => self.kept_bytes = 0,
-                b'\n' => {
+                b'\n' if ends_return => {}
+                b'\n' | b'\r' if self.line_bytes == 0 => self.kept_bytes = 0,
+                b'\n' | b'\r' => {
                     if !self.is_comment {
                         self.kept_bytes += self.line_bytes + 1;
                     }
@@ -301,6 +335,7 @@ mod tests {
             ("data: ab\n\n", true),
             ("data: abc\n\n", false),
             ("data: ab\r\n\r\ndata: ab\r\n\r\n", true),
+            ("data: ab\r\rdata: ab\r\r", true),
             ("data: ab\n\ndata: ab\n\n", true),
             (": comment\n: comment\n: comment\ndata: ab\n\n", true),
             ("id: 1\ndata: ab\n\n", false),

@@ -53,7 +53,7 @@ pub(super) struct Connection {
     census: Census,
     span: tracing::Span,
     state: Mutex<State>,
-    outbox: Mutex<Outbox>,
+    outbox: Mutex<Outbox<pipe::Sender>>,
     /// Held by the one who writes.
     turn: tokio::sync::Mutex<()>,
     stdout: Mutex<Option<pipe::Receiver>>,
@@ -296,6 +296,7 @@ impl Connection {
                 Err(illegal) => tracing::trace!(parent: &self.span, %illegal, "nothing to end"),
             }
         }
+        sabotaged!(StdinNotClosed => std::mem::forget(lock(&self.outbox).take()));
         lock(&self.outbox).close();
         lock(&self.ladder).begin(cause, Instant::now());
         self.ended.cancel();
@@ -363,7 +364,6 @@ impl Connection {
     /// The owner is gone. If nobody closed the connection, this is the close.
     pub(super) fn owner_dropped(&self) {
         let closed = lock(&self.ladder).outcome().is_some();
-        sabotaged!(DropLeaves => return);
         if closed || self.closers.load(Ordering::SeqCst) > 0 {
             return;
         }

@@ -7,11 +7,11 @@ pub(super) const KEPT_CAPACITY_BYTES: usize = 1024 * 1024;
 
 /// A line was longer than its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub struct TooLong;
 
 /// Collects bytes and gives out whole lines, never holding more than one line above what came in.
 #[derive(Debug)]
-pub(super) struct LineBuffer {
+pub struct LineBuffer {
     bytes: Vec<u8>,
     /// Where the lines not yet given out begin.
     start: usize,
@@ -21,11 +21,13 @@ pub(super) struct LineBuffer {
 }
 
 impl LineBuffer {
-    pub(super) fn new(limit_bytes: usize) -> Self {
+    /// Gives out lines of at most so many bytes.
+    pub fn new(limit_bytes: usize) -> Self {
         Self { bytes: Vec::new(), start: 0, searched: 0, limit_bytes }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    /// Takes in what was read.
+    pub fn push(&mut self, bytes: &[u8]) {
         if self.start > 0 {
             self.bytes.drain(..self.start);
             self.searched -= self.start;
@@ -43,7 +45,10 @@ impl LineBuffer {
     }
 
     /// The next whole line, without its end.
-    pub(super) fn next_line(&mut self) -> Result<Option<&[u8]>, TooLong> {
+    ///
+    /// # Errors
+    /// [`TooLong`], from then on.
+    pub fn next_line(&mut self) -> Result<Option<&[u8]>, TooLong> {
         let newline = self.bytes[self.searched..].iter().position(|b| *b == b'\n');
         let end = newline.map_or(self.bytes.len(), |at| self.searched + at);
         if end - self.start > self.limit_bytes {
@@ -71,7 +76,7 @@ pub struct StderrTail {
 
 /// The latest lines of a stream, each cut at a limit.
 #[derive(Debug)]
-pub(super) struct LineRing {
+pub struct LineRing {
     lines: VecDeque<String>,
     dropped_lines: u64,
     partial: Vec<u8>,
@@ -81,7 +86,8 @@ pub(super) struct LineRing {
 }
 
 impl LineRing {
-    pub(super) fn new(capacity: usize, line_limit_bytes: usize) -> Self {
+    /// Keeps so many lines of so many bytes.
+    pub fn new(capacity: usize, line_limit_bytes: usize) -> Self {
         Self {
             lines: VecDeque::new(),
             dropped_lines: 0,
@@ -92,7 +98,8 @@ impl LineRing {
         }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    /// Takes in what was read.
+    pub fn push(&mut self, bytes: &[u8]) {
         let mut pieces = bytes.split(|byte| *byte == b'\n');
         if let Some(first) = pieces.next() {
             self.extend_partial(first);
@@ -104,7 +111,7 @@ impl LineRing {
     }
 
     /// The tail, with the unfinished last line if there is one.
-    pub(super) fn tail(&self) -> StderrTail {
+    pub fn tail(&self) -> StderrTail {
         let mut lines: Vec<String> = self.lines.iter().cloned().collect();
         if !self.partial.is_empty() {
             lines.push(self.partial_text());

@@ -1,6 +1,6 @@
-//! What is on its way to a server's stdin.
+//! What is on its way to a server: to its stdin, or into another stream.
 //!
-//! The descriptor lives in a slot that a close empties at any time; a writer holds the lock on it
+//! The writer lives in a slot that a close empties at any time; a writer holds the lock on it
 //! for one non-blocking write only. Bytes belong to the outbox, not to the future that sends them:
 //! a send that is cancelled in the middle of a line leaves the rest here for the next one, so lines
 //! are never torn.
@@ -11,13 +11,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{io::AsyncWrite, net::unix::pipe};
+use tokio::io::AsyncWrite;
 
 use super::lines::KEPT_CAPACITY_BYTES;
 
 #[derive(Debug)]
-pub(super) struct Outbox {
-    pipe: Option<pipe::Sender>,
+pub(crate) struct Outbox<W> {
+    writer: Option<W>,
     bytes: Vec<u8>,
     /// How many of `bytes` have been written.
     start: usize,
@@ -28,12 +28,12 @@ pub(super) struct Outbox {
 
 /// The outbox is full: so many bytes wait already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Full(pub(super) usize);
+pub(crate) struct Full(pub(crate) usize);
 
-impl Outbox {
-    pub(super) fn new(pipe: pipe::Sender, limit_bytes: usize) -> Self {
+impl<W: AsyncWrite + Unpin> Outbox<W> {
+    pub(crate) fn new(writer: W, limit_bytes: usize) -> Self {
         Self {
-            pipe: Some(pipe),
+            writer: Some(writer),
             bytes: Vec::new(),
             start: 0,
             queued_total: 0,
@@ -43,7 +43,7 @@ impl Outbox {
     }
 
     /// Takes a line in; the position to write up to for it to be sent. One line always fits.
-    pub(super) fn queue(&mut self, line: &[u8]) -> Result<u64, Full> {
+    pub(crate) fn queue(&mut self, line: &[u8]) -> Result<u64, Full> {
         let waiting = self.bytes.len() - self.start;
         if waiting > 0 && waiting + line.len() > self.limit_bytes {
             return Err(Full(waiting));
@@ -58,16 +58,19 @@ impl Outbox {
     }
 
     /// Writes until `position` has gone out. One writer at a time.
-    pub(super) fn poll_written(
+    pub(crate) fn poll_written(
         &mut self,
         cx: &mut Context<'_>,
         position: u64,
     ) -> Poll<io::Result<()>> {
         while self.written_total < position {
-            let Some(pipe) = self.pipe.as_mut() else {
+            let Some(writer) = self.writer.as_mut() else {
                 return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
             };
-            let written = ready!(Pin::new(pipe).poll_write(cx, &self.bytes[self.start..]))?;
+            let written = ready!(Pin::new(writer).poll_write(cx, &self.bytes[self.start..]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
             self.start += written;
             self.written_total += written as u64;
         }
@@ -81,11 +84,23 @@ impl Outbox {
         Poll::Ready(Ok(()))
     }
 
-    /// Closes the descriptor. Whoever is writing has to be woken by the caller.
-    pub(super) fn close(&mut self) {
-        sabotaged!(StdinNotClosed => std::mem::forget(self.pipe.take()));
-        self.pipe = None;
+    /// Closes the writer. Whoever is writing has to be woken by the caller.
+    pub(crate) fn close(&mut self) {
+        self.take();
+    }
+
+    /// Takes the writer out, for an end of its own; what was waiting is not written any more.
+    pub(crate) fn take(&mut self) -> Option<W> {
         self.bytes = Vec::new();
         self.start = 0;
+        self.writer.take()
+    }
+
+    /// Passes on what the writer itself holds back.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.writer.as_mut() {
+            Some(writer) => Pin::new(writer).poll_flush(cx),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
     }
 }

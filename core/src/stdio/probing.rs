@@ -14,7 +14,7 @@ use rmcp::{
 };
 use tokio::time::Instant;
 
-pub(super) struct Probing<T> {
+pub(crate) struct Probing<T> {
     inner: T,
     /// How long a probe may take; `None` where nobody would take silence for an answer.
     wait: Option<Duration>,
@@ -25,7 +25,7 @@ pub(super) struct Probing<T> {
 }
 
 impl<T> Probing<T> {
-    pub(super) fn new(inner: T, wait: Option<Duration>) -> Self {
+    pub(crate) fn new(inner: T, wait: Option<Duration>) -> Self {
         Self { inner, wait, asked: None, given_up: None }
     }
 }

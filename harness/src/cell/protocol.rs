@@ -42,12 +42,12 @@ pub struct CaseOrder {
     pub for_any_server: bool,
     /// Command that repeats the case.
     pub repeat: String,
-    /// What the byte sweep asks beyond.
+    /// What a sweep asks beyond.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<SweepOrder>,
 }
 
-/// What the byte sweep asks of a cell.
+/// What a sweep asks of a cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum SweepOrder {
     /// Learn how many bytes go each way.
@@ -55,6 +55,12 @@ pub enum SweepOrder {
     /// Play these lives one after the other, each in place of the order's own lifecycle, and only
     /// look whether anything is left: what is not clean is judged in a cell of its own.
     Screen(Vec<Life>),
+    /// Of a life of the core's: play it again and again, the future of each of its steps dropped after
+    /// each poll, or after a sample of so many.
+    Polls {
+        /// Polls of the sample; all where none is named.
+        shallow: Option<usize>,
+    },
 }
 
 /// One life of many in a cell.

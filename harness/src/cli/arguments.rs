@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use super::Refusal;
+use super::campaign::{CampaignArguments, MergeArguments};
 use super::sweep::SweepArguments;
 use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
@@ -16,6 +17,7 @@ use crate::lifecycle::client::{ConfigStyle, ROUNDS, RoundsBy};
 use crate::lifecycle::scenario::nearest;
 use crate::lifecycle::step::EraChoice;
 use crate::plan::client::Client;
+use crate::plan::sweep::Extent;
 use crate::plan::{CYCLES, Choices};
 
 /// The leak gate for the Model Context Protocol: sinks MCP connections on purpose and checks that
@@ -48,6 +50,10 @@ pub enum Command {
     Client(ClientArguments),
     /// Judge scripted scenarios
     Run(RunArguments),
+    /// Play generated lifecycles on our own core, beside a model that says what must exist
+    Campaign(CampaignArguments),
+    /// Put the reports of the shards of a campaign together
+    Merge(MergeArguments),
     /// Repeat one finding from its scenario file
     Replay(ReplayArguments),
     /// Be a misbehaving server, or its clean twin
@@ -128,9 +134,34 @@ pub struct RunArguments {
     /// Common options.
     #[command(flatten)]
     pub common: Common,
+    /// Drop at every poll.
+    #[command(flatten)]
+    pub polls: PollArguments,
     /// Scenario files, or folders of them
     #[arg(default_value = "scenarios", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+/// Options of drop at every poll.
+#[derive(Debug, Args)]
+pub struct PollArguments {
+    /// Play the scenarios whose subject is the core again and again, the future of each step dropped
+    /// after each of its polls
+    #[arg(long)]
+    pub torture: bool,
+    /// Of the polls of each step only a sample of N, which always holds the first and the last
+    #[arg(long, value_name = "N", requires = "torture")]
+    pub shallow: Option<usize>,
+    /// Only this part of the scenarios, from 1, of so many
+    #[arg(long, value_name = "I/N", requires = "torture", value_parser = super::sweep::shard)]
+    pub shard: Option<(usize, usize)>,
+}
+
+impl PollArguments {
+    /// How much of it is wanted; none where it is not asked for.
+    pub fn extent(&self) -> Option<Extent> {
+        self.torture.then_some(Extent { shallow: self.shallow, shard: self.shard })
+    }
 }
 
 /// Arguments of `scupper replay`.

@@ -8,6 +8,7 @@
 //! - [`config`]: what such a file says.
 //! - [`run`]: `scupper run` and `scupper replay`.
 //! - `files`: the scenario files of such a run.
+//! - [`campaign`]: `scupper campaign` and `scupper merge`.
 //! - [`session`]: what both share: runner, canary, reporters, exit code.
 //! - [`canary`]: the run's own proof.
 //! - [`keep`]: what `--keep` writes.
@@ -15,6 +16,7 @@
 //! - [`show`]: `scupper list` and `scupper doctor`.
 
 pub mod arguments;
+pub mod campaign;
 pub mod canary;
 pub mod client;
 pub mod config;

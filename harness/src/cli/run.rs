@@ -12,6 +12,7 @@ use crate::gate::exit::Mode;
 use crate::lifecycle::scenario::{Scenario, Subject, WhichClient};
 use crate::peer::fake_client;
 use crate::plan::client::Transport;
+use crate::plan::sweep::Extent;
 use crate::plan::{self, Case, Choices, Server};
 use crate::report::Secrets;
 use crate::report::event::RunInfo;
@@ -19,6 +20,7 @@ use crate::report::event::RunInfo;
 /// Judges all scenarios below the given paths.
 pub fn run(arguments: &RunArguments) -> Ended {
     let choices = arguments.common.choices(&[])?;
+    let choices = Choices { sweep: arguments.polls.extent(), ..choices };
     let files = files(&arguments.paths)?;
     judge(&arguments.common, &choices, &files, "run", &arguments.paths)
 }
@@ -61,6 +63,9 @@ fn judge(
         )));
     }
     all.retain(|(_, scenario)| choices.wants(&scenario.lifecycle.id));
+    if let Some(extent) = choices.sweep {
+        all = of_the_core(all, extent, &words)?;
+    }
     let mut cases: Vec<Case> =
         all.iter().map(|(path, scenario)| plan::scenario(scenario, mode, path, choices)).collect();
     let info = RunInfo {
@@ -98,6 +103,28 @@ fn judge(
     .collect();
     session.judge_beside(&canaries, 0, cases, choices);
     session.end()
+}
+
+/// Those whose steps are futures of the core's, and of them this part.
+fn of_the_core(
+    all: Vec<(String, Scenario)>,
+    extent: Extent,
+    words: &str,
+) -> Result<Vec<(String, Scenario)>, Refusal> {
+    let is_core = |(_, scenario): &(String, Scenario)| matches!(scenario.subject, Subject::Core(_));
+    let core: Vec<(String, Scenario)> = all.into_iter().filter(is_core).collect();
+    let (part, of) = extent.shard.unwrap_or((1, 1));
+    let number = core.len();
+    let part = core.into_iter().enumerate().filter(|(index, _)| index % of == part - 1);
+    let part: Vec<(String, Scenario)> = part.map(|(_, one)| one).collect();
+    if part.is_empty() {
+        return Err(Refusal::usage(format!(
+            "--torture of `run` drops the futures of the core, and of the scenarios in {words} that \
+             were chosen {number} have the core as their subject (`core = \"plain\"`), in {of} part(s); \
+             name such files, or leave --torture away"
+        )));
+    }
+    Ok(part)
 }
 
 /// A server from elsewhere is looked at first, as `scupper server` does: how long its end may take, and

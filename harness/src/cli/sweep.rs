@@ -48,7 +48,7 @@ impl SweepArguments {
     }
 }
 
-fn shard(text: &str) -> Result<(usize, usize), String> {
+pub(super) fn shard(text: &str) -> Result<(usize, usize), String> {
     let wrong = || format!("{text:?} is no part of a whole; write 1/4 for the first of four");
     let (part, of) = text.split_once('/').ok_or_else(wrong)?;
     let (part, of) = (part.parse().map_err(|_| wrong())?, of.parse().map_err(|_| wrong())?);

@@ -1,4 +1,4 @@
-//! Lines out of a byte stream, each bounded.
+//! Lines out of a byte stream, each bounded. Public for the fuzz targets alone.
 
 use std::os::fd::BorrowedFd;
 
@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 const CHUNK: usize = 64 << 10;
 
 /// Lines out of a byte stream, each bounded.
-pub(super) struct Lines {
+pub struct Lines {
     buffer: Vec<u8>,
     /// Bytes of the current line that were read and not kept.
     skipped: u64,
@@ -14,7 +14,8 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(limit: usize) -> Self {
+    /// Keeps so many bytes of each line.
+    pub fn new(limit: usize) -> Self {
         Self { buffer: Vec::new(), skipped: 0, limit }
     }
 
@@ -59,11 +60,12 @@ impl Lines {
     }
 
     /// What was kept of a line that has not ended; none between two lines.
-    pub(super) fn begun(&self) -> Option<&[u8]> {
+    pub fn begun(&self) -> Option<&[u8]> {
         (!self.buffer.is_empty()).then_some(self.buffer.as_slice())
     }
 
-    fn take(&mut self, mut bytes: &[u8], each: &mut impl FnMut(&[u8], u64)) {
+    /// Takes in bytes, and hands over the lines that end in them.
+    pub fn take(&mut self, mut bytes: &[u8], each: &mut impl FnMut(&[u8], u64)) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             self.keep(&bytes[..end]);
             self.finish(each);

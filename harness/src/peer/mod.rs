@@ -15,7 +15,8 @@ pub mod control;
 pub mod fake;
 pub mod fake_client;
 pub mod http;
-mod lines;
+#[doc(hidden)]
+pub mod lines;
 pub mod link;
 mod outbox;
 #[cfg(feature = "core")]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    campaign::Campaign,
     event::{CanaryReport, RunInfo, RunSummary, ServerReport, SubjectInfo},
     redact,
 };
@@ -40,6 +41,9 @@ pub struct Report {
     pub exit_code: u8,
     /// Wall time in milliseconds.
     pub took_ms: u64,
+    /// Of generated lifecycles: which of them, and how many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<Campaign>,
 }
 
 /// Which form a report has.
@@ -120,6 +124,7 @@ impl Report {
             interrupted: summary.interrupted,
             exit_code: summary.exit_code,
             took_ms: u64::try_from(summary.took.as_millis()).unwrap_or(u64::MAX),
+            campaign: None,
         }
     }
 

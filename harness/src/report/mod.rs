@@ -3,6 +3,7 @@
 //! Start with [`event`], all that a reporter ever sees; then [`human`] and [`json`]. A credential
 //! passes none of them: [`redact`](redact()) guesses what looks like one, [`Secrets`] knows some.
 
+pub mod campaign;
 pub mod event;
 pub mod human;
 pub mod json;

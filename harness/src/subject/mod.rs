@@ -21,6 +21,7 @@
 //! - `core` (feature `core`): a lifecycle played with our own core as the client.
 //! - `embedded` (feature `core`): hosts and services played inside the cell: our core's, and what
 //!   stands in for software with known leaks.
+//! - `generated` (feature `core`): generated lifecycles played on our core in memory, beside a model.
 //! - [`survivor`]: a process that survived its connection, and why it still lives.
 //! - [`finding`]: what was seen, in the words of a finding or a failure.
 
@@ -34,6 +35,8 @@ pub mod elsewhere;
 #[cfg(feature = "core")]
 pub mod embedded;
 pub mod finding;
+#[cfg(feature = "core")]
+pub mod generated;
 pub mod growth;
 pub mod http;
 pub mod learn;

@@ -87,7 +87,7 @@ fn chunk(input: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<bool> {
     Read::take(&mut *input, HEAD_LIMIT).read_line(&mut line)?;
     let digits = line.trim().split(';').next().unwrap_or_default();
     let length = u64::from_str_radix(digits, 16).map_err(|_| io::ErrorKind::InvalidData)?;
-    if body.len() as u64 + length > BODY_LIMIT {
+    if length.saturating_add(body.len() as u64) > BODY_LIMIT {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     Read::take(&mut *input, length).read_to_end(body)?;

@@ -117,7 +117,9 @@ impl Play<'_> {
         end: &StepRef,
         topology: &str,
     ) -> Finding {
-        let due_step = self.last_end().unwrap_or_else(|| end.clone());
+        let struck = self.polls.struck();
+        let due_step = struck.map(|(step, _)| step.clone());
+        let due_step = due_step.or_else(|| self.last_end()).unwrap_or_else(|| end.clone());
         let site = left.iter().find_map(|one| match &one.facts {
             Facts::Task { spawned_at } => spawned_at.clone(),
             _ => None,
@@ -138,6 +140,9 @@ impl Play<'_> {
             ),
         };
         let mut evidence = vec![format!("seen {topology}")];
+        if let Some((step, after)) = struck {
+            evidence.push(format!("the future of {step} was dropped after poll {after}"));
+        }
         let identities: Vec<Identity> = left.into_iter().map(|one| one.identity).collect();
         let listed = identities.iter().take(Finding::IDENTITIES);
         evidence.extend(listed.map(|identity| finding::thing(identity, &self.ledger)));

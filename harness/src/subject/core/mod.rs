@@ -4,8 +4,10 @@
 //! Every lifecycle is played in both topologies: with the cell as child subreaper, so that orphans
 //! come to the host of the core, and without, as most hosts run it, where they go elsewhere. A life
 //! of a well-behaved server is thrown away before the baseline, for what tokio opens once and keeps.
+//! With `--torture` it is played again for every poll of its steps, see `polls`.
 
 mod judge;
+mod polls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -21,7 +23,7 @@ use scupper_core::stdio::{StdioHandle, StdioServer, StdioTransport};
 
 use super::server::{Played, millis};
 use crate::cell::contain::{self, Handle};
-use crate::cell::protocol::CaseOrder;
+use crate::cell::protocol::{CaseOrder, SweepOrder};
 use crate::ledger::diff::Ledger;
 use crate::ledger::snapshot::{Identity, Kind, ProcessId};
 use crate::ledger::verdict::{Failure, StepRef, StepTiming};
@@ -41,6 +43,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 /// of a well-behaved one.
 pub fn play(order: &CaseOrder, server: &[String], warm_up: &[String]) -> io::Result<Played> {
     let mut played = Played::default();
+    let mut outcomes = polls::Outcomes::default();
     for subreaper in [true, false] {
         let holder = subreaper.then(|| Pid::from_raw(contain::own_pid())).flatten();
         set_child_subreaper(holder)?;
@@ -49,8 +52,20 @@ pub fn play(order: &CaseOrder, server: &[String], warm_up: &[String]) -> io::Res
         let mut one = Play::new(order, server)?;
         one.warm_up(warm_up);
         one.run(topology);
+        let polled = std::mem::take(&mut one.polls);
         merge(&mut played, one.played);
+        if let Some(SweepOrder::Polls { shallow }) = order.sweep {
+            let cut = |place: &str, after| {
+                let mut life = Play::new(order, server)?;
+                life.polls = polls::Polls::cut(place, after);
+                life.warm_up(warm_up);
+                life.run(topology);
+                Ok(life)
+            };
+            outcomes.cut_all(&polled, shallow, &mut played, cut)?;
+        }
     }
+    outcomes.tell(order, &mut played);
     // The cell ends what is left by hand, for which orphans have to come to it.
     set_child_subreaper(Pid::from_raw(contain::own_pid()))?;
     Ok(played)
@@ -98,7 +113,9 @@ struct Play<'a> {
     baseline: BTreeSet<Identity>,
     connections: BTreeMap<String, Connection>,
     servers: BTreeSet<ProcessId>,
+    handles: Vec<StdioHandle>,
     begun: Instant,
+    polls: polls::Polls,
     played: Played,
 }
 
@@ -145,7 +162,9 @@ impl<'a> Play<'a> {
             baseline: BTreeSet::new(),
             connections: BTreeMap::new(),
             servers: BTreeSet::new(),
+            handles: Vec::new(),
             begun: Instant::now(),
+            polls: polls::Polls::default(),
             played: Played::default(),
         })
     }
@@ -173,7 +192,8 @@ impl<'a> Play<'a> {
         let steps = &self.order.lifecycle.steps;
         let failed = self.play_all(steps, "", None).err();
         let end = StepRef { place: "end".into(), name: "end of the lifecycle".into(), cycle: None };
-        if let Some((step, message)) = failed {
+        // A step that was cut off has not failed; the life ends there.
+        if let (Some((step, message)), None) = (failed, self.polls.struck()) {
             self.played.failure = Some(Failure {
                 step,
                 message: format!("{message} ({topology})"),
@@ -186,6 +206,16 @@ impl<'a> Play<'a> {
         for name in open {
             let _ = self.close(&name);
         }
+        if let Err((step, message)) = self.wait_for_cut_off() {
+            let message = format!("{message} ({topology})");
+            self.played.failure = Some(Failure {
+                step,
+                message,
+                output: self.census.to_string().lines().map(str::to_owned).collect(),
+                not_started: false,
+                refused: false,
+            });
+        }
         self.judge(&end, topology);
         if !self.census.is_empty() && self.played.failure.is_none() {
             self.played.failure = Some(Failure {
@@ -196,6 +226,22 @@ impl<'a> Play<'a> {
                 refused: false,
             });
         }
+    }
+
+    /// Where a future was dropped, rmcp may close what it was about in the background, by the ladder,
+    /// on a runtime that lives on; as after a drop of the client.
+    fn wait_for_cut_off(&mut self) -> Result<(), (StepRef, String)> {
+        let Some((step, _)) = self.polls.struck() else { return Ok(()) };
+        let step = step.clone();
+        for handle in std::mem::take(&mut self.handles) {
+            let closed = self.runtime.block_on(async {
+                tokio::time::timeout(STEP_TIMEOUT, handle.closed()).await.is_ok()
+            });
+            if !closed {
+                return Err((step, "a connection whose step was cut off did not end".to_owned()));
+            }
+        }
+        Ok(())
     }
 
     fn play_all(
@@ -224,7 +270,10 @@ impl<'a> Play<'a> {
                     }
                     Ok(())
                 }
-                action => self.act(&step.connection, action),
+                action => {
+                    self.polls.begin(&at);
+                    self.act(&step.connection, action)
+                }
             };
             self.time(&at, began);
             self.look(&at);
@@ -271,9 +320,9 @@ impl<'a> Play<'a> {
             Action::Signal { signal, whom: Whom::Server } => self.signal(name, raw(*signal)),
             Action::WaitFor { condition: Condition::Exited | Condition::Gone } => {
                 let handle = self.connection(name)?.handle.clone();
-                let closed = self.runtime.block_on(async {
+                let closed = self.polls.drive(&self.runtime, async {
                     tokio::time::timeout(STEP_TIMEOUT, handle.closed()).await.is_ok()
-                });
+                })?;
                 if closed { Ok(()) } else { Err("the connection did not end in time".into()) }
             }
             other => Err(format!(
@@ -295,6 +344,9 @@ impl<'a> Play<'a> {
         let process = handle.process();
         let server = ProcessId { pid: process.pid, start_time: process.start_time_ticks };
         self.servers.insert(server);
+        if self.polls.cuts() {
+            self.handles.push(handle.clone());
+        }
         let connection = Connection {
             handle,
             transport: Some(transport),
@@ -311,9 +363,8 @@ impl<'a> Play<'a> {
     fn handshake(&mut self, name: &str) -> Acted {
         let transport = self.connection(name)?.transport.take();
         let transport = transport.ok_or("the handshake was made already")?;
-        let client = self
-            .runtime
-            .block_on(async { tokio::time::timeout(STEP_TIMEOUT, ().serve(transport)).await });
+        let shaking = async { tokio::time::timeout(STEP_TIMEOUT, ().serve(transport)).await };
+        let client = self.polls.drive(&self.runtime, shaking)?;
         let client = client
             .map_err(|_| "the handshake took too long".to_owned())?
             .map_err(|error| error.to_string())?;
@@ -331,11 +382,9 @@ impl<'a> Play<'a> {
         let client = connection.client.as_ref().ok_or("there was no handshake")?;
         let asked = ask(client.peer().clone());
         if wait {
-            let answered = self
-                .runtime
-                .block_on(async { tokio::time::timeout(STEP_TIMEOUT, asked).await })
-                .map_err(|_| "no answer in time".to_owned())?;
-            return answered;
+            let asked = async { tokio::time::timeout(STEP_TIMEOUT, asked).await };
+            let answered = self.polls.drive(&self.runtime, asked)?;
+            return answered.map_err(|_| "no answer in time".to_owned())?;
         }
         // A host's own task with a call in flight; it has to end with the connection.
         let call = self.runtime.spawn(async move {
@@ -350,22 +399,19 @@ impl<'a> Play<'a> {
     fn close(&mut self, name: &str) -> Acted {
         let connection =
             self.connections.remove(name).ok_or(format!("connection {name} is not open"))?;
-        let teardown = self.runtime.block_on(close(connection));
+        let teardown = self.polls.drive(&self.runtime, close(connection))?;
         self.note_teardown(&teardown)
     }
 
     fn shutdown(&mut self) -> Acted {
         let all: Vec<Connection> = std::mem::take(&mut self.connections).into_values().collect();
-        let teardowns = self.runtime.block_on(async {
-            let closing: Vec<_> = all.into_iter().map(|one| tokio::spawn(close(one))).collect();
-            let mut teardowns = Vec::new();
-            for one in closing {
-                teardowns.push(one.await);
-            }
-            teardowns
-        });
+        let closing = async {
+            let closing: tokio::task::JoinSet<_> = all.into_iter().map(close).collect();
+            closing.join_all().await
+        };
+        let teardowns = self.polls.drive(&self.runtime, closing)?;
         for teardown in teardowns {
-            self.note_teardown(&teardown.map_err(|error| error.to_string())?)?;
+            self.note_teardown(&teardown)?;
         }
         Ok(())
     }

@@ -17,6 +17,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(1);
 /// How often it is opened again.
 const ATTEMPTS: u32 = 2;
+/// How long the server may take to say that the stream is open.
+const OPENED: Duration = Duration::from_secs(5);
 /// How often a wait looks whether it is over.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -33,8 +35,9 @@ struct Now {
 }
 
 impl Stream {
-    /// Opens it. One that hurries is opened again at once whenever it ends, until the client is told
-    /// to end.
+    /// Opens it, and goes on when the server has said so: else what the client does next could reach
+    /// the server before. One that hurries is opened again at once whenever it ends, until the client is
+    /// told to end.
     pub(super) fn open(
         address: SocketAddr,
         request: Vec<u8>,
@@ -43,6 +46,7 @@ impl Stream {
         told_to_end: Arc<AtomicBool>,
     ) -> io::Result<Self> {
         let socket = connect(address, &request)?;
+        await_head(&socket, &told_to_end)?;
         let now = Arc::new(Now { closed: AtomicBool::new(false), socket: Mutex::new(socket) });
         let shared = Arc::clone(&now);
         let read = move || {
@@ -129,4 +133,23 @@ fn pause(over: &impl Fn() -> bool) -> bool {
         thread::sleep(LOOK);
     }
     true
+}
+
+/// Waits until the server has begun to answer, has closed, or the client is to end.
+fn await_head(socket: &TcpStream, told_to_end: &AtomicBool) -> io::Result<()> {
+    socket.set_read_timeout(Some(LOOK))?;
+    let deadline = Instant::now() + OPENED;
+    while !told_to_end.load(Ordering::Relaxed) && Instant::now() < deadline {
+        match socket.peek(&mut [0]) {
+            Err(error) if is_early(&error) => {}
+            // What the answer is, the reader does not ask either.
+            _ => break,
+        }
+    }
+    socket.set_read_timeout(None)
+}
+
+fn is_early(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
 }

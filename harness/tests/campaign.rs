@@ -1,0 +1,89 @@
+//! `scupper campaign` and `scupper merge`: the shards of a campaign are the campaign.
+#![cfg(feature = "core")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn scupper(arguments: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_scupper")).args(arguments).output();
+    output.expect("the program of this build")
+}
+
+fn told(output: &Output) -> String {
+    let streams = [&output.stdout, &output.stderr];
+    streams.map(|text| String::from_utf8_lossy(text).into_owned()).concat()
+}
+
+fn report(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path).expect("a report");
+    let mut report: Value = serde_json::from_str(&text).expect("JSON");
+    report["took_ms"].take();
+    report
+}
+
+#[test]
+fn shards_that_are_merged_equal_the_campaign_and_a_missing_one_is_not_green() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| -> PathBuf { folder.path().join(name) };
+    let words = |path: &PathBuf| path.to_string_lossy().into_owned();
+    let played = |more: &[&str], to: &PathBuf, code: i32| {
+        let to = words(to);
+        let output = scupper(&[&["campaign", "--json", to.as_str()], more].concat());
+        assert_eq!(output.status.code(), Some(code), "{}", told(&output));
+    };
+    let whole = path("whole.json");
+    played(&["--seeds", "100..140"], &whole, 0);
+    let shards: Vec<PathBuf> = (1..=4).map(|number| path(&format!("{number}.json"))).collect();
+    for (number, to) in (1..).zip(&shards) {
+        // A shard alone is not the campaign.
+        played(&["--seeds", "100..140", "--shard", &format!("{number}/4")], to, 3);
+    }
+    let merge = |parts: &[&PathBuf], to: &PathBuf| {
+        let (parts, to): (Vec<String>, String) =
+            (parts.iter().map(|part| words(part)).collect(), words(to));
+        let mut arguments = vec!["merge", "--json", &to];
+        arguments.extend(parts.iter().map(String::as_str));
+        scupper(&arguments)
+    };
+    let [one, two, three, four] = &shards[..] else { unreachable!("there are four") };
+    let merged = path("merged.json");
+    let output = merge(&[three, one, four, two], &merged);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let (mut merged, mut whole) = (report(&merged), report(&whole));
+    for report in [&mut merged, &mut whole] {
+        for key in ["shards", "played"] {
+            report["campaign"][key].take();
+        }
+    }
+    assert_eq!(merged, whole);
+    assert_eq!(whole["campaign"]["lifecycles"], 40);
+
+    let output = merge(&[one, two, four], &path("part.json"));
+    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+    assert!(told(&output).contains("these are missing: 3"), "{}", told(&output));
+    let output = merge(&[one, one], &path("twice.json"));
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    assert!(told(&output).contains("shard 1 is in two of the reports"), "{}", told(&output));
+}
+
+#[test]
+fn what_cannot_be_played_is_a_usage_error_and_a_lifecycle_is_played_by_its_code() {
+    for wrong in [
+        &["campaign"][..],
+        &["campaign", "--seeds", "5..5"],
+        &["campaign", "--seeds", "0..9", "--shard", "3/2"],
+        &["campaign", "--lifecycle", "xyz"],
+        &["merge", "/nowhere/report.json"],
+        &["merge", env!("CARGO_MANIFEST_PATH")],
+    ] {
+        let output = scupper(wrong);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", told(&output));
+    }
+    let output = scupper(&["campaign", "--lifecycle", "08000000-18000000"]);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let expected = " 1. add server 0, which does all it should\n 2. server 0 dies\n\
+                    model and core agree after every step\n";
+    assert_eq!(told(&output), expected);
+}
