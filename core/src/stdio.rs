@@ -338,6 +338,13 @@ impl StdioHandle {
         self.connection.close().await
     }
 
+    /// Leaves the server to itself: somebody sees to its end, it says, and nobody does.
+    #[cfg(feature = "sabotage")]
+    pub(crate) fn leave(&self) {
+        std::mem::forget(connection::Closer::new(&self.connection));
+        std::mem::forget(Arc::clone(&self.connection));
+    }
+
     /// Ends the connection by SIGKILL, blocking for [`Settings::drop_wait`] at most. For hosts that
     /// have no time or no runtime left.
     pub fn kill(&self) -> Teardown {

@@ -225,7 +225,7 @@ async fn connection(
     ended.cancel();
     drop(live);
     sabotaged!(DeadLinkKept => if death.is_some() {
-        std::mem::forget(link.handle());
+        crate::sabotage::hold_in_a_task(link.handle());
     });
     let connection = link.close().await;
     at_work.close();

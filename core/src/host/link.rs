@@ -214,8 +214,7 @@ async fn open_stdio(
         connected = &mut connecting => return connected.map(Link::Stdio).map_err(failed),
     }
     sabotaged!(CancelledConnectKept => {
-        std::mem::forget(handle);
-        std::mem::forget(connecting);
+        handle.leave();
         return Err(NotOpened::Cancelled(None));
     });
     // Closing ends the handshake, which then waits for the same end; a server that is not yet

@@ -257,7 +257,8 @@ impl Ladder {
                 }
             };
             self.note(&left);
-            if left.is_empty() || sabotaged!(GroupNotSwept) {
+            sabotaged!(GroupNotSwept => return self.reap(now));
+            if left.is_empty() {
                 sweep.quiet += 1;
                 if sweep.quiet == 2 {
                     self.reached(Rung::Swept, now);
