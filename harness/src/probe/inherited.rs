@@ -79,6 +79,7 @@ fn is_writable(pid: i32, number: i32) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command, Stdio};
     use std::time::{Duration, Instant};
@@ -86,6 +87,7 @@ mod tests {
     use rustix::pipe::{PipeFlags, pipe_with};
 
     use super::*;
+    use crate::ledger::snapshot::{Facts, Kind};
     use crate::probe::{Root, Scanner, Sight};
 
     /// A shell whose descriptor 5 is a copy of what it has as descriptor 2.
@@ -99,8 +101,10 @@ mod tests {
             .expect("a shell")
     }
 
-    /// What it holds of ours once it has that copy.
-    fn look(child: &Child) -> Vec<Identity> {
+    /// What it holds of this descriptor of ours once it has that copy. Others may be whoever's who
+    /// started the test.
+    fn look(child: &Child, of: &impl AsRawFd) -> Vec<Identity> {
+        let of = of.as_raw_fd();
         let pid = child.id().cast_signed();
         let deadline = Instant::now() + Duration::from_secs(60);
         while fs::read_link(format!("/proc/{pid}/fd/5")).is_err() {
@@ -111,16 +115,17 @@ mod tests {
             root: Root::Itself,
             ours: Default::default(),
             temp_dir: None,
-            kinds: [crate::ledger::snapshot::Kind::Fd].into(),
+            kinds: [Kind::Fd].into(),
         };
         let snapshot = Scanner::new().snapshot(&sight, Duration::from_millis(1));
         let me = std::process::id().cast_signed();
         let own = snapshot.things.iter().filter_map(|(identity, facts)| match facts {
-            crate::ledger::snapshot::Facts::Fd { writable, .. }
-                if identity.owner().is_some_and(|owner| owner.pid == me) =>
-            {
-                Some((identity, *writable))
-            }
+            Facts::Fd { writable, .. } => match identity {
+                Identity::Fd { owner, number, .. } if owner.pid == me && *number == of => {
+                    Some((identity, *writable))
+                }
+                _ => None,
+            },
             _ => None,
         });
         inherited(ProcessId { pid, start_time: 0 }, own).expect("a child can be read")
@@ -136,7 +141,7 @@ mod tests {
         let (_read, write) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
         let given = write.try_clone().expect("a copy");
         let child = child(given.into());
-        let found = look(&child);
+        let found = look(&child, &write);
         assert!(
             matches!(found[..], [Identity::Fd { number: 5, kind: FdKind::Pipe, .. }]),
             "{found:?}"
@@ -147,8 +152,8 @@ mod tests {
     #[test]
     fn a_copy_of_its_own_end_is_a_childs_right() {
         let mut child = child(Stdio::piped());
-        let stderr = child.stderr.take();
-        assert_eq!(look(&child), []);
+        let stderr = child.stderr.take().expect("its pipe");
+        assert_eq!(look(&child, &stderr), []);
         drop(stderr);
         end(child);
     }
