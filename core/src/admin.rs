@@ -193,6 +193,7 @@ impl Admin {
         let bind = |source| AdminError::Bind { address: wanted, source };
         let listener = bind_to(wanted).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
+        sabotaged!(AdminListenerKept => crate::sabotage::keep_copy(&listener));
         let close_wait = settings.close_wait;
         let shared = Arc::new(Shared::new(host.guest(), settings, token.clone()));
         let state = format!("listening on {address}");

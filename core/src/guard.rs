@@ -188,6 +188,11 @@ impl Guard {
     /// `None` the second time.
     fn end(&mut self) -> Option<GuardEnd> {
         let Line { socket, mut leader, wards, .. } = self.handle.link.lock().take()?;
+        sabotaged!(GuardSocketKept => crate::sabotage::keep_copy(&socket));
+        sabotaged!(GuardKept => {
+            std::mem::forget((socket, leader));
+            return None;
+        });
         let began = Instant::now();
         // If it is dead or does not read, the end of the socket and SIGKILL do as well.
         wire::send(socket.as_fd(), &Message::Goodbye, None, Duration::ZERO).ok();

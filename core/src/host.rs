@@ -114,7 +114,7 @@ struct Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if !self.is_guest {
+        if !self.is_guest && !sabotaged!(HostDropLeaves) {
             self.registry.kill_all();
         }
     }
@@ -206,6 +206,11 @@ impl Host {
                     let Some(old) = registry.get(&name) else {
                         continue;
                     };
+                    sabotaged!(ReplacedNotEnded => {
+                        registry.forget_entry(&name);
+                        std::mem::forget(old);
+                        continue;
+                    });
                     replaced = Some(self.end(&old, EndReason::Replaced).await);
                     if !old.server.gone.is_cancelled() {
                         let state = old.server.state();
@@ -270,6 +275,9 @@ impl Host {
     /// deadline from being kept.
     pub async fn shutdown(&self, deadline: Duration) -> Arc<Shutdown> {
         let registry = &self.owner.registry;
+        sabotaged!(ShutdownsRace => if registry.is_closed() {
+            crate::sabotage::hold_in_a_task(registry.all());
+        });
         registry.begin_shutdown();
         let entries = registry.all();
         let is_late = |entry: &&Arc<Entry>| !entry.server.gone.is_cancelled();

@@ -92,11 +92,30 @@
 //! | `tls` | no | `https` for `http-client`, by rustls |
 //! | `sqlite`, `redis` | no | stores for cursors |
 //! | `admin` | no | the HTTP API to look at a host and change it, and its metrics |
+//! | `sabotage` | no | mistakes to switch on, for measuring what finds them; in no release |
 //!
 //! Examples to run: `host`, `gateway`, `scupper-host` (with the admin API), `guarded_host`.
 //!
 //! Linux only (pidfds, /proc), from 5.4 on. Works with and without `--cfg tokio_unstable`. Traces
 //! with `tracing`: silent unless a subscriber listens.
+
+/// Whether a mistake of [`sabotage`] is made here: never, without that feature.
+macro_rules! sabotaged {
+    ($mutant:ident) => {{
+        #[cfg(feature = "sabotage")]
+        let is_on = crate::sabotage::is_on(crate::sabotage::Mutant::$mutant);
+        #[cfg(not(feature = "sabotage"))]
+        let is_on = false;
+        is_on
+    }};
+    // What is done where it is made.
+    ($mutant:ident => $($mistake:tt)+) => {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_on(crate::sabotage::Mutant::$mutant) {
+            $($mistake)+
+        }
+    };
+}
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("scupper-core supervises processes by pidfd and /proc, which only Linux has");
@@ -112,6 +131,8 @@ pub mod host;
 pub mod http;
 pub mod lifecycle;
 pub mod process;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 pub mod scope;
 #[cfg(feature = "http-server")]
 pub mod session;

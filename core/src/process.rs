@@ -213,6 +213,9 @@ impl ProcessGroup {
         if self.number_is_a_strangers() {
             return Ok(());
         }
+        if sabotaged!(LeaderSignalledAlone) {
+            return Ok(pidfd_send_signal(self.pidfd.as_fd(), signal).or_else(nobody_is_fine)?);
+        }
         if !self.has_exited()? && os::group_of(self.pid).ok() != Some(self.id.pid) {
             pidfd_send_signal(self.pidfd.as_fd(), signal).or_else(nobody_is_fine)?;
         }
@@ -243,6 +246,7 @@ impl ProcessGroup {
             Err(Errno::CHILD) => Exit::Unknown,
             Err(error) => return Err(error.into()),
         };
+        sabotaged!(PidfdKept => crate::sabotage::keep_copy(self.pidfd.get_ref()));
         self.reaped = true;
         self.ward = None;
         Ok(Some(exit))

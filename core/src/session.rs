@@ -173,6 +173,14 @@ impl Sessions {
         let tick = settings.tick();
         let shared = Arc::new(Shared::new(settings, census, &scope, Location::caller()));
         let (weak, alarm) = (Arc::downgrade(&shared), Arc::clone(&shared.alarm));
+        sabotaged!(SweeperKept => {
+            let (shared, alarm) = (Arc::clone(&shared), Arc::clone(&alarm));
+            let never = tokio_util::sync::CancellationToken::new();
+            tokio::spawn(async move {
+                let _kept = Arc::clone(&shared);
+                sweep::sweep(Arc::downgrade(&shared), alarm, never, tick).await
+            });
+        });
         scope.spawn("sweeper", sweep::sweep(weak, alarm, scope.token().clone(), tick))?;
         Ok(Self { shared, scope, closed: false })
     }

@@ -264,7 +264,12 @@ impl Transport<RoleClient> for StdioTransport {
             }
             match self.connection.read_stdout(&mut self.chunk).await {
                 Read::Bytes(bytes) => self.lines.push(&self.chunk[..bytes]),
-                Read::Ended => return None,
+                Read::Ended => {
+                    sabotaged!(HalfLineKept => if self.lines.is_in_a_line() {
+                        self.connection.keep_stdout();
+                    });
+                    return None;
+                }
             }
         }
     }
@@ -280,6 +285,10 @@ impl Transport<RoleClient> for StdioTransport {
 
 impl Drop for StdioTransport {
     fn drop(&mut self) {
+        sabotaged!(DropLeaves => {
+            std::mem::forget(Arc::clone(&self.connection));
+            return;
+        });
         self.connection.owner_dropped();
     }
 }
@@ -327,6 +336,13 @@ impl StdioHandle {
     /// works anywhere.
     pub async fn close(&self) -> Teardown {
         self.connection.close().await
+    }
+
+    /// Leaves the server to itself: somebody sees to its end, it says, and nobody does.
+    #[cfg(feature = "sabotage")]
+    pub(crate) fn leave(&self) {
+        std::mem::forget(connection::Closer::new(&self.connection));
+        std::mem::forget(Arc::clone(&self.connection));
     }
 
     /// Ends the connection by SIGKILL, blocking for [`Settings::drop_wait`] at most. For hosts that

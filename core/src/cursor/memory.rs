@@ -66,6 +66,9 @@ impl CursorStore for MemoryStore {
     }
 
     fn remove_owner(&self, owner: Id) -> Answer<'_, usize> {
+        if sabotaged!(MemoryStoreKeeps) {
+            return Box::pin(ready(Ok(0)));
+        }
         Box::pin(async move { Ok(self.lock().remove(&owner).map_or(0, |held| held.len())) })
     }
 

@@ -164,6 +164,7 @@ async fn connection(
     let changes = Arc::new(Changes::default());
     let messages = Messages::new(registry.settings.messages);
     let at_work = TaskTracker::new();
+    sabotaged!(RootsWatcherKept => crate::sabotage::hold_in_a_task(registry.roots.subscribe()));
     let service = || HostService {
         config: registry.settings.client.clone(),
         roots: registry.roots.subscribe(),
@@ -223,6 +224,9 @@ async fn connection(
     });
     ended.cancel();
     drop(live);
+    sabotaged!(DeadLinkKept => if death.is_some() {
+        crate::sabotage::hold_in_a_task(link.handle());
+    });
     let connection = link.close().await;
     at_work.close();
     tokio::time::timeout(registry.settings.force_wait, at_work.wait()).await.ok();

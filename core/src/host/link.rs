@@ -213,6 +213,10 @@ async fn open_stdio(
         () = opening.cancelled.cancelled() => {}
         connected = &mut connecting => return connected.map(Link::Stdio).map_err(failed),
     }
+    sabotaged!(CancelledConnectKept => {
+        handle.leave();
+        return Err(NotOpened::Cancelled(None));
+    });
     // Closing ends the handshake, which then waits for the same end; a server that is not yet
     // connected has the same graces as one that is.
     let (teardown, connected) = tokio::join!(handle.close(), connecting);

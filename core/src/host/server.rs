@@ -304,6 +304,10 @@ impl Drop for Membership {
             })
         });
         server.set_handle(None);
+        sabotaged!(RemovedServerKept => {
+            server.gone.cancel();
+            return;
+        });
         server.leave_census();
         registry.leave(server, end);
         registry.tell_event(HostEvent {

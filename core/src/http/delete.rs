@@ -26,7 +26,7 @@ impl Connection {
     }
 
     async fn delete(&self, id: Arc<str>, revision: Option<HeaderValue>) -> SessionEnd {
-        if self.hurried.is_cancelled() {
+        if self.hurried.is_cancelled() || sabotaged!(DeleteNotSent) {
             return SessionEnd::NotSent;
         }
         let mut request = self.bare_request(Method::DELETE);

@@ -31,6 +31,11 @@ struct Tasks(Arc<TaskScope>);
 
 impl Executor<Pin<Box<dyn Future<Output = ()> + Send>>> for Tasks {
     fn execute(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        sabotaged!(HttpTasksKept => {
+            tokio::spawn(task);
+            crate::sabotage::hold_in_a_task(());
+            return;
+        });
         let cancelled = self.0.token().clone().cancelled_owned();
         let task = async move {
             tokio::select! {

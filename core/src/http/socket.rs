@@ -72,6 +72,9 @@ impl Sockets {
             std::mem::take(&mut slots.open)
         };
         let taken: Vec<Open> = open.values().filter_map(|slot| lock(slot).take()).collect();
+        sabotaged!(PooledSocketKept => {
+            taken.iter().for_each(|one| crate::sabotage::keep_copy(&one.stream));
+        });
         drop(taken);
     }
 

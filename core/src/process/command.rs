@@ -311,7 +311,8 @@ fn is_executable(path: &Path) -> bool {
 /// Both ends CLOEXEC and numbered 3 or higher, so that moving the child's ends to 0, 1 and 2 cannot
 /// overwrite one of them in a host that was started with its own standard descriptors closed.
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    let flags = if sabotaged!(PipesInherited) { PipeFlags::empty() } else { PipeFlags::CLOEXEC };
+    let (read, write) = pipe_with(flags)?;
     Ok((above_stdio(read)?, above_stdio(write)?))
 }
 

@@ -60,7 +60,9 @@ pub(super) fn spawn(birth: &Birth<'_>) -> io::Result<Pid> {
     for (fd, number) in birth.stdio.iter().zip(0..) {
         actions.duplicate(*fd, number)?;
     }
-    actions.close_strays()?;
+    if !sabotaged!(PipesInherited) {
+        actions.close_strays()?;
+    }
     let attributes = Attributes::new(birth.leads)?;
 
     let arguments = pointers(birth.arguments);

@@ -88,6 +88,7 @@ where
             return;
         };
         self.shared.accepted.fetch_add(1, Relaxed);
+        sabotaged!(AcceptedKept => crate::sabotage::keep_copy(&stream));
         let connection = Arc::clone(&registered.connection);
         let row = self.shared.census.enter(Kind::Socket, peer.to_string(), "open", self.opened_at);
         let socket = Socket::new(stream, connection, row);

@@ -204,6 +204,7 @@ impl Listener {
         let connections = Arc::new(TaskScope::new(format!("connections of {address}"), census));
         let acceptor = TaskScope::new(format!("acceptor of {address}"), census);
         let row = census.enter(Kind::Socket, address.to_string(), "listening", opened_at);
+        sabotaged!(ListenerKept => crate::sabotage::keep_copy(&listener));
         let accepting = Accepting {
             listener,
             service,

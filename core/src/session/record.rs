@@ -178,6 +178,10 @@ impl Session {
     /// A handler panicked; its request is still answered, then the session ends.
     pub(super) fn panicked(&self, request: Option<RequestId>) {
         self.lock().panicked = request;
+        sabotaged!(PanickedSessionKept => {
+            self.used(false);
+            return;
+        });
         self.lose(Cause::Panicked);
     }
 
@@ -266,10 +270,15 @@ impl Session {
         if !inner.state.is_open() {
             return Finding::InUse;
         }
-        if let Some(cause) = inner.lost {
+        if let Some(cause) = inner.lost
+            && !(sabotaged!(HalfHandshakeKept) && cause == Cause::Handshake)
+        {
             return Finding::Over(cause);
         }
         let over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
+        if inner.state == State::Connecting && sabotaged!(HalfHandshakeKept) {
+            return Finding::InUse;
+        }
         if inner.state == State::Connecting && over(self.since, settings.handshake_limit) {
             return Finding::Over(Cause::Handshake);
         }
@@ -284,7 +293,7 @@ impl Session {
         {
             return Finding::Over(Cause::Disconnected);
         }
-        if over(inner.used_at, settings.idle_limit) {
+        if over(inner.used_at, settings.idle_limit) && !sabotaged!(IdleSessionKept) {
             return Finding::Over(Cause::Idle);
         }
         let ask = settings.ask_silent_clients && inner.asked_at.is_none();

@@ -336,6 +336,9 @@ impl SessionManager for Registry {
             None if session.service_gone.is_cancelled() => Cause::Service,
             None => Cause::Deleted,
         };
+        sabotaged!(DeletedSessionKept => if cause == Cause::Deleted {
+            return Ok(());
+        });
         if let Some(removing) = self.shared.remove(id, cause) {
             removed(removing).await;
         }

@@ -48,6 +48,10 @@ impl Stream for EventStream {
 
 impl Drop for EventStream {
     fn drop(&mut self) {
+        sabotaged!(StreamKept => {
+            std::mem::forget(self._row.take());
+            std::mem::forget(Arc::clone(&self.session));
+        });
         self.session.outbox.leave(self.seat);
         self.session.streams_changed();
         if let Some(shared) = self.session.shared.upgrade() {

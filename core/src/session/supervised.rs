@@ -105,6 +105,9 @@ impl<S> Supervised<S> {
                 } } => {}
             }
             tokio::time::sleep(grace).await;
+            if sabotaged!(HandlerRunsOn) {
+                std::future::pending::<()>().await;
+            }
         };
         tokio::select! {
             biased;

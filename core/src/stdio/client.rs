@@ -133,6 +133,12 @@ impl StdioTransport {
             Ok(Err(error)) => Some(Box::new(error)),
             Err(_) => None,
         };
+        sabotaged!(FailedHandshakeKept => {
+            closer.finish();
+            let program = handle.name().to_owned();
+            std::mem::forget(handle);
+            return Err(SpawnError::NoRuntime { program }.into());
+        });
         let ended =
             Box::new(EndedEarly { teardown: handle.close().await, stderr: handle.stderr_tail() });
         closer.finish();

@@ -96,6 +96,11 @@ impl Connection {
         opened_at: &'static Location<'static>,
     ) -> io::Result<Arc<Self>> {
         let process = spawned.group.id();
+        sabotaged!(DupKept => crate::sabotage::keep_copy(&spawned.stdin));
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_one_in_hundred() {
+            crate::sabotage::keep_copy(&spawned.stdout);
+        }
         let span = tracing::info_span!("server", name = &*name, pid = process.pid);
         let row =
             census.enter(Kind::Process, Arc::clone(&name), format!("{process} running"), opened_at);
@@ -133,6 +138,9 @@ impl Connection {
             span,
             name,
         });
+        sabotaged!(TaskDetached => crate::sabotage::hold_in_a_task(Arc::clone(&connection.name)));
+        sabotaged!(TickerKept => crate::sabotage::tick_for_ever());
+        sabotaged!(BlockingThreadStuck => crate::sabotage::block_a_thread());
         let attendant = attend(Arc::clone(&connection)).instrument(connection.span.clone());
         connection.scope.spawn("attendant", attendant).map_err(io::Error::other)?;
         tracing::info!(parent: &connection.span, %process, %opened_at, "server opened");
@@ -165,6 +173,13 @@ impl Connection {
 
     pub(super) fn has_exited(&self) -> bool {
         lock(&self.ladder).has_exited()
+    }
+
+    #[cfg(feature = "sabotage")]
+    pub(super) fn keep_stdout(&self) {
+        if let Some(pipe) = &*lock(&self.stdout) {
+            crate::sabotage::keep_copy(pipe);
+        }
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -281,6 +296,7 @@ impl Connection {
                 Err(illegal) => tracing::trace!(parent: &self.span, %illegal, "nothing to end"),
             }
         }
+        sabotaged!(StdinNotClosed => std::mem::forget(lock(&self.outbox).take()));
         lock(&self.outbox).close();
         lock(&self.ladder).begin(cause, Instant::now());
         self.ended.cancel();
@@ -387,10 +403,13 @@ impl Connection {
         {
             let mut stderr = lock(&self.stderr);
             if let Some(pipe) = stderr.pipe.take() {
+                sabotaged!(StderrKept => crate::sabotage::keep_copy(&pipe));
                 read_last_words(&pipe, &mut stderr.ring);
             }
         }
+        sabotaged!(StdoutKept => std::mem::forget(lock(&self.stdout).take()));
         lock(&self.stdout).take();
+        sabotaged!(ConnectionRowKept => std::mem::forget(lock(&self.row).take()));
         lock(&self.row).take();
         let first = {
             let mut state = lock(&self.state);
@@ -454,7 +473,7 @@ impl<'a> Closer<'a> {
 impl Drop for Closer<'_> {
     fn drop(&mut self) {
         let last = self.connection.closers.fetch_sub(1, Ordering::SeqCst) == 1;
-        if last && !self.finished {
+        if last && !self.finished && !sabotaged!(CancelledCloseLeft) {
             tracing::debug!(parent: &self.connection.span, "close was cancelled");
             let _ = self.connection.end_now(EndCause::Closed);
         }

@@ -87,9 +87,10 @@ impl Ladder {
             problems: Vec::new(),
             took: Duration::ZERO,
         };
+        let row = Some(row).filter(|_| !sabotaged!(ProcessRowGone));
         Self {
             group: Some(group),
-            row: Some(row),
+            row,
             settings,
             began: None,
             terminated: None,
@@ -203,6 +204,7 @@ impl Ladder {
             self.terminated.map(|terminated| after(terminated, self.settings.second_grace));
         match kill_due {
             _ if pace == Pace::Now => self.kill(now),
+            Some(due) if now >= due && sabotaged!(NoSigkill) => self.leave(now),
             Some(due) if now >= due => self.kill(now),
             Some(due) => Next::ExitOr(due),
             None if now >= term_due => {
@@ -229,6 +231,9 @@ impl Ladder {
     }
 
     fn step_after_exit(&mut self, now: Instant) -> Next {
+        if sabotaged!(ReapedBeforeSweep) {
+            return self.reap(now);
+        }
         if self.sweep.is_none() {
             self.reached(Rung::Exited, now);
             self.show("closing: sweeping the group");
@@ -252,6 +257,7 @@ impl Ladder {
                 }
             };
             self.note(&left);
+            sabotaged!(GroupNotSwept => return self.reap(now));
             if left.is_empty() {
                 sweep.quiet += 1;
                 if sweep.quiet == 2 {
@@ -268,6 +274,9 @@ impl Ladder {
             sweep.pause = (pause * 2).min(LONGEST_PAUSE);
             let overdue = now >= after(sweep.began, self.settings.kill_wait);
             self.signal(Signal::KILL);
+            if sabotaged!(StraysLeft) {
+                return self.reap(now);
+            }
             for (member, error) in sweep.strays.kill() {
                 self.problem(format!("killing {member}, which had left the group: {error}"));
             }
@@ -297,6 +306,12 @@ impl Ladder {
     }
 
     fn reap(&mut self, now: Instant) -> Next {
+        if sabotaged!(NotReaped) {
+            return self.leave(now);
+        }
+        if sabotaged!(KilledNotReaped) && self.killed.is_some() {
+            return self.leave(now);
+        }
         match self.group.as_mut().map(ProcessGroup::reap) {
             Some(Ok(Some(exit))) => {
                 self.so_far.exit = Some(exit);
@@ -313,6 +328,14 @@ impl Ladder {
                 self.give_up(now)
             }
         }
+    }
+
+    /// The mistake of some mutants: nobody looks after the leader any more.
+    fn leave(&mut self, now: Instant) -> Next {
+        if let Some(group) = self.group.take() {
+            group.disown();
+        }
+        self.finish(now)
     }
 
     fn finish(&mut self, now: Instant) -> Next {

@@ -39,6 +39,11 @@ impl LineBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
+    #[cfg(feature = "sabotage")]
+    pub(super) fn is_in_a_line(&self) -> bool {
+        self.start < self.bytes.len()
+    }
+
     /// The next whole line, without its end.
     ///
     /// # Errors

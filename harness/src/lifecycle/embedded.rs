@@ -61,6 +61,9 @@ const HOST_OPTIONS: Options = &[
     ("step-timeout", "500ms", "how long each rung of a shutdown waits"),
     ("scoped", "no", "`yes`: it is used in a scope, whose end its shutdown is"),
     ("restart", "no", "`yes`: servers that die are started again, after a pause"),
+    ("era", "auto", "`initialize`: the era of sessions, also where a server has the newer one"),
+    ("strays", "no", "`yes`: helpers that left the group of their server are swept as well"),
+    ("overstays", "no", "`yes`: a task of the host's takes no notice of its end, and is aborted"),
 ];
 
 const SERVICE_OPTIONS: Options = &[
@@ -73,6 +76,11 @@ const SERVICE_OPTIONS: Options = &[
     ("tools", "12", "tools that are listed, three to a page"),
     ("payload-kib", "100", "size of what a cursor holds"),
     ("cursors", "memory", "where cursors are kept: `memory`, `sqlite` or `redis`"),
+    (
+        "cursor-ttl",
+        "10m",
+        "how long a cursor lives; one of 5s or less is due with the list that gave it",
+    ),
     ("failing-step", "none", "`devtools` has a step of a session's end fail, `cursors` its store"),
 ];
 

@@ -2,8 +2,8 @@
 //!
 //! Start at [`Scanner::snapshot`]. In reading order: `read` (bounded reads of /proc), `process`,
 //! `fd`, `thread`, `memory` and `file` fill a [`Snapshot`]; `socket`, `holder` and `signal` say more
-//! of a finding; `task` keeps the table of our own runtimes,
-//! `store` reads cursors from outside; `host` tests what this host can prove.
+//! of a finding; `inherited` tells what a child was not to have; `task` keeps the table of our own
+//! runtimes, `store` reads cursors from outside; `host` tests what this host can prove.
 //!
 //! # What is gone, what could not be read
 //!
@@ -36,6 +36,8 @@ pub mod fd;
 pub mod file;
 pub mod holder;
 pub mod host;
+#[cfg(feature = "core")]
+pub mod inherited;
 pub mod memory;
 pub mod process;
 mod read;

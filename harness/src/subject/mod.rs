@@ -18,6 +18,7 @@
 //! - [`client`]: a lifecycle played on any client or host, whose servers are ours.
 //! - [`http`]: a lifecycle played on any HTTP server, with clients of ours.
 //! - [`output`]: the last lines that a process has written.
+//! - `children` (feature `core`): what a host's own children inherited, and whether its books list them.
 //! - `core` (feature `core`): a lifecycle played with our own core as the client.
 //! - `embedded` (feature `core`): hosts and services played inside the cell: our core's, and what
 //!   stands in for software with known leaks.
@@ -26,6 +27,8 @@
 //! - [`finding`]: what was seen, in the words of a finding or a failure.
 
 pub mod calls;
+#[cfg(feature = "core")]
+mod children;
 pub mod client;
 pub mod connection;
 #[cfg(feature = "core")]

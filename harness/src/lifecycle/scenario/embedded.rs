@@ -456,7 +456,8 @@ impl Checker {
 fn words_of(key: &str) -> &'static [&'static str] {
     match key {
         "cursors" => &["memory", "sqlite", "redis"],
-        "scoped" | "restart" => &["no", "yes"],
+        "scoped" | "restart" | "strays" | "overstays" => &["no", "yes"],
+        "era" => &["auto", "initialize"],
         "failing-step" => &["none", "devtools", "cursors"],
         _ => &[],
     }

@@ -8,7 +8,13 @@ use crate::cell::contain;
 use crate::ledger::snapshot::{Facts, Identity, Kind, Snapshot};
 use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
 use crate::settle::{Settled, load_per_core, settle};
+use crate::subject::embedded::Books;
 use crate::subject::finding;
+
+/// Why the core is to blame.
+const NOBODY_ELSE: &str = "nothing but the core worked in this process";
+/// What to change.
+const REMEDY: &str = "mend the core: its close, drop and cancel promise to leave nothing";
 
 /// Something that should be gone, as it was last seen.
 #[derive(Debug, Clone)]
@@ -39,8 +45,52 @@ impl Play<'_> {
             Ok(tasks) => snapshot.things.extend(tasks),
             Err(unreadable) => snapshot.unreadable.push(unreadable),
         }
+        snapshot.things.extend(self.census.kept());
         self.note_unreadable(&snapshot);
         self.ledger.record(at, snapshot);
+        self.look_at_children(at);
+    }
+
+    /// What is wrong with a child needs no end to be wrong.
+    fn look_at_children(&mut self, at: &StepRef) {
+        let listed = self.census.children();
+        match self.children.look(contain::own_pid(), self.ledger.last(), listed.as_ref()) {
+            Ok(wrong) => {
+                for (kind, identity) in wrong {
+                    if self.order.kinds.contains(&kind) {
+                        let one = self.wrong_child(kind, identity, at);
+                        self.played.findings.push(one);
+                    }
+                }
+            }
+            Err(unseen) => drop(self.played.unreadable.insert(unseen)),
+        }
+    }
+
+    fn wrong_child(&self, kind: Kind, identity: Identity, at: &StepRef) -> Finding {
+        let evidence = vec![finding::thing(&identity, &self.ledger)];
+        let (hurts, _) = finding::words_of(kind);
+        Finding {
+            class: Class::Leak,
+            kind,
+            what: match kind {
+                Kind::Entry => "a child that the core's census does not list".to_owned(),
+                _ => "a descriptor of the core's host process, inherited by a server".to_owned(),
+            },
+            count: 1,
+            identities: vec![identity],
+            birth_step: at.clone(),
+            due_step: at.clone(),
+            culprit: Culprit::Core,
+            blame: NOBODY_ELSE.to_owned(),
+            rule: None,
+            hurts: hurts.to_owned(),
+            site: None,
+            holders: Vec::new(),
+            holders_unread: 0,
+            evidence,
+            remedy: REMEDY.to_owned(),
+        }
     }
 
     fn note_unreadable(&mut self, snapshot: &Snapshot) {
@@ -133,11 +183,7 @@ impl Play<'_> {
                      the group reaches, and exited without it"
                 ),
             ),
-            None => (
-                Class::Leak,
-                Culprit::Core,
-                "nothing but the core worked in this process".to_owned(),
-            ),
+            None => (Class::Leak, Culprit::Core, NOBODY_ELSE.to_owned()),
         };
         let mut evidence = vec![format!("seen {topology}")];
         if let Some((step, after)) = struck {
@@ -146,7 +192,7 @@ impl Play<'_> {
         let identities: Vec<Identity> = left.into_iter().map(|one| one.identity).collect();
         let listed = identities.iter().take(Finding::IDENTITIES);
         evidence.extend(listed.map(|identity| finding::thing(identity, &self.ledger)));
-        let census = self.census.to_string();
+        let census = self.census.census.to_string();
         evidence.extend(census.lines().take(6).map(|line| format!("census: {line}")));
         Finding {
             class,
@@ -164,7 +210,7 @@ impl Play<'_> {
             holders: Vec::new(),
             holders_unread: 0,
             evidence,
-            remedy: "mend the core: its close, drop and cancel promise to leave nothing".to_owned(),
+            remedy: REMEDY.to_owned(),
         }
     }
 

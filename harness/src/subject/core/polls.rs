@@ -8,7 +8,6 @@ use std::task::Poll;
 
 use tokio::runtime::Runtime;
 
-use super::Play;
 use crate::cell::protocol::CaseOrder;
 use crate::ledger::verdict::{Class, Finding, StepRef};
 use crate::subject::server::Played;
@@ -99,12 +98,12 @@ pub(super) struct Outcomes(BTreeMap<String, (StepRef, BTreeMap<usize, BTreeSet<S
 impl Outcomes {
     /// Plays the life again for every poll that was seen, and beyond while there are more. What is
     /// found has to be found twice, and goes to `all`.
-    pub(super) fn cut_all<'a>(
+    pub(super) fn cut_all(
         &mut self,
         polled: &Polls,
         shallow: Option<usize>,
         all: &mut Played,
-        cut: impl Fn(&str, usize) -> io::Result<Play<'a>>,
+        cut: impl Fn(&str, usize) -> io::Result<(Polls, Played)>,
     ) -> io::Result<()> {
         for (place, (step, polls)) in &polled.seen {
             let (_, of_step) =
@@ -112,14 +111,14 @@ impl Outcomes {
             let mut misses = 0;
             let mut next = 0;
             while let Some(after) = next_poll(shallow, *polls, next) {
-                let mut life = cut(place, after)?;
-                if life.polls.struck && is_unclean(&life.played) {
-                    life = cut(place, after)?;
+                let (mut polls, mut played) = cut(place, after)?;
+                if polls.struck && is_unclean(&played) {
+                    (polls, played) = cut(place, after)?;
                 }
-                misses = if life.polls.struck { 0 } else { misses + 1 };
-                if life.polls.struck {
+                misses = if polls.struck { 0 } else { misses + 1 };
+                if polls.struck {
                     let left = of_step.entry(after).or_default();
-                    take(life.played, step, after, left, all);
+                    take(played, step, after, left, all);
                 }
                 if misses == MISSES {
                     break;

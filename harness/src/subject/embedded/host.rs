@@ -59,7 +59,7 @@ pub(super) fn play(
     let guard = stage.runtime.enter();
     drop(hosts);
     drop(guard);
-    Ok(stage.played)
+    Ok(stage.end())
 }
 
 struct Play<'a> {

@@ -17,6 +17,9 @@ mod seam;
 mod service;
 mod stage;
 
+pub(super) use ours::census::CensusBooks;
+pub(super) use seam::Books;
+
 use std::io;
 
 use rustix::process::{Pid, set_child_subreaper};

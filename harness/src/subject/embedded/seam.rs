@@ -1,7 +1,7 @@
 //! What a host and a service are to the engine. Futures borrow nothing, so that several can be
 //! under way at once and any of them can be dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
@@ -63,9 +63,13 @@ pub(super) trait Service {
 }
 
 /// What a host or a service keeps: sessions, cursors, entries. Holds none of it alive.
-pub(super) trait Books {
+pub(in crate::subject) trait Books {
     /// Everything kept now.
     fn kept(&self) -> Vec<(Identity, Facts)>;
+    /// Pids of the children that it lists, where it lists children.
+    fn children(&self) -> Option<BTreeSet<i32>> {
+        None
+    }
 }
 
 /// Options of a host or a service, checked with the file.

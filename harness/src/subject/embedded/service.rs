@@ -25,6 +25,8 @@ use crate::probe::store;
 use crate::settle::load_per_core;
 use crate::subject::server::Played;
 
+/// Cursors that live no longer are waited for by the list that gives them.
+const SHORT_TTL: Duration = Duration::from_secs(5);
 /// Longest time for a step that names none.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -51,6 +53,7 @@ pub(super) fn play(
     let clients = Clients::start(program)?;
     drop(guard);
     stage.not_judged(clients.peer.pid());
+    stage.look_at_files();
     let mut play = Play {
         stage,
         name,
@@ -62,6 +65,7 @@ pub(super) fn play(
         services: BTreeMap::new(),
         up: BTreeSet::new(),
         left_out: BTreeSet::new(),
+        ttls: BTreeMap::new(),
         cursors: BTreeMap::new(),
         next_id: 0,
     };
@@ -75,7 +79,7 @@ pub(super) fn play(
     let guard = stage.runtime.enter();
     drop((services, clients));
     drop(guard);
-    Ok(stage.played)
+    Ok(stage.end())
 }
 
 struct Play<'a> {
@@ -91,6 +95,8 @@ struct Play<'a> {
     up: BTreeSet<String>,
     /// Services that this host lacks something for.
     left_out: BTreeSet<String>,
+    /// How long the cursors of each service live.
+    ttls: BTreeMap<String, Duration>,
     /// The cursors that the last list gave, by client.
     cursors: BTreeMap<String, Vec<String>>,
     next_id: u64,
@@ -266,9 +272,20 @@ impl Play<'_> {
                 (Whose::Connection(name), Sorts::All)
             }
             Action::Shutdown => (Whose::Keeper(name), Sorts::All),
+            Action::ListAll { .. } => {
+                let Some(ttl) = self.short_ttl(keeper(name)) else { return };
+                let bound = self.stage.order.patience.under_load(load_per_core());
+                patience = patience.or(Some(ttl + bound));
+                (Whose::Step(name), Sorts::Cursors)
+            }
             _ => return,
         };
         self.stage.judge(&Due { at, whose, sorts, patience });
+    }
+
+    /// How long the cursors of a service live, where that can be waited for.
+    fn short_ttl(&self, name: &str) -> Option<Duration> {
+        self.ttls.get(name).copied().filter(|ttl| *ttl <= SHORT_TTL)
     }
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -307,6 +324,7 @@ impl Play<'_> {
         settings.sqlite = std::env::temp_dir().join(format!("{name}.sqlite"));
         settings.redis = self.redis.as_ref().map(|redis| redis.address.clone());
         let store = settings.text("cursors").to_owned();
+        self.ttls.insert(name.to_owned(), settings.duration("cursor-ttl"));
         match (store.as_str(), &settings.redis) {
             ("redis", None) => {
                 self.left_out.insert(name.to_owned());

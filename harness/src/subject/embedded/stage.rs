@@ -16,9 +16,12 @@ use crate::lifecycle::scenario::keeper;
 use crate::probe::task::{TaskTable, alive_count};
 use crate::probe::{Root, Scanner, Sight};
 use crate::settle::load_per_core;
+use crate::subject::children::Children;
 use crate::subject::finding;
 use crate::subject::server::{Played, millis};
 
+/// In the names of the files of a database.
+const DATABASE: &str = ".sqlite";
 /// How long a look waits for two equal scans.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long tasks, descriptors and processes may take to be released once the subject says that it
@@ -74,6 +77,8 @@ pub(super) enum Sorts {
     Kept,
     /// Sockets: the other end is closed.
     Sockets,
+    /// Cursors: their time is over.
+    Cursors,
 }
 
 /// Who is judged, in the words of a finding.
@@ -102,6 +107,7 @@ pub(super) struct Stage<'a> {
     baseline: BTreeSet<Identity>,
     /// In steps of which connection a thing was born.
     origins: BTreeMap<Identity, String>,
+    children: Children,
     beside: Vec<Beside>,
 }
 
@@ -137,6 +143,7 @@ impl<'a> Stage<'a> {
             ledger: Ledger::default(),
             baseline: BTreeSet::new(),
             origins: BTreeMap::new(),
+            children: Children::default(),
             beside: Vec::new(),
         })
     }
@@ -144,6 +151,13 @@ impl<'a> Stage<'a> {
     /// A process of the harness: a peer.
     pub(super) fn not_judged(&mut self, pid: i32) {
         self.below.ours.insert(pid);
+    }
+
+    /// Judges what is left in TMPDIR, a database apart: that is there to stay. For subjects that start
+    /// no servers, which have files of their own.
+    pub(super) fn look_at_files(&mut self) {
+        self.own.temp_dir = std::env::var_os("TMPDIR").map(Into::into);
+        self.own.kinds.insert(Kind::File);
     }
 
     /// What is there now is not judged.
@@ -219,6 +233,7 @@ impl<'a> Stage<'a> {
         // The walk of our own process shows its descendants, too; whole they are in the other.
         snapshot.things.retain(|identity, _| {
             !matches!(identity, Identity::Process(_))
+                && !matches!(identity, Identity::File { path, .. } if path.contains(DATABASE))
                 && identity.owner().is_none_or(|owner| owner.pid == me)
         });
         snapshot.things.extend(below.things.into_iter().filter(|(_, facts)| match facts {
@@ -242,6 +257,31 @@ impl<'a> Stage<'a> {
         for identity in change.born {
             self.origins.insert(identity, connection.to_owned());
         }
+        self.look_at_children(at);
+    }
+
+    /// What is wrong with a child needs no end to be wrong.
+    fn look_at_children(&mut self, at: &StepRef) {
+        let lists = self.books.iter().filter_map(|books| books.children());
+        let listed = lists.reduce(|all, more| all.union(&more).copied().collect());
+        let me = contain::own_pid();
+        match self.children.look(me, self.ledger.last(), listed.as_ref()) {
+            Ok(wrong) => {
+                let step = StepRef { cycle: None, ..at.clone() };
+                for (kind, identity) in wrong {
+                    if self.order.kinds.contains(&kind) {
+                        self.found(kind, step.clone(), &step, &[identity]);
+                    }
+                }
+            }
+            Err(unseen) => drop(self.played.unreadable.insert(unseen)),
+        }
+    }
+
+    /// What was seen. A thread of the runtime that is stuck was seen, and is left behind.
+    pub(super) fn end(self) -> Played {
+        self.runtime.shutdown_timeout(RELEASE);
+        self.played
     }
 
     /// Looks after a step until nothing is born or dies any more, so that what a step sets off is not
@@ -448,6 +488,7 @@ impl Sorts {
         match self {
             Sorts::All => true,
             Sorts::Kept => matches!(identity, Identity::Session { .. } | Identity::Cursor { .. }),
+            Sorts::Cursors => matches!(identity, Identity::Cursor { .. }),
             Sorts::Sockets => matches!(identity, Identity::Fd { kind: FdKind::Socket, .. }),
         }
     }

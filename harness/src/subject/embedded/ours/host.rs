@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use rmcp::model::{CallToolRequestParams, ClientRequest, PingRequest};
 use scupper_core::census::Census;
-use scupper_core::host::{Host as CoreHost, HostError, OnDuplicate, Restart, ServerSpec};
+use scupper_core::host::{Era, Host as CoreHost, HostError, OnDuplicate, Restart, ServerSpec};
 use scupper_core::http::{HttpServer, HttpSettings};
 use scupper_core::process::Command;
+use scupper_core::scope::{TaskError, TaskScope};
 use scupper_core::stdio::StdioServer;
 use serde_json::Value;
 
@@ -17,6 +18,8 @@ use super::census::CensusBooks;
 
 /// Longest time for a request.
 const CALL: Duration = Duration::from_secs(20);
+/// How long a task that takes no notice of its end is waited for, before it is aborted.
+const OVERSTAY: Duration = Duration::from_millis(100);
 /// Longest time for a shutdown, before it kills.
 const SHUTDOWN: Duration = Duration::from_secs(15);
 
@@ -27,6 +30,10 @@ pub(super) struct OurHost {
     name: String,
     connect: Duration,
     step: Duration,
+    era: Era,
+    strays: bool,
+    /// Of a task that takes no notice of its end, if it is to have one.
+    beside: Option<Arc<TaskScope>>,
 }
 
 impl OurHost {
@@ -39,9 +46,22 @@ impl OurHost {
             "yes" => scoped(core),
             _ => (CoreHost::new(core), None),
         };
+        let beside = (settings.text("overstays") == "yes").then(|| {
+            let scope = Arc::new(TaskScope::new("beside", host.census()));
+            // A scope that has just been made takes tasks.
+            let _ = scope.spawn("overstays", std::future::pending::<Result<(), TaskError>>());
+            scope
+        });
         Self {
             host,
             scope: Mutex::new(scope),
+            beside,
+            era: if settings.text("era") == "initialize" {
+                Era::Initialize
+            } else {
+                Era::default()
+            },
+            strays: settings.text("strays") == "yes",
             name: settings.name.clone(),
             connect: settings.duration("connect-timeout"),
             step: settings.duration("step-timeout"),
@@ -59,15 +79,17 @@ impl OurHost {
                     probe_wait: self.connect / 2,
                     first_grace: self.step,
                     second_grace: self.step,
+                    sweep_cookie: self.strays,
                     ..Default::default()
                 };
                 let command = Command::new(program).args(arguments);
-                Ok(StdioServer::new(command).with_settings(settings).into())
+                let spec: ServerSpec = StdioServer::new(command).with_settings(settings).into();
+                Ok(spec.with_era(self.era))
             }
             Reach::Http(url) => {
                 let settings = HttpSettings { connect_wait: self.connect, ..Default::default() };
                 let server = HttpServer::new(url).map_err(|error| error.to_string())?;
-                Ok(server.with_settings(settings).into())
+                Ok(ServerSpec::from(server.with_settings(settings)).with_era(self.era))
             }
         }
     }
@@ -167,7 +189,11 @@ impl Host for OurHost {
     fn shutdown(&self) -> Acting {
         let host = self.host.clone();
         let scope = lock(&self.scope).take();
+        let beside = self.beside.clone();
         Box::pin(async move {
+            if let Some(beside) = beside {
+                beside.close(OVERSTAY).await;
+            }
             if let Some(scope) = scope {
                 return scope.await;
             }

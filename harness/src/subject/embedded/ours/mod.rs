@@ -1,6 +1,6 @@
 //! Our core behind the seam: as a host of servers, and as the sessions and cursors of a server.
 
-mod census;
+pub(super) mod census;
 mod host;
 mod paged;
 mod service;
