@@ -41,22 +41,11 @@ pub enum Settled {
 /// Looks again and again until two consecutive looks say quiet, or the deadline passes. Pauses
 /// double from 0.5 ms to 50 ms.
 pub fn settle(deadline: Instant, mut quiet: impl FnMut() -> bool) -> Settled {
-    let mut pause = FIRST_PAUSE;
-    let mut quiet_before = false;
-    loop {
-        let now_quiet = quiet();
-        if now_quiet && quiet_before {
-            return Settled::Quiet;
-        }
-        quiet_before = now_quiet;
-        if !now_quiet {
-            if Instant::now() >= deadline {
-                return Settled::Bound;
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
+    until_quiet(|_| match quiet() {
+        true => Seen::Quiet,
+        false if Instant::now() >= deadline => Seen::TooLate,
+        false => Seen::Something,
+    })
 }
 
 /// Looks as [`settle`] does until two consecutive looks say quiet (none), or until the processes that
@@ -66,24 +55,39 @@ pub fn settle(deadline: Instant, mut quiet: impl FnMut() -> bool) -> Settled {
 /// most four times the patience and 5 s.
 pub fn settle_processes(patience: Duration, mut look: impl FnMut() -> Option<Vec<i32>>) -> Settled {
     let mut watch = Stopwatch::start();
+    until_quiet(|pause| {
+        let began = Instant::now();
+        let Some(awaited) = look() else { return Seen::Quiet };
+        watch.advance(began, pause, Held::of(&awaited));
+        if watch.elapsed(began) >= patience { Seen::TooLate } else { Seen::Something }
+    })
+}
+
+/// What a look says.
+enum Seen {
+    Quiet,
+    Something,
+    /// Something, and the bound is reached.
+    TooLate,
+}
+
+/// Looks until two looks in a row say quiet. Each look is told of the last pause.
+fn until_quiet(mut look: impl FnMut(Duration) -> Seen) -> Settled {
     let mut pause = FIRST_PAUSE;
+    let mut last_pause = Duration::ZERO;
     let mut quiet_before = false;
     loop {
-        let began = Instant::now();
-        let Some(awaited) = look() else {
-            if quiet_before {
-                return Settled::Quiet;
+        match look(last_pause) {
+            Seen::Quiet if quiet_before => return Settled::Quiet,
+            Seen::Quiet => quiet_before = true,
+            Seen::TooLate => return Settled::Bound,
+            Seen::Something => {
+                quiet_before = false;
+                std::thread::sleep(pause);
+                last_pause = pause;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
-            quiet_before = true;
-            continue;
-        };
-        quiet_before = false;
-        watch.advance(began, pause, Held::of(&awaited));
-        if watch.elapsed(began) >= patience {
-            return Settled::Bound;
         }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

@@ -99,13 +99,14 @@ impl Canary {
             let [leaky, clean] = pair else { continue };
             let of_memory = (&[Kind::Memory][..], memory_of_a_server as fn(Kind, &Finding) -> bool);
             let (kinds, seeded) = if at == 0 { (self.kinds, self.seeded) } else { of_memory };
+            let missed_before = report.missed.len();
             for kind in kinds.iter().filter(|kind| judged.contains(kind)) {
                 let caught = leaky.findings.iter().any(|finding| seeded(*kind, finding));
                 let list = if caught { &mut report.caught } else { &mut report.missed };
                 list.push(kind.as_str().to_owned());
             }
-            if !report.missed.is_empty() {
-                report.instead = leaky.findings.iter().take(INSTEAD).map(in_a_line).collect();
+            if report.missed.len() > missed_before {
+                report.instead.extend(leaky.findings.iter().take(INSTEAD).map(in_a_line));
             }
             report.false_alarms.extend(clean.findings.iter().map(|finding| finding.what.clone()));
             if at > 0 {

@@ -18,7 +18,7 @@ use crate::ledger::snapshot::Kind;
 use crate::ledger::trend::{self, Growth, ROUNDS, Rounds, SURE_CYCLES};
 use crate::ledger::verdict::{Class, Failure, StepRef};
 use crate::lifecycle::step::{Action, Step};
-use crate::settle::{load_per_core, settle_processes};
+use crate::settle::{load_per_core, settle};
 
 /// After a round nothing must come for so long. What a call leaves behind later than that, after the
 /// last answer of a round, is missed.
@@ -238,13 +238,12 @@ impl Play<'_> {
         let judged = self.order.kinds.clone();
         let is_sure = |growth: &Growth| growth.is_sure(rounds, sure);
         let mut found = Vec::new();
-        settle_processes(patience, || {
+        settle(Instant::now() + patience, || {
             self.look(at, FIRM_LOOK);
             found = trend::growth(&self.ledger, &at.place, rounds);
             found.retain(|growth| judged.contains(&growth.kind));
             found.retain(|growth| cut_short || is_sure(growth));
-            let keepers = self.ledger.last().processes().map(|(id, _)| id.pid).collect();
-            (!found.is_empty()).then_some(keepers)
+            found.is_empty()
         });
         if !self.ledger.last().stable {
             self.played

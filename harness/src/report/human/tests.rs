@@ -113,6 +113,7 @@ fn a_run_whose_canary_failed() {
         samples::summary(vec![samples::case("stdio/clean-close", Verdict::Clean)], codes::INVALID);
     summary.canary = Some(CanaryReport {
         missed: vec!["fd".into()],
+        instead: vec!["leak[fd] of the server, born at step 2, open, due at step 4, close".into()],
         false_alarms: vec!["process 99 (sleep 1)".into()],
         ..samples::canary()
     });

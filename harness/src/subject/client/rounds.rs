@@ -20,7 +20,7 @@ use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
 use crate::lifecycle::client::RoundsBy;
 use crate::probe::holder::Holders;
 use crate::probe::memory;
-use crate::settle::settle_processes;
+use crate::settle::settle;
 
 /// Place of the repetition among the steps, after the start of the client.
 pub(super) const PLACE: &str = "2";
@@ -135,11 +135,9 @@ impl Play<'_> {
         // The look at the last server's start, or at the last request.
         growing.see(self.look_at_growth(&repeat, rounds, &waits_by));
         let begun = Instant::now();
-        settle_processes(self.patience(), || {
+        settle(begun + self.patience(), || {
             self.look_for(&repeat, FIRM_LOOK);
-            let quiet = growing.see(self.look_at_growth(&repeat, rounds, &waits_by));
-            let keepers = self.ledger.last().processes().map(|(id, _)| id.pid).collect();
-            (!quiet).then_some(keepers)
+            growing.see(self.look_at_growth(&repeat, rounds, &waits_by))
         });
         match growing.end() {
             Grew::Nothing => {}

@@ -16,7 +16,7 @@ use crate::ledger::trend::{self, Growth, Pattern, ROUNDS, Rounds, SURE_CYCLES};
 use crate::ledger::verdict::{Class, Culprit, Failure, StepRef};
 use crate::lifecycle::step::Step;
 use crate::probe::memory;
-use crate::settle::settle_processes;
+use crate::settle::settle;
 use crate::subject::finding;
 use crate::subject::memory::{self as subject_memory, Weights};
 use crate::subject::server::{FIRM_LOOK, LOOK};
@@ -227,12 +227,11 @@ impl Play<'_> {
         let untimed = abandoned > 0 && self.http.session_ttl_ms.is_none();
         let bound = if untimed { LINGER.min(patience) } else { patience };
         let mut found = Vec::new();
-        settle_processes(bound, || {
+        settle(Instant::now() + bound, || {
             self.look(at, FIRM_LOOK);
             found = what_grew(&self.ledger, played);
             found.retain(|(growth, _)| kinds.contains(&growth.kind));
-            let keepers = self.ledger.last().processes().map(|(id, _)| id.pid).collect();
-            (!found.is_empty()).then_some(keepers)
+            found.is_empty()
         });
         if !self.ledger.last().stable {
             self.played
