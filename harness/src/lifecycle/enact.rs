@@ -138,6 +138,10 @@ impl Host {
         };
         let is_refused = self.is_closed || (state != Server::Absent && !replaces);
         let connects = outcome == Outcome::Connects && !is_refused;
+        // While the one before takes its time to end, a removal would end that one and not this.
+        if connects && state != Server::Absent {
+            return;
+        }
         let fails = is_refused || outcome == Outcome::Fails;
         let transport = if is_http { Transport::Http } else { Transport::Stdio };
         let add = Action::Add { server, transport, replace: replaces, wait: !connects };
