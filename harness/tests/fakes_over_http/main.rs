@@ -16,7 +16,7 @@ use client::{Client, call, headers, initialize, modern, session};
 use harness::peer::fake::HTTP_FAKES;
 use look::{Look, children};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
-use serde_json::{Value, json};
+use serde_json::json;
 use support::{SCUPPER, at_once, wait_for};
 
 /// Longest wait for something that has to happen.
