@@ -1,23 +1,27 @@
 //! Reporters: events and verdicts in, text and files out. Only these modules print.
 //!
-//! Start with [`event`], all that a reporter ever sees; then [`human`] and [`json`]. A credential
+//! Start with [`event`], all that a reporter ever sees; then [`human`] and [`json`]. What other machines
+//! read is made of the latter: [`junit`]. A credential
 //! passes none of them: [`redact`](redact()) guesses what looks like one, [`Secrets`] knows some.
 
 pub mod campaign;
 pub mod event;
 pub mod human;
 pub mod json;
+pub mod junit;
 pub mod progress;
 
 mod block;
 mod ending;
 mod group;
+mod problem;
 mod redact;
 mod secrets;
 mod servers;
 mod sweep;
 mod tell;
 mod text;
+mod xml;
 
 #[cfg(test)]
 pub(crate) mod samples;
