@@ -7,7 +7,10 @@ use clap::Args;
 
 use super::Refusal;
 use crate::report::json::Report;
-use crate::report::junit;
+use crate::report::{github, gitlab, junit, sarif};
+
+/// The variable in which GitHub says where a step's summary goes.
+const SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 /// Which reports are written, and where to.
 #[derive(Debug, Clone, Default, Args)]
@@ -18,6 +21,16 @@ pub struct Outputs {
     /// Write a report as JUnit XML: a test suite for each subject, a test case for each case
     #[arg(long, value_name = "PATH")]
     pub junit: Option<PathBuf>,
+    /// Write a report as SARIF 2.1.0, for code scanning
+    #[arg(long, value_name = "PATH")]
+    pub sarif: Option<PathBuf>,
+    /// Write a report as GitLab's code quality JSON
+    #[arg(long, value_name = "PATH")]
+    pub gitlab: Option<PathBuf>,
+    /// Annotate on GitHub: workflow commands on stdout, at most ten, and a summary where
+    /// GITHUB_STEP_SUMMARY says
+    #[arg(long)]
+    pub github: bool,
 }
 
 /// One of them.
@@ -25,8 +38,12 @@ type Output<'a> = (&'static str, &'a Path, fn(&Report) -> String);
 
 impl Outputs {
     fn each(&self) -> impl Iterator<Item = Output<'_>> {
-        let all: [(&'static str, &Option<PathBuf>, fn(&Report) -> String); 2] =
-            [("--json", &self.json, Report::to_json), ("--junit", &self.junit, junit::render)];
+        let all: [(&'static str, &Option<PathBuf>, fn(&Report) -> String); 4] = [
+            ("--json", &self.json, Report::to_json),
+            ("--junit", &self.junit, junit::render),
+            ("--sarif", &self.sarif, sarif::render),
+            ("--gitlab", &self.gitlab, gitlab::render),
+        ];
         all.into_iter()
             .filter_map(|(option, path, render)| Some((option, path.as_deref()?, render)))
     }
@@ -72,8 +89,27 @@ impl Outputs {
                 ))));
             }
         }
+        if self.github {
+            github::annotate(report);
+            if let Some(path) = std::env::var_os(SUMMARY).filter(|path| !path.is_empty()) {
+                let path = PathBuf::from(path);
+                if let Err(error) = append_summary(&path, report) {
+                    ended = ended.and(Err(Refusal::ours(format!(
+                        "--github: {SUMMARY}={}: cannot write the summary there: {error}",
+                        path.display()
+                    ))));
+                }
+            }
+        }
         ended
     }
+}
+
+/// Appends to what earlier commands of the step have said, within the limit that all share.
+fn append_summary(path: &Path, report: &Report) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+    let said = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    file.write_all(github::summary(report, github::SUMMARY.saturating_sub(said)).as_bytes())
 }
 
 /// Puts a text in a file's place at once: whoever reads it sees the old one or the new one. What is no
@@ -128,10 +164,25 @@ mod tests {
     }
 
     #[test]
+    fn a_summary_is_appended_within_the_limit_of_the_step() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("summary.md");
+        let report = crate::report::samples::everything();
+        append_summary(&path, &report).expect("a place");
+        let first = std::fs::read_to_string(&path).expect("a file");
+        append_summary(&path, &report).expect("a place");
+        assert_eq!(std::fs::read_to_string(&path).expect("a file"), format!("{first}{first}"));
+        std::fs::write(&path, "x".repeat(github::SUMMARY)).expect("a place");
+        append_summary(&path, &report).expect("a place");
+        let length = std::fs::metadata(&path).expect("a file").len();
+        assert_eq!(length, github::SUMMARY as u64);
+    }
+
+    #[test]
     fn two_forms_at_one_path_are_refused() {
         let folder = tempfile::tempdir().expect("a directory");
         let path = Some(folder.path().join("report"));
-        let outputs = Outputs { json: path.clone(), junit: path };
+        let outputs = Outputs { json: path.clone(), junit: path, ..Outputs::default() };
         let refused = outputs.begin().expect_err("one would take the other's place");
         assert!(refused.message.contains("--json goes there as well"), "{}", refused.message);
     }

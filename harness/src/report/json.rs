@@ -148,6 +148,15 @@ impl Report {
         case.standing(self.strictness, true)
     }
 
+    /// The path that stands for a case where a form wants one: its scenario file, or one that does not
+    /// exist.
+    pub fn place_of(&self, case: &CaseReport) -> String {
+        match self.files.get(&case.id) {
+            Some(path) => path.strip_prefix("./").unwrap_or(path).to_owned(),
+            None => format!("scupper/{}", case.id),
+        }
+    }
+
     /// Whether a finding counts as a leak in this run.
     pub fn counts(&self, finding: &Finding) -> bool {
         self.strictness.counts_finding(finding)

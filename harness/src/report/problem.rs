@@ -261,7 +261,7 @@ fn of_finding<'a>(report: &Report, case: &'a CaseReport, finding: &'a Finding) -
         level: if report.counts(finding) { Level::Error } else { Level::Note },
         case: Some(case),
         finding: Some(finding),
-        title: line(&format!("{}: {} outlives {}", case.id, finding.what, finding.due_step)),
+        title: line(&format!("{}: {}, due at {}", case.id, finding.what, finding.due_step)),
         details: finding_lines(case, finding),
         fingerprint: Fingerprint::of(case, finding).hash(),
     }
