@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Refusal;
 use super::campaign::{CampaignArguments, MergeArguments};
+use super::outputs::Outputs;
 use super::sweep::SweepArguments;
 use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
@@ -289,9 +290,9 @@ pub struct Common {
     /// Count memory that rises with every cycle as a leak
     #[arg(long)]
     pub strict_memory: bool,
-    /// Write a report as JSON
-    #[arg(long, value_name = "PATH")]
-    pub json: Option<PathBuf>,
+    /// Reports as files.
+    #[command(flatten)]
+    pub outputs: Outputs,
     /// Keep a scenario file of every case that is not clean in this folder, for `scupper replay`
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,

@@ -11,6 +11,7 @@
 //! - [`campaign`]: `scupper campaign` and `scupper merge`.
 //! - [`session`]: what both share: runner, canary, reporters, exit code.
 //! - [`canary`]: the run's own proof.
+//! - [`outputs`]: reports as files.
 //! - [`keep`]: what `--keep` writes.
 //! - [`sweep`]: `--torture`, the byte sweep.
 //! - [`show`]: `scupper list` and `scupper doctor`.
@@ -24,6 +25,7 @@ mod files;
 pub mod headers;
 pub mod http;
 pub mod keep;
+pub mod outputs;
 pub mod run;
 pub mod server;
 pub mod session;

@@ -1,5 +1,7 @@
 //! A run as JSON, versioned: `scupper.report/1`. Its schema is committed in `harness/schema`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -7,7 +9,8 @@ use super::{
     event::{CanaryReport, RunInfo, RunSummary, ServerReport, SubjectInfo},
     redact,
 };
-use crate::ledger::verdict::{CaseReport, Verdict};
+use crate::ledger::standing::{Standing, Strictness};
+use crate::ledger::verdict::{CaseReport, Finding, Verdict};
 
 /// A whole run. Fields may be added; one that is taken away or changes its meaning makes a new
 /// version.
@@ -44,6 +47,15 @@ pub struct Report {
     /// Of generated lifecycles: which of them, and how many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub campaign: Option<Campaign>,
+    /// When the run began: RFC 3339, UTC, whole seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<String>,
+    /// Which advisories count as leaks.
+    #[serde(default, skip_serializing_if = "Strictness::is_default")]
+    pub strictness: Strictness,
+    /// The file that a case comes from or was kept in, by the case's id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
 }
 
 /// Which form a report has.
@@ -125,7 +137,29 @@ impl Report {
             exit_code: summary.exit_code,
             took_ms: u64::try_from(summary.took.as_millis()).unwrap_or(u64::MAX),
             campaign: None,
+            begun: None,
+            strictness: Strictness::default(),
+            files: BTreeMap::new(),
         }
+    }
+
+    /// What a case means for whoever gates on this run. What a scenario expects decides.
+    pub fn standing(&self, case: &CaseReport) -> Standing {
+        case.standing(self.strictness, true)
+    }
+
+    /// The path that stands for a case where a form wants one: its scenario file, or one that does not
+    /// exist.
+    pub fn place_of(&self, case: &CaseReport) -> String {
+        match self.files.get(&case.id) {
+            Some(path) => path.strip_prefix("./").unwrap_or(path).to_owned(),
+            None => format!("scupper/{}", case.id),
+        }
+    }
+
+    /// Whether a finding counts as a leak in this run.
+    pub fn counts(&self, finding: &Finding) -> bool {
+        self.strictness.counts_finding(finding)
     }
 
     /// Reads a report that [`render`] wrote; `replay` and `merge` begin here.
