@@ -33,12 +33,14 @@ pub struct Outputs {
     pub github: bool,
 }
 
-/// One of them.
-type Output<'a> = (&'static str, &'a Path, fn(&Report) -> String);
+/// A report in one form.
+type Render = fn(&Report) -> String;
+/// One of them: its option, and where it goes.
+type Output<'a> = (&'static str, &'a Path, Render);
 
 impl Outputs {
     fn each(&self) -> impl Iterator<Item = Output<'_>> {
-        let all: [(&'static str, &Option<PathBuf>, fn(&Report) -> String); 4] = [
+        let all: [(&'static str, &Option<PathBuf>, Render); 4] = [
             ("--json", &self.json, Report::to_json),
             ("--junit", &self.junit, junit::render),
             ("--sarif", &self.sarif, sarif::render),

@@ -82,7 +82,7 @@ fn target(finding: &Finding) -> String {
         // Temporary files have random names, some of them in letters alone.
         return match finding.identities.first() {
             Some(Identity::File { path, .. }) => match extension(path) {
-                Some(extension) => format!("temporary file *.{extension}"),
+                Some(extension) => format!("temporary file .{extension}"),
                 None => "temporary file".to_owned(),
             },
             _ => "temporary file".to_owned(),
@@ -141,7 +141,8 @@ fn stable(text: &str) -> String {
         }
         let is_word = |c: char| c.is_ascii_alphanumeric();
         if !is_word(first) {
-            out.push(first);
+            // A name of the subject's may hold anything; a file is to be read by people.
+            out.push(if first.is_control() { ' ' } else { first });
             rest = &rest[first.len_utf8()..];
             continue;
         }
@@ -228,7 +229,7 @@ mod tests {
             let finding = samples::process_finding();
             target(&Finding { kind: Kind::File, identities: vec![identity], ..finding })
         };
-        assert_eq!(file("a/tmpqwertyui.json"), "temporary file *.json");
+        assert_eq!(file("a/tmpqwertyui.json"), "temporary file .json");
         assert_eq!(file(".tmpAb12"), "temporary file");
         assert_eq!(file("a.d/x.17f3"), "temporary file");
     }
