@@ -48,6 +48,8 @@ pub const CONNECTION_COOKIE: &str = "SCUPPER_CONNECTION";
 
 /// Runs a hidden mode, if the arguments ask for one. Returns its exit code.
 pub fn hidden_mode(arguments: &[String]) -> Option<std::io::Result<u8>> {
+    #[cfg(feature = "core")]
+    crate::subject::embedded::guard_if_asked();
     let (mode, rest) = arguments.split_first()?;
     match mode.as_str() {
         SENTINEL => Some(sentinel::run(rest)),

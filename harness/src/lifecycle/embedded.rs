@@ -64,6 +64,12 @@ const HOST_OPTIONS: Options = &[
     ("era", "auto", "`initialize`: the era of sessions, also where a server has the newer one"),
     ("strays", "no", "`yes`: helpers that left the group of their server are swept as well"),
     ("overstays", "no", "`yes`: a task of the host's takes no notice of its end, and is aborted"),
+    (
+        "guard",
+        "no",
+        "`yes`: a guard process watches over its servers, until the host has ended them",
+    ),
+    ("admin", "no", "`yes`: its admin API listens, on a port of 127.0.0.1, until the host ends"),
 ];
 
 const SERVICE_OPTIONS: Options = &[

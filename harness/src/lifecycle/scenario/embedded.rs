@@ -86,6 +86,7 @@ impl Sort {
                 "request",
                 "list-all",
                 "listen",
+                "cancel",
                 "delete",
                 "reset",
                 "silence",
@@ -456,7 +457,7 @@ impl Checker {
 fn words_of(key: &str) -> &'static [&'static str] {
     match key {
         "cursors" => &["memory", "sqlite", "redis"],
-        "scoped" | "restart" | "strays" | "overstays" => &["no", "yes"],
+        "scoped" | "restart" | "strays" | "overstays" | "guard" | "admin" => &["no", "yes"],
         "era" => &["auto", "initialize"],
         "failing-step" => &["none", "devtools", "cursors"],
         _ => &[],

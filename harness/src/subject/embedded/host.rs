@@ -98,7 +98,8 @@ impl Play<'_> {
 
     /// A life of well-behaved servers that is not judged, for what is opened once and kept.
     fn warm_up(&mut self) {
-        let Some(host) = self.make(MAIN, &BTreeMap::new()) else { return };
+        // What stands in its way stands in the way of the first step too, which says so.
+        let Ok(host) = self.make(MAIN, &BTreeMap::new()) else { return };
         let plain = FakeSpec { name: "plain".into(), ..FakeSpec::default() };
         let stdio = Reach::Stdio(self.command(&plain));
         let http = self.servers.values().next().map(|server| Reach::Http(server.url.clone()));
@@ -248,7 +249,7 @@ impl Play<'_> {
                 if self.hosts.contains_key(name) {
                     return Err(format!("host {name} is up already"));
                 }
-                let host = self.make(name, options).ok_or("there is no such host in this build")?;
+                let host = self.make(name, options)?;
                 self.stage.books.push(host.books());
                 self.hosts.insert(name.clone(), host);
                 Ok(())
@@ -356,14 +357,19 @@ impl Play<'_> {
         Ok(())
     }
 
-    fn make(&self, name: &str, options: &BTreeMap<String, String>) -> Option<Box<dyn Host>> {
+    fn make(
+        &self,
+        name: &str,
+        options: &BTreeMap<String, String>,
+    ) -> Result<Box<dyn Host>, String> {
         let mut settings = Settings { name: name.to_owned(), ..Settings::default() };
         settings.options = self.options.clone();
         settings.options.extend(options.clone());
         let guard = self.stage.runtime.enter();
         let host = match self.name {
-            OURS => Some(ours::host(&settings)),
-            name => leaky::host(name, settings),
+            OURS => ours::host(&settings),
+            name => leaky::host(name, settings)
+                .ok_or_else(|| "there is no such host in this build".to_owned()),
         };
         drop(guard);
         host

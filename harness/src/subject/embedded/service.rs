@@ -27,6 +27,8 @@ use crate::subject::server::Played;
 
 /// Cursors that live no longer are waited for by the list that gives them.
 const SHORT_TTL: Duration = Duration::from_secs(5);
+/// How long the core lets the handler of a cancelled request go on.
+const GRACE: Duration = Duration::from_secs(1);
 /// Longest time for a step that names none.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -67,6 +69,7 @@ pub(super) fn play(
         left_out: BTreeSet::new(),
         ttls: BTreeMap::new(),
         cursors: BTreeMap::new(),
+        unanswered: BTreeMap::new(),
         next_id: 0,
     };
     play.start_stores(program)?;
@@ -99,6 +102,8 @@ struct Play<'a> {
     ttls: BTreeMap<String, Duration>,
     /// The cursors that the last list gave, by client.
     cursors: BTreeMap<String, Vec<String>>,
+    /// The latest request of each client that nobody waits for, and the step that made it.
+    unanswered: BTreeMap<String, (u64, StepRef)>,
     next_id: u64,
 }
 
@@ -240,10 +245,25 @@ impl Play<'_> {
             if self.left_out.contains(keeper) {
                 continue;
             }
-            let result = self.step(step);
+            let cancelled = match step.action {
+                Action::Cancel => self.unanswered.remove(&step.connection),
+                _ => None,
+            };
+            let result = match &cancelled {
+                Some((id, _)) => self.cancel(&step.connection, *id),
+                None => self.step(step),
+            };
             self.stage.time(&at, began);
             self.stage.look_around(&at, &step.connection);
-            self.due(step, &at);
+            match cancelled {
+                Some((_, call)) => self.handler_due(&call, &at, step.within),
+                None => self.due(step, &at),
+            }
+            if let Action::Call { wait: false, .. } | Action::Request { wait: false, .. } =
+                step.action
+            {
+                self.unanswered.insert(step.connection.clone(), (self.next_id, at.clone()));
+            }
             match (result, step.fails) {
                 (Err(message), false) => return Err((at, message)),
                 (Ok(()), true) => {
@@ -283,6 +303,14 @@ impl Play<'_> {
         self.stage.judge(&Due { at, whose, sorts, patience });
     }
 
+    /// The handler of a request that was cancelled may go on for its grace, and not for as long as
+    /// its session.
+    fn handler_due(&mut self, call: &StepRef, at: &StepRef, within: Option<Duration>) {
+        let bound = self.stage.order.patience.under_load(load_per_core());
+        let patience = within.or(Some(GRACE + bound));
+        self.stage.judge(&Due { at, whose: Whose::Born(call), sorts: Sorts::Handlers, patience });
+    }
+
     /// How long the cursors of a service live, where that can be waited for.
     fn short_ttl(&self, name: &str) -> Option<Duration> {
         self.ttls.get(name).copied().filter(|ttl| *ttl <= SHORT_TTL)
@@ -313,6 +341,7 @@ impl Play<'_> {
             Action::Reset => self.tell(name, Act::Reset).map(drop),
             Action::Silence => self.tell(name, Act::Silence).map(drop),
             Action::WaitFor { .. } => Ok(()),
+            Action::Cancel => Err("no request of this client is without an answer".to_owned()),
             other => Err(format!("a service has no such step as {}", other.name())),
         }
     }
@@ -440,6 +469,13 @@ impl Play<'_> {
             None if wait && answer.is_null() => Err(format!("{method} was not answered")),
             None => Ok(answer),
         }
+    }
+
+    fn cancel(&mut self, name: &str, id: u64) -> Result<(), String> {
+        let message = json!({
+            "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": id },
+        });
+        self.tell(name, Act::Post { message, wait: true }).map(drop)
     }
 
     fn tell(&mut self, name: &str, act: Act) -> Result<Told, String> {

@@ -20,6 +20,8 @@ use crate::subject::children::Children;
 use crate::subject::finding;
 use crate::subject::server::{Played, millis};
 
+/// What a census says of the handler of a request.
+const HANDLER: &str = "handler";
 /// In the names of the files of a database.
 const DATABASE: &str = ".sqlite";
 /// How long a look waits for two equal scans.
@@ -60,6 +62,8 @@ pub(super) struct Due<'d> {
 pub(super) enum Whose<'d> {
     /// Born in this very step, whose connection it is.
     Step(&'d str),
+    /// Born in this step, which came before.
+    Born(&'d StepRef),
     /// Born in steps of this connection.
     Connection(&'d str),
     /// Born in steps of this host or service, or of its connections.
@@ -79,6 +83,8 @@ pub(super) enum Sorts {
     Sockets,
     /// Cursors: their time is over.
     Cursors,
+    /// Handlers, as a census lists them: their request is cancelled.
+    Handlers,
 }
 
 /// Who is judged, in the words of a finding.
@@ -361,19 +367,22 @@ impl<'a> Stage<'a> {
 
     /// What is due and still there.
     fn left(&self, due: &Due<'_>) -> Vec<Identity> {
-        let wanted = |identity: &Identity| {
+        let wanted = |identity: &Identity, facts: &Facts| {
             let born = self.origins.get(identity).map_or("", String::as_str);
             let whose = match due.whose {
                 Whose::All => true,
                 Whose::Step(_) => self.ledger.birth(identity) == Some(due.at),
+                Whose::Born(step) => self.ledger.birth(identity) == Some(step),
                 Whose::Keeper(name) => !born.is_empty() && (born == name || keeper(born) == name),
                 Whose::Connection(name) => born == name,
             };
-            whose && due.sorts.holds(identity)
+            whose && due.sorts.holds(identity, facts)
         };
-        let things = self.ledger.last().things.keys();
-        let new = things.filter(|identity| !self.baseline.contains(identity) && wanted(identity));
-        new.cloned().collect()
+        let things = self.ledger.last().things.iter();
+        let new = things.filter(|(identity, facts)| {
+            !self.baseline.contains(identity) && wanted(identity, facts)
+        });
+        new.map(|(identity, _)| identity.clone()).collect()
     }
 
     fn found(&mut self, kind: Kind, birth: StepRef, due: &StepRef, identities: &[Identity]) {
@@ -478,17 +487,18 @@ impl<'d> Whose<'d> {
     fn connection(self) -> &'d str {
         match self {
             Whose::Step(name) | Whose::Connection(name) | Whose::Keeper(name) => name,
-            Whose::All => "",
+            Whose::Born(_) | Whose::All => "",
         }
     }
 }
 
 impl Sorts {
-    fn holds(self, identity: &Identity) -> bool {
+    fn holds(self, identity: &Identity, facts: &Facts) -> bool {
         match self {
             Sorts::All => true,
             Sorts::Kept => matches!(identity, Identity::Session { .. } | Identity::Cursor { .. }),
             Sorts::Cursors => matches!(identity, Identity::Cursor { .. }),
+            Sorts::Handlers => matches!(facts, Facts::Kept { words, .. } if words == HANDLER),
             Sorts::Sockets => matches!(identity, Identity::Fd { kind: FdKind::Socket, .. }),
         }
     }

@@ -5,7 +5,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rmcp::model::{CallToolRequestParams, ClientRequest, PingRequest};
+use scupper_core::admin::{self, Admin};
 use scupper_core::census::Census;
+use scupper_core::guard::{Guard, GuardProgram, GuardSettings, run_if_asked};
 use scupper_core::host::{Era, Host as CoreHost, HostError, OnDuplicate, Restart, ServerSpec};
 use scupper_core::http::{HttpServer, HttpSettings};
 use scupper_core::process::Command;
@@ -34,14 +36,28 @@ pub(super) struct OurHost {
     strays: bool,
     /// Of a task that takes no notice of its end, if it is to have one.
     beside: Option<Arc<TaskScope>>,
+    admin: Mutex<Option<Admin>>,
+    /// Ended after the host, whose servers it watches over: the fields are dropped in this order.
+    guard: Mutex<Option<Guard>>,
 }
 
 impl OurHost {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings) -> Result<Self, String> {
+        let census = Census::new();
+        // Main has begun with this line; here it gives the proof of it.
+        let guard_settings = || GuardSettings::new(GuardProgram::Own(run_if_asked()));
+        let guard = (settings.text("guard") == "yes")
+            .then(|| Guard::start(guard_settings(), &census))
+            .transpose()
+            .map_err(|error| error.to_string())?;
         let restart = (settings.text("restart") == "yes")
             .then(|| Restart { first_pause: Duration::from_millis(50), ..Default::default() });
-        let core =
-            scupper_core::host::Settings { census: Census::new(), restart, ..Default::default() };
+        let core = scupper_core::host::Settings {
+            census,
+            restart,
+            guard: guard.as_ref().map(|guard| guard.handle().clone()),
+            ..Default::default()
+        };
         let (host, scope) = match settings.text("scoped") {
             "yes" => scoped(core),
             _ => (CoreHost::new(core), None),
@@ -52,7 +68,11 @@ impl OurHost {
             let _ = scope.spawn("overstays", std::future::pending::<Result<(), TaskError>>());
             scope
         });
-        Self {
+        let admin = (settings.text("admin") == "yes")
+            .then(|| Admin::start(&host, admin::Settings::default()))
+            .transpose()
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
             host,
             scope: Mutex::new(scope),
             beside,
@@ -65,7 +85,9 @@ impl OurHost {
             name: settings.name.clone(),
             connect: settings.duration("connect-timeout"),
             step: settings.duration("step-timeout"),
-        }
+            admin: Mutex::new(admin),
+            guard: Mutex::new(guard),
+        })
     }
 
     fn spec(&self, reach: &Reach) -> Result<ServerSpec, String> {
@@ -190,15 +212,23 @@ impl Host for OurHost {
         let host = self.host.clone();
         let scope = lock(&self.scope).take();
         let beside = self.beside.clone();
+        let (admin, guard) = (lock(&self.admin).take(), lock(&self.guard).take());
         Box::pin(async move {
+            if let Some(admin) = admin {
+                let _ = admin.close().await;
+            }
             if let Some(beside) = beside {
                 beside.close(OVERSTAY).await;
             }
-            if let Some(scope) = scope {
-                return scope.await;
-            }
-            let shutdown = host.shutdown(SHUTDOWN).await;
-            if shutdown.left.is_empty() { Ok(()) } else { Err(shutdown.to_string()) }
+            let ended = match scope {
+                Some(scope) => scope.await,
+                None => {
+                    let shutdown = host.shutdown(SHUTDOWN).await;
+                    if shutdown.left.is_empty() { Ok(()) } else { Err(shutdown.to_string()) }
+                }
+            };
+            let _ = guard.map(Guard::close);
+            ended
         })
     }
 

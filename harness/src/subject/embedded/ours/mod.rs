@@ -7,9 +7,14 @@ mod service;
 
 use super::seam::{Acting, Host, Service, Settings};
 
-/// The core's host.
-pub(super) fn host(settings: &Settings) -> Box<dyn Host> {
-    Box::new(host::OurHost::new(settings))
+/// Becomes the guard of a host of ours, where this process was started as one.
+pub(super) fn guard_if_asked() {
+    scupper_core::guard::run_if_asked();
+}
+
+/// The core's host, or why what it was to have beside it could not be started.
+pub(super) fn host(settings: &Settings) -> Result<Box<dyn Host>, String> {
+    Ok(Box::new(host::OurHost::new(settings)?))
 }
 
 /// The core's sessions, below rmcp's Streamable HTTP server.

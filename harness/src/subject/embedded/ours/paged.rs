@@ -71,6 +71,11 @@ impl ServerHandler for Paged {
                 }
                 "slept".to_owned()
             }
+            // Takes no notice of its cancellation.
+            "work" => {
+                tokio::time::sleep(Duration::from_millis(number("ms"))).await;
+                "worked".to_owned()
+            }
             // More than the sockets between here and a client that does not read can hold.
             "flood" => "x".repeat(usize::try_from(number("kib")).unwrap_or(0) << 10),
             // Without the hook that would print it: nobody is to look for a mistake here.
