@@ -341,6 +341,15 @@ mod tests {
     }
 
     #[test]
+    fn no_credential_is_written() {
+        let mut report = leaking(1);
+        report.cases[0].findings[0].what = "process 7 (x --api-key abcdef)".into();
+        let report = Report::new(&report.run, None, &[], &report.summary());
+        let text = Baseline::default().updated(&report, day(TODAY), acceptance()).render();
+        assert!(text.contains("--api-key [redacted]"), "{text}");
+    }
+
+    #[test]
     fn what_is_listed_passes_with_other_pids_and_nothing_else_does() {
         let mut known = leaking(1);
         known.gate = Some(baseline().judge(&known, day(TODAY)));

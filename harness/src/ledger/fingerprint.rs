@@ -12,6 +12,9 @@ const HEX: usize = 8;
 /// A word of letters and digits that is as long as this does, too.
 const RANDOM: usize = 16;
 
+/// Folders in which names are mostly random.
+const TEMPORARY: &[&str] = &["/tmp", "/var/tmp", "/dev/shm"];
+
 /// A finding without what is different in every run: pids, counts, ports, inodes, random names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -124,19 +127,21 @@ fn extension(path: &str) -> Option<&str> {
     (!stem.is_empty() && plain && (1..=5).contains(&extension.len())).then_some(extension)
 }
 
-/// Without numbers, random words and whatever lies below a directory for temporary files.
+/// Without numbers and random words, and of absolute paths only the name: where something is installed
+/// is another place on another host.
 fn stable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
-        if let Some(place) =
-            ["/tmp/", "/var/tmp/", "/dev/shm/"].iter().find(|p| rest.starts_with(**p))
-            && !out.ends_with(|c: char| c.is_alphanumeric())
-        {
-            let end = rest.find([' ', '\'', '"', ')', ',', ':']).unwrap_or(rest.len());
-            out.push_str(place);
-            out.push('#');
-            rest = &rest[end..];
+        if first == '/' && (out.is_empty() || out.ends_with([' ', '(', '=', '\'', '"', ',', '['])) {
+            let end = rest.find([' ', '\'', '"', ')', ',', ':', ']']).unwrap_or(rest.len());
+            let (path, after) = rest.split_at(end);
+            let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+            match TEMPORARY.contains(&folder) {
+                true => out.push_str(&format!("{folder}/#")),
+                false => out.push_str(&stable(name)),
+            }
+            rest = after;
             continue;
         }
         let is_word = |c: char| c.is_ascii_alphanumeric();
@@ -203,7 +208,12 @@ mod tests {
             ("5 fd(s) of the core's host process", "fd of the core's host process"),
             ("the client's memory grows by 12.5 KiB a cycle", "the client"),
             ("a server, pid 7 (x --port 40123)", "server, pid # (x --port #)"),
-            ("pid 7 (x /tmp/.tmpAbCdEf/y 0f3c9a1be2)", "pid # (x /tmp/# #)"),
+            ("pid 7 (x /tmp/.tmpAbCdEf 0f3c9a1be2)", "pid # (x /tmp/# #)"),
+            ("pid 7 (/usr/bin/node /home/me/x/dist/index.js)", "pid # (node index.js)"),
+            ("pid 7 (x --dir=/home/me/x a/b ./c)", "pid # (x --dir=x a/b ./c)"),
+            ("pid 7 (x http://127.0.0.1:40123/mcp)", "pid # (x http://#.#.#.#:#/mcp)"),
+            ("pid 7 (a / b)", "pid # (a  b)"),
+            ("pid 7 (a\u{1b}[31m)", "pid # (a [#m)"),
             ("pid 7 (x 8b2fa0c1-4c1e-4e0a-9d7a-0123456789ab)", "pid # (x #)"),
             ("pid 7 (x deadbeef decade)", "pid # (x deadbeef decade)"),
         ];

@@ -291,8 +291,9 @@ impl<W: Write> Human<W> {
     fn gate(&mut self) -> io::Result<()> {
         let Some(gated) = self.gated.clone() else { return Ok(()) };
         let page = self.page;
-        let known = (gated.accepted > 0)
-            .then(|| format!("{} of the baseline, as known", count(gated.accepted, "finding")));
+        let known = (gated.accepted > 0).then(|| {
+            format!("{} known, and accepted by the baseline", count(gated.accepted, "finding"))
+        });
         let told = known.iter().chain(&gated.told).map(|text| (DIM, text));
         let told: Vec<_> = told.chain(gated.against.iter().map(|text| (RED, text))).collect();
         for (style, text) in &told {
