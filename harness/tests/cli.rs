@@ -82,6 +82,11 @@ fn a_leak_is_accepted_with_a_reason_and_its_entry_goes_stale() {
     let ended = Run::start(&words, &[("GITHUB_STEP_SUMMARY", &summary)]).end();
     assert_eq!(ended.code, 1, "{}", in_full(&ended));
     assert!(ended.stdout.contains("\n::error title=scupper leak.process::"), "{}", ended.stdout);
+    // What the subject has written is no command.
+    let held =
+        ended.stdout.strip_prefix("::stop-commands::").and_then(|rest| rest.split_once('\n'));
+    let (token, rest) = held.expect("commands are held first");
+    assert!(rest.contains(&format!("\n::{token}::\n::error ")), "{}", ended.stdout);
     let text = |path: &str| fs::read_to_string(path).expect("a report was written");
     assert!(text(&junit).contains("<failure type=\"leak.process\""), "{}", text(&junit));
     assert!(text(&summary).contains("exit code 1"), "{}", text(&summary));

@@ -85,6 +85,7 @@ pub fn run(arguments: &GateArguments) -> Ended {
         // A closed pipe is the reader's choice; the exit code tells the rest.
         let _ = human.on(event);
     };
+    arguments.outputs.hold_commands();
     tell(&Event::RunStarted(report.run.clone()));
     if let Some(canary) = report.canary.as_ref().filter(|canary: &&CanaryReport| canary.holds()) {
         tell(&Event::CanaryEnded(canary.clone()));

@@ -50,6 +50,13 @@ impl Outputs {
             .filter_map(|(option, path, render)| Some((option, path.as_deref()?, render)))
     }
 
+    /// On GitHub, asks that nothing which comes now is taken for a command.
+    pub fn hold_commands(&self) {
+        if self.github {
+            github::hold_commands();
+        }
+    }
+
     /// Empties the files, so that what cannot be written is found out now and not after minutes of
     /// work, and no older report is taken for that of a run that was killed.
     pub fn begin(&self) -> Result<(), Refusal> {

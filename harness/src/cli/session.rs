@@ -88,6 +88,7 @@ impl Session {
         }
         let runner = Runner::new(common.jobs(mode), interrupted)
             .map_err(|error| Refusal::ours(format!("cannot set up cells: {error}")))?;
+        common.outputs.hold_commands();
         let choice = common.color.choice();
         let options = HumanOptions::detect(choice, !common.no_progress);
         let out = anstream::AutoStream::new(std::io::stdout(), choice);

@@ -189,7 +189,8 @@ fn stable_word(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::verdict::Verdict;
+    use crate::ledger::verdict::{Swept, Verdict};
+    use crate::lifecycle::sweep::{Lane, Side};
     use crate::report::samples;
 
     fn target_of(what: &str) -> String {
@@ -242,6 +243,20 @@ mod tests {
         assert_eq!(file("a/tmpqwertyui.json"), "temporary file .json");
         assert_eq!(file(".tmpAb12"), "temporary file");
         assert_eq!(file("a.d/x.17f3"), "temporary file");
+    }
+
+    #[test]
+    fn of_the_byte_sweep_the_lane_counts_and_not_the_byte() {
+        let lane = Lane::all(Side::Server)[0];
+        let of = |id: &str, lifecycle: &str, first: u64| {
+            let mut case = samples::case(id, Verdict::Leak);
+            case.lifecycle = lifecycle.into();
+            let (last, lives) = (first + 1, 2);
+            case.swept = Some(Swept { lane, first, last, lives, judged: 2, reached: true });
+            super::lifecycle(&case)
+        };
+        assert_eq!(of("sweep/dies/7..=8", "sweep/dies/7..=8", 7), "sweep/dies");
+        assert_eq!(of("files/sweep/dies/9", "sweep/dies/9", 9), "files/sweep/dies");
     }
 
     #[test]
