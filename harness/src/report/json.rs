@@ -238,6 +238,22 @@ mod tests {
     }
 
     #[test]
+    fn a_report_is_valid_by_its_schema() {
+        let schema = include_str!("../../schema/report-1.schema.json");
+        let schema = serde_json::from_str(schema).expect("a schema is JSON");
+        let mut gated = samples::everything();
+        gated.gate = Some(Gated { told: vec!["still there".into()], ..Gated::default() });
+        for report in [samples::everything(), samples::nothing(), gated] {
+            let value = serde_json::to_value(&report).expect("JSON");
+            assert_eq!(crate::report::schema::errors(&schema, &value), [""; 0]);
+        }
+        let mut value = serde_json::to_value(samples::nothing()).expect("JSON");
+        value["cases"][0]["verdict"] = "green".into();
+        value["took_ms"] = (-1).into();
+        assert_eq!(crate::report::schema::errors(&schema, &value).len(), 2);
+    }
+
+    #[test]
     fn another_version_is_refused_by_name() {
         let text = whole().replace("scupper.report/1", "scupper.report/2");
         let error = Report::parse(&text).expect_err("it is not ours").to_string();

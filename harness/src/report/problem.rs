@@ -358,3 +358,62 @@ fn repeat(case: &CaseReport) -> String {
 fn line(text: &str) -> String {
     sanitise(text, 2 * LONGEST_LINE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::event::Gated;
+    use crate::report::{github, gitlab, junit, samples, sarif};
+
+    /// The whole set, with the process that `stdio/half-close` leaves known.
+    fn known() -> Report {
+        let mut report = samples::everything();
+        let case = report.cases.iter().find(|case| case.id == "stdio/half-close");
+        let hash = case.map(|case| Fingerprint::of(case, &case.findings[0]).hash());
+        let known = hash.into_iter().map(|hash| (hash, "upstream #12".to_owned())).collect();
+        report.gate = Some(Gated { known, accepted: 1, ..Gated::default() });
+        report
+    }
+
+    #[test]
+    fn what_is_known_is_told_and_counts_in_no_form() {
+        let (report, before) = (known(), samples::everything());
+        let failures = |report: &Report| junit::render(report).matches("<failure ").count();
+        assert_eq!(failures(&report) + 1, failures(&before));
+        assert!(junit::render(&report).contains("known, accepted because: upstream #12"));
+        assert!(!github::annotations(&report).contains("::stdio/half-close:"));
+        assert!(!github::summary(&report, github::SUMMARY).contains("`stdio/half-close:"));
+        let sarif = sarif::render(&report);
+        assert_eq!(sarif.matches("\"justification\": \"upstream #12\"").count(), 1);
+        let severe = |report: &Report| gitlab::render(report).matches("critical").count();
+        assert_eq!(severe(&report) + 1, severe(&before));
+    }
+
+    #[test]
+    fn what_the_gate_has_against_a_run_is_in_every_form() {
+        let mut report = samples::nothing();
+        let against = vec!["stale, it is gone: process".to_owned()];
+        report.gate = Some(Gated { against, ..Gated::default() });
+        report.exit_code = 1;
+        let forms = [
+            junit::render(&report),
+            sarif::render(&report),
+            gitlab::render(&report),
+            github::annotations(&report),
+            github::summary(&report, github::SUMMARY),
+        ];
+        for form in forms {
+            assert!(form.contains("stale, it is gone"), "{form}");
+        }
+    }
+
+    #[test]
+    fn every_sort_has_an_id_of_its_own_and_words() {
+        let mut ids: Vec<String> = Sort::all().map(Sort::id).collect();
+        let all = ids.len();
+        ids.sort();
+        ids.dedup();
+        assert_eq!((ids.len(), all), (26, 26));
+        assert!(Sort::all().all(|sort| sort.help().ends_with('.') || sort == Sort::Invalid));
+    }
+}
