@@ -33,12 +33,14 @@ pub struct Outputs {
     pub github: bool,
 }
 
-/// One of them.
-type Output<'a> = (&'static str, &'a Path, fn(&Report) -> String);
+/// A report in one form.
+type Render = fn(&Report) -> String;
+/// One of them: its option, and where it goes.
+type Output<'a> = (&'static str, &'a Path, Render);
 
 impl Outputs {
     fn each(&self) -> impl Iterator<Item = Output<'_>> {
-        let all: [(&'static str, &Option<PathBuf>, fn(&Report) -> String); 4] = [
+        let all: [(&'static str, &Option<PathBuf>, Render); 4] = [
             ("--json", &self.json, Report::to_json),
             ("--junit", &self.junit, junit::render),
             ("--sarif", &self.sarif, sarif::render),
@@ -46,6 +48,13 @@ impl Outputs {
         ];
         all.into_iter()
             .filter_map(|(option, path, render)| Some((option, path.as_deref()?, render)))
+    }
+
+    /// On GitHub, asks that nothing which comes now is taken for a command.
+    pub fn hold_commands(&self) {
+        if self.github {
+            github::hold_commands();
+        }
     }
 
     /// Empties the files, so that what cannot be written is found out now and not after minutes of

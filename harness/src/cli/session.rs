@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime};
 
-use super::arguments::{Color, Common};
+use super::arguments::Common;
 use super::canary::{self, Canary};
+use super::gate::Gate;
 use super::outputs::Outputs;
 use super::{Refusal, keep};
 use crate::cell::protocol::Learned;
@@ -37,6 +38,7 @@ pub struct Session {
     begun: Instant,
     begun_at: SystemTime,
     outputs: Outputs,
+    gate: Gate,
     /// The scenario file that a case comes from or was kept in, by its id.
     files: BTreeMap<String, String>,
     keep: Option<PathBuf>,
@@ -77,6 +79,7 @@ impl Session {
             signal_hook::flag::register(signal, Arc::clone(&interrupted))
                 .map_err(|error| Refusal::ours(format!("cannot catch signal {signal}: {error}")))?;
         }
+        let gate = Gate::read(&common.gate)?;
         common.outputs.begin()?;
         if let Some(folder) = &common.keep {
             std::fs::create_dir_all(folder).map_err(|error| {
@@ -85,11 +88,8 @@ impl Session {
         }
         let runner = Runner::new(common.jobs(mode), interrupted)
             .map_err(|error| Refusal::ours(format!("cannot set up cells: {error}")))?;
-        let choice = match common.color {
-            Color::Auto => anstream::ColorChoice::Auto,
-            Color::Always => anstream::ColorChoice::Always,
-            Color::Never => anstream::ColorChoice::Never,
-        };
+        common.outputs.hold_commands();
+        let choice = common.color.choice();
         let options = HumanOptions::detect(choice, !common.no_progress);
         let out = anstream::AutoStream::new(std::io::stdout(), choice);
         let mut session = Self {
@@ -101,6 +101,7 @@ impl Session {
             begun: Instant::now(),
             begun_at: SystemTime::now(),
             outputs: common.outputs.clone(),
+            gate,
             files: BTreeMap::new(),
             keep: common.keep.clone(),
             kept: Vec::new(),
@@ -421,7 +422,7 @@ impl Session {
         } else {
             cases.iter().map(|case| case.verdict).max()
         };
-        let summary = RunSummary {
+        let mut summary = RunSummary {
             servers,
             cases,
             not_judged: std::mem::take(&mut self.not_judged),
@@ -431,9 +432,17 @@ impl Session {
             exit_code,
             interrupted,
         };
-        self.on(Event::RunEnded(summary.clone()));
-        self.outputs.write(&self.report(&summary))?;
-        Ok(exit_code)
+        let mut report = self.report(&summary);
+        let mut refused = Ok(());
+        if !self.gate.is_empty() {
+            refused = self.gate.judge(&mut report);
+            self.on(Event::Gated(report.gate.clone().unwrap_or_default()));
+            summary.exit_code = report.exit_code;
+        }
+        self.on(Event::RunEnded(summary));
+        // What a run has found is written whatever the gate says of it.
+        self.outputs.write(&report)?;
+        refused.map(|()| report.exit_code)
     }
 
     fn report(&self, summary: &RunSummary) -> Report {

@@ -35,7 +35,7 @@ impl Day {
 }
 
 fn is_leap(year: u32) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
 }
 
 fn days_of_year(year: u32) -> u64 {
@@ -74,6 +74,18 @@ impl FromStr for Day {
         let (year, month, day) = (number(year)?, number(month)?, number(day)?);
         let is_day = (1..=12).contains(&month) && day >= 1 && day <= days_of_month(year, month);
         if is_day { Ok(Self { year, month, day }) } else { Err(wrong()) }
+    }
+}
+
+impl From<Day> for toml::value::Datetime {
+    fn from(day: Day) -> Self {
+        let small = |number: u32| u8::try_from(number).unwrap_or(1);
+        let date = toml::value::Date {
+            year: u16::try_from(day.year).unwrap_or(u16::MAX),
+            month: small(day.month),
+            day: small(day.day),
+        };
+        date.into()
     }
 }
 

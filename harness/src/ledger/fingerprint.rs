@@ -12,6 +12,9 @@ const HEX: usize = 8;
 /// A word of letters and digits that is as long as this does, too.
 const RANDOM: usize = 16;
 
+/// Folders in which names are mostly random.
+const TEMPORARY: &[&str] = &["/tmp", "/var/tmp", "/dev/shm"];
+
 /// A finding without what is different in every run: pids, counts, ports, inodes, random names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -82,7 +85,7 @@ fn target(finding: &Finding) -> String {
         // Temporary files have random names, some of them in letters alone.
         return match finding.identities.first() {
             Some(Identity::File { path, .. }) => match extension(path) {
-                Some(extension) => format!("temporary file *.{extension}"),
+                Some(extension) => format!("temporary file .{extension}"),
                 None => "temporary file".to_owned(),
             },
             _ => "temporary file".to_owned(),
@@ -124,24 +127,27 @@ fn extension(path: &str) -> Option<&str> {
     (!stem.is_empty() && plain && (1..=5).contains(&extension.len())).then_some(extension)
 }
 
-/// Without numbers, random words and whatever lies below a directory for temporary files.
+/// Without numbers and random words, and of absolute paths only the name: where something is installed
+/// is another place on another host.
 fn stable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
-        if let Some(place) =
-            ["/tmp/", "/var/tmp/", "/dev/shm/"].iter().find(|p| rest.starts_with(**p))
-            && !out.ends_with(|c: char| c.is_alphanumeric())
-        {
-            let end = rest.find([' ', '\'', '"', ')', ',', ':']).unwrap_or(rest.len());
-            out.push_str(place);
-            out.push('#');
-            rest = &rest[end..];
+        if first == '/' && (out.is_empty() || out.ends_with([' ', '(', '=', '\'', '"', ',', '['])) {
+            let end = rest.find([' ', '\'', '"', ')', ',', ':', ']']).unwrap_or(rest.len());
+            let (path, after) = rest.split_at(end);
+            let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+            match TEMPORARY.contains(&folder) {
+                true => out.push_str(&format!("{folder}/#")),
+                false => out.push_str(&stable(name)),
+            }
+            rest = after;
             continue;
         }
         let is_word = |c: char| c.is_ascii_alphanumeric();
         if !is_word(first) {
-            out.push(first);
+            // A name of the subject's may hold anything; a file is to be read by people.
+            out.push(if first.is_control() { ' ' } else { first });
             rest = &rest[first.len_utf8()..];
             continue;
         }
@@ -183,7 +189,8 @@ fn stable_word(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::verdict::Verdict;
+    use crate::ledger::verdict::{Swept, Verdict};
+    use crate::lifecycle::sweep::{Lane, Side};
     use crate::report::samples;
 
     fn target_of(what: &str) -> String {
@@ -202,7 +209,12 @@ mod tests {
             ("5 fd(s) of the core's host process", "fd of the core's host process"),
             ("the client's memory grows by 12.5 KiB a cycle", "the client"),
             ("a server, pid 7 (x --port 40123)", "server, pid # (x --port #)"),
-            ("pid 7 (x /tmp/.tmpAbCdEf/y 0f3c9a1be2)", "pid # (x /tmp/# #)"),
+            ("pid 7 (x /tmp/.tmpAbCdEf 0f3c9a1be2)", "pid # (x /tmp/# #)"),
+            ("pid 7 (/usr/bin/node /home/me/x/dist/index.js)", "pid # (node index.js)"),
+            ("pid 7 (x --dir=/home/me/x a/b ./c)", "pid # (x --dir=x a/b ./c)"),
+            ("pid 7 (x http://127.0.0.1:40123/mcp)", "pid # (x http://#.#.#.#:#/mcp)"),
+            ("pid 7 (a / b)", "pid # (a  b)"),
+            ("pid 7 (a\u{1b}[31m)", "pid # (a [#m)"),
             ("pid 7 (x 8b2fa0c1-4c1e-4e0a-9d7a-0123456789ab)", "pid # (x #)"),
             ("pid 7 (x deadbeef decade)", "pid # (x deadbeef decade)"),
         ];
@@ -228,9 +240,23 @@ mod tests {
             let finding = samples::process_finding();
             target(&Finding { kind: Kind::File, identities: vec![identity], ..finding })
         };
-        assert_eq!(file("a/tmpqwertyui.json"), "temporary file *.json");
+        assert_eq!(file("a/tmpqwertyui.json"), "temporary file .json");
         assert_eq!(file(".tmpAb12"), "temporary file");
         assert_eq!(file("a.d/x.17f3"), "temporary file");
+    }
+
+    #[test]
+    fn of_the_byte_sweep_the_lane_counts_and_not_the_byte() {
+        let lane = Lane::all(Side::Server)[0];
+        let of = |id: &str, lifecycle: &str, first: u64| {
+            let mut case = samples::case(id, Verdict::Leak);
+            case.lifecycle = lifecycle.into();
+            let (last, lives) = (first + 1, 2);
+            case.swept = Some(Swept { lane, first, last, lives, judged: 2, reached: true });
+            super::lifecycle(&case)
+        };
+        assert_eq!(of("sweep/dies/7..=8", "sweep/dies/7..=8", 7), "sweep/dies");
+        assert_eq!(of("files/sweep/dies/9", "sweep/dies/9", 9), "files/sweep/dies");
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! What one judged case means for whoever gates on it. Pure.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::fingerprint::Fingerprint;
 use super::snapshot::Kind;
 use super::verdict::{CaseReport, Class, Finding, Verdict};
 
@@ -49,6 +53,28 @@ pub enum Standing {
 }
 
 impl CaseReport {
+    /// The case as if what is known were not there: findings by [`Fingerprint::hash`]. A failure stays
+    /// one, and what could not be seen is not clean. A case that states what it expects stays as it is.
+    pub fn without(&self, known: &BTreeMap<String, String>) -> Cow<'_, CaseReport> {
+        let is_known =
+            |finding: &Finding| known.contains_key(&Fingerprint::of(self, finding).hash());
+        if known.is_empty() || self.expected.is_some() || !self.findings.iter().any(is_known) {
+            return Cow::Borrowed(self);
+        }
+        let mut case = self.clone();
+        case.findings.retain(|finding| !is_known(finding));
+        if case.verdict == Verdict::Leak
+            && case.findings.iter().all(|finding| finding.class != Class::Leak)
+        {
+            case.verdict = match (&case.failure, case.unreadable.is_empty()) {
+                (Some(_), _) => Verdict::Failed,
+                (None, false) => Verdict::Unknown,
+                (None, true) => Verdict::Clean,
+            };
+        }
+        Cow::Owned(case)
+    }
+
     /// What it means by its verdict; where it states what is expected and that is to decide, by whether
     /// that came true.
     pub fn standing(&self, strictness: Strictness, expectations_decide: bool) -> Standing {

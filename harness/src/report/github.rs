@@ -1,6 +1,8 @@
 //! A run on GitHub: annotations on stdout, and a summary of the step.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
+use std::sync::OnceLock;
 
 use super::json::Report;
 use super::problem::{Level, Problem, Sort, problems};
@@ -17,11 +19,29 @@ const LAST_LINE: usize = 200;
 /// Longest text in a cell of a table, in characters.
 const CELL: usize = 200;
 
+/// What makes the runner listen to commands again; unknown to whatever is judged.
+static TOKEN: OnceLock<String> = OnceLock::new();
+
+/// Asks the runner to take nothing on stdout for a command, until [`annotate`]: what a subject has
+/// written stands there, too.
+pub fn hold_commands() {
+    let random = || RandomState::new().build_hasher().finish();
+    let token = TOKEN.get_or_init(|| format!("scupper-{:016x}{:016x}", random(), random()));
+    write(&format!("::stop-commands::{token}\n"));
+}
+
 /// Writes the annotations to stdout, as workflow commands.
 pub fn annotate(report: &Report) {
+    if let Some(token) = TOKEN.get() {
+        write(&format!("::{token}::\n"));
+    }
+    write(&annotations(report));
+}
+
+fn write(text: &str) {
     let mut out = std::io::stdout().lock();
     // A closed pipe is the reader's choice; the exit code tells the rest.
-    let _ = out.write_all(annotations(report).as_bytes()).and_then(|()| out.flush());
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// One workflow command a line: at most nine, and one that counts the rest.

@@ -1,12 +1,13 @@
 //! A run as JSON, versioned: `scupper.report/1`. Its schema is committed in `harness/schema`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     campaign::Campaign,
-    event::{CanaryReport, RunInfo, RunSummary, ServerReport, SubjectInfo},
+    event::{CanaryReport, Gated, RunInfo, RunSummary, ServerReport, SubjectInfo},
     redact,
 };
 use crate::ledger::standing::{Standing, Strictness};
@@ -56,6 +57,9 @@ pub struct Report {
     /// The file that a case comes from or was kept in, by the case's id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, String>,
+    /// What came of holding it against a baseline, thresholds or an older report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gated>,
 }
 
 /// Which form a report has.
@@ -140,12 +144,37 @@ impl Report {
             begun: None,
             strictness: Strictness::default(),
             files: BTreeMap::new(),
+            gate: None,
         }
     }
 
-    /// What a case means for whoever gates on this run. What a scenario expects decides.
+    /// What a case means for whoever gates on this run. What a scenario expects decides; what is known
+    /// counts for nothing.
     pub fn standing(&self, case: &CaseReport) -> Standing {
-        case.standing(self.strictness, true)
+        match &self.gate {
+            Some(gate) => case.without(&gate.known).standing(self.strictness, true),
+            None => case.standing(self.strictness, true),
+        }
+    }
+
+    /// Why a finding with this fingerprint is accepted, where it is.
+    pub fn reason_for(&self, fingerprint: &str) -> Option<&str> {
+        self.gate.as_ref()?.known.get(fingerprint).map(String::as_str)
+    }
+
+    /// How the run ended, for reporters that hear of runs.
+    pub fn summary(&self) -> RunSummary {
+        let lost = self.not_judged.iter().map(|lost| (lost.id.clone(), lost.cause.clone()));
+        RunSummary {
+            servers: self.servers.clone(),
+            cases: self.cases.clone(),
+            not_judged: lost.collect(),
+            canary: self.canary.clone(),
+            verdict: self.verdict,
+            took: Duration::from_millis(self.took_ms),
+            exit_code: self.exit_code,
+            interrupted: self.interrupted,
+        }
     }
 
     /// The path that stands for a case where a form wants one: its scenario file, or one that does not
@@ -206,6 +235,22 @@ mod tests {
             report.totals,
             Totals { clean: 1, leak: 3, failed: 1, unknown: 1, ..Totals::default() }
         );
+    }
+
+    #[test]
+    fn a_report_is_valid_by_its_schema() {
+        let schema = include_str!("../../schema/report-1.schema.json");
+        let schema = serde_json::from_str(schema).expect("a schema is JSON");
+        let mut gated = samples::everything();
+        gated.gate = Some(Gated { told: vec!["still there".into()], ..Gated::default() });
+        for report in [samples::everything(), samples::nothing(), gated] {
+            let value = serde_json::to_value(&report).expect("JSON");
+            assert_eq!(crate::report::schema::errors(&schema, &value), [""; 0]);
+        }
+        let mut value = serde_json::to_value(samples::nothing()).expect("JSON");
+        value["cases"][0]["verdict"] = "green".into();
+        value["took_ms"] = (-1).into();
+        assert_eq!(crate::report::schema::errors(&schema, &value).len(), 2);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(super) struct Problem<'a> {
     pub details: Vec<String>,
     /// The same in another run, whatever pids and counts it has.
     pub fingerprint: String,
+    /// Why it is accepted, where a baseline does.
+    pub known: Option<String>,
 }
 
 /// Sorts of problems.
@@ -46,6 +48,8 @@ pub(super) enum Sort {
     NotJudged,
     /// The run does not count: its canary failed.
     Invalid,
+    /// A stale or expired entry of a baseline, a missed threshold, something new.
+    Gate,
 }
 
 /// How bad a problem is.
@@ -62,6 +66,7 @@ impl Sort {
     pub(super) fn all() -> impl Iterator<Item = Sort> {
         let kinds = |sort: fn(Kind) -> Sort| Kind::ALL.iter().copied().map(sort);
         let others = [Sort::Failed, Sort::Unmet, Sort::Unknown, Sort::NotJudged, Sort::Invalid];
+        let others = others.into_iter().chain([Sort::Gate]);
         kinds(Sort::Leak).chain(kinds(Sort::Advisory)).chain(others)
     }
 
@@ -75,6 +80,7 @@ impl Sort {
             Sort::Unknown => "unknown".to_owned(),
             Sort::NotJudged => "not-judged".to_owned(),
             Sort::Invalid => "invalid".to_owned(),
+            Sort::Gate => "gate".to_owned(),
         }
     }
 
@@ -90,6 +96,9 @@ impl Sort {
             Sort::Unknown => "Something could not be looked at.".to_owned(),
             Sort::NotJudged => "A planned case was not judged.".to_owned(),
             Sort::Invalid => "The run does not count: its canary failed.".to_owned(),
+            Sort::Gate => {
+                "A baseline, a threshold or an older report is against the run.".to_owned()
+            }
         }
     }
 
@@ -112,6 +121,10 @@ impl Sort {
             Sort::NotJudged => {
                 "A run that did not judge what it planned is never green. Look whether the command \
                  starts by itself, and whether the run was interrupted."
+            }
+            Sort::Gate => {
+                "A baseline is strict both ways: take out what is gone with --prune, and look at what \
+                 has expired. A threshold or an older report says what has become worse."
             }
             Sort::Invalid => {
                 "Each run plays leaks of its own and clean twins of them. One that was missed, or a \
@@ -181,6 +194,7 @@ pub(super) fn problems(report: &Report) -> Vec<Problem<'_>> {
             title: line(&format!("{} was not judged: {}", lost.id, lost.cause)),
             details: Vec::new(),
             fingerprint: fingerprint::hash(&["not-judged", &lost.id]),
+            known: None,
         });
     }
     problems
@@ -198,6 +212,7 @@ fn of_run(report: &Report) -> Vec<Problem<'_>> {
             title: line(title),
             details,
             fingerprint: fingerprint::hash(&["run", title]),
+            known: None,
         });
     };
     if let Some(canary) = report.canary.as_ref().filter(|canary| !canary.holds()) {
@@ -207,6 +222,9 @@ fn of_run(report: &Report) -> Vec<Problem<'_>> {
         let failure = canary.failure.iter().map(|why| format!("could not be judged: {why}"));
         let details = missed.chain(blamed).chain(failure).take(LINES).map(|one| line(&one));
         tell(Sort::Invalid, "the canary failed: nothing in this run counts", details.collect());
+    }
+    for text in report.gate.iter().flat_map(|gate| &gate.against) {
+        tell(Sort::Gate, text, Vec::new());
     }
     if report.interrupted {
         tell(Sort::NotJudged, "the run was interrupted", Vec::new());
@@ -256,14 +274,20 @@ fn of_finding<'a>(report: &Report, case: &'a CaseReport, finding: &'a Finding) -
         Class::Leak => Sort::Leak(finding.kind),
         Class::Advisory => Sort::Advisory(finding.kind),
     };
+    let fingerprint = Fingerprint::of(case, finding).hash();
+    let known = report.reason_for(&fingerprint).map(line);
+    let is_red = report.counts(finding) && known.is_none();
+    let mut details = finding_lines(case, finding);
+    details.extend(known.iter().map(|reason| format!("known, accepted because: {reason}")));
     Problem {
         sort,
-        level: if report.counts(finding) { Level::Error } else { Level::Note },
+        level: if is_red { Level::Error } else { Level::Note },
         case: Some(case),
         finding: Some(finding),
         title: line(&format!("{}: {}, due at {}", case.id, finding.what, finding.due_step)),
-        details: finding_lines(case, finding),
-        fingerprint: Fingerprint::of(case, finding).hash(),
+        details,
+        fingerprint,
+        known,
     }
 }
 
@@ -298,6 +322,7 @@ fn problem<'a>(sort: Sort, case: &'a CaseReport, title: &str, details: Vec<Strin
         title: line(title),
         details,
         fingerprint: fingerprint::hash(&[&sort.id(), &fingerprint::lifecycle(case)]),
+        known: None,
     }
 }
 
@@ -332,4 +357,63 @@ fn repeat(case: &CaseReport) -> String {
 
 fn line(text: &str) -> String {
     sanitise(text, 2 * LONGEST_LINE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::event::Gated;
+    use crate::report::{github, gitlab, junit, samples, sarif};
+
+    /// The whole set, with the process that `stdio/half-close` leaves known.
+    fn known() -> Report {
+        let mut report = samples::everything();
+        let case = report.cases.iter().find(|case| case.id == "stdio/half-close");
+        let hash = case.map(|case| Fingerprint::of(case, &case.findings[0]).hash());
+        let known = hash.into_iter().map(|hash| (hash, "upstream #12".to_owned())).collect();
+        report.gate = Some(Gated { known, accepted: 1, ..Gated::default() });
+        report
+    }
+
+    #[test]
+    fn what_is_known_is_told_and_counts_in_no_form() {
+        let (report, before) = (known(), samples::everything());
+        let failures = |report: &Report| junit::render(report).matches("<failure ").count();
+        assert_eq!(failures(&report) + 1, failures(&before));
+        assert!(junit::render(&report).contains("known, accepted because: upstream #12"));
+        assert!(!github::annotations(&report).contains("::stdio/half-close:"));
+        assert!(!github::summary(&report, github::SUMMARY).contains("`stdio/half-close:"));
+        let sarif = sarif::render(&report);
+        assert_eq!(sarif.matches("\"justification\": \"upstream #12\"").count(), 1);
+        let severe = |report: &Report| gitlab::render(report).matches("critical").count();
+        assert_eq!(severe(&report) + 1, severe(&before));
+    }
+
+    #[test]
+    fn what_the_gate_has_against_a_run_is_in_every_form() {
+        let mut report = samples::nothing();
+        let against = vec!["stale, it is gone: process".to_owned()];
+        report.gate = Some(Gated { against, ..Gated::default() });
+        report.exit_code = 1;
+        let forms = [
+            junit::render(&report),
+            sarif::render(&report),
+            gitlab::render(&report),
+            github::annotations(&report),
+            github::summary(&report, github::SUMMARY),
+        ];
+        for form in forms {
+            assert!(form.contains("stale, it is gone"), "{form}");
+        }
+    }
+
+    #[test]
+    fn every_sort_has_an_id_of_its_own_and_words() {
+        let mut ids: Vec<String> = Sort::all().map(Sort::id).collect();
+        let all = ids.len();
+        ids.sort();
+        ids.dedup();
+        assert_eq!((ids.len(), all), (26, 26));
+        assert!(Sort::all().all(|sort| sort.help().ends_with('.') || sort == Sort::Invalid));
+    }
 }

@@ -102,7 +102,14 @@ fn result(report: &Report, problem: &Problem, sorts: &[Sort]) -> Value {
     if let Some(finding) = problem.finding {
         properties["finding"] = json!(finding);
     }
+    // What a baseline accepts is no open result.
+    let suppressions: Vec<Value> = problem
+        .known
+        .iter()
+        .map(|reason| json!({ "kind": "external", "justification": reason }))
+        .collect();
     json!({
+        "suppressions": suppressions,
         "ruleId": problem.sort.id(),
         "ruleIndex": sorts.iter().position(|sort| *sort == problem.sort),
         "level": match problem.level { Level::Error => "error", Level::Note => "note" },

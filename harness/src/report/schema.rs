@@ -1,11 +1,11 @@
-//! JSON against a JSON Schema of draft 7, for tests: as much of it as the schemas use that we hold our
+//! JSON against a JSON Schema of draft 7 or 2020-12, for tests: as much of it as the schemas use that we hold our
 //! reports against. A keyword that is not known here is an error, so that nothing passes unread.
 
 use serde_json::Value;
 
-/// What is said of the schema and does not decide. Formats are no more than remarks in draft 7.
+/// What is said of the schema and does not decide. Formats are no more than remarks.
 const REMARKS: &[&str] =
-    &["$schema", "$id", "title", "description", "default", "definitions", "format"];
+    &["$schema", "$id", "$defs", "title", "description", "default", "definitions", "format"];
 
 /// All that is wrong, each with its place.
 pub(crate) fn errors(schema: &Value, value: &Value) -> Vec<String> {
@@ -33,6 +33,7 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, errors: &mut Vec
             remark if REMARKS.contains(&remark) => true,
             "type" => is_of_type(wanted, value),
             "enum" => wanted.as_array().is_some_and(|all| all.contains(value)),
+            "const" => wanted == value,
             "minimum" => value.as_f64() >= wanted.as_f64() || !value.is_number(),
             "maximum" => value.as_f64() <= wanted.as_f64() || !value.is_number(),
             "minItems" => value.as_array().is_none_or(|all| all.len() as u64 >= number(wanted)),

@@ -107,6 +107,7 @@ const EDGES: &[Edge] = &[
     ("gate", "ledger", "data: cases, findings, verdicts"),
     ("gate", "lifecycle::scenario", "data: expectations"),
     ("gate", "report::event", "data: exit codes, and what became of the canary"),
+    ("gate", "report::json", "data: the report of an earlier run"),
 ];
 
 /// Modules that decide and do not act: no clock, no file, no process, no runtime.
@@ -154,6 +155,7 @@ const WRITERS: &[(&str, &str)] = &[
     ("report/", "events, for people"),
     ("cli/show.rs", "`list` and `doctor` are no runs"),
     ("cli/session.rs", "opens the stream that it hands to the reporter"),
+    ("cli/gate.rs", "likewise"),
     ("main.rs", "refusals, on stderr"),
     ("cell/sentinel.rs", "protocol: one line to the runner"),
     ("cell/judge.rs", "protocol: lines to the runner"),

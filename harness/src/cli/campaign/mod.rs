@@ -114,6 +114,12 @@ pub fn run(arguments: &CampaignArguments) -> Ended {
              --seeds 7..8",
         ));
     }
+    if let Some(option) = common.gate.first_given() {
+        return Err(Refusal::usage(format!(
+            "{option} is no option of a campaign; hold its report against it: --json report.json, then \
+             scupper gate {option} … report.json"
+        )));
+    }
     let lifecycle = match &arguments.lifecycle {
         Some(code) => Some(Generated::parse(code).ok_or_else(|| {
             Refusal::usage(format!("--lifecycle {code}: this is not what a finding prints"))
