@@ -9,6 +9,9 @@ use std::{
 
 /// Mistakes that take more than one place to make, and how many.
 const SEVERAL: &[(&str, usize)] = &[
+    // A pipe is closed at its end, or with the connection, whichever comes first.
+    ("StdoutKept", 2),
+    ("StderrKept", 2),
     // The pipes are left without CLOEXEC, and the child does not close what it was not given.
     ("PipesInherited", 2),
     // A session that was never ready outlives either of the two limits.

@@ -52,7 +52,10 @@ fn drain_stderr(connection: &Connection, cx: &mut Context<'_>, chunk: &mut [u8])
         match poll_read(pipe, cx, chunk) {
             Poll::Pending => return,
             Poll::Ready(Ok(bytes)) if bytes > 0 => stderr.ring.push(&chunk[..bytes]),
-            Poll::Ready(_) => stderr.pipe = None,
+            Poll::Ready(_) => {
+                sabotaged!(StderrKept => crate::sabotage::keep_copy(&*pipe));
+                stderr.pipe = None;
+            }
         }
     }
 }
@@ -63,7 +66,10 @@ fn discard_stdout(connection: &Connection, cx: &mut Context<'_>, chunk: &mut [u8
         match poll_read(pipe, cx, chunk) {
             Poll::Pending => return,
             Poll::Ready(Ok(bytes)) if bytes > 0 => {}
-            Poll::Ready(_) => *slot = None,
+            Poll::Ready(_) => {
+                sabotaged!(StdoutKept => std::mem::forget(slot.take()));
+                *slot = None;
+            }
         }
     }
 }

@@ -8,8 +8,9 @@ use super::peers::HttpServer;
 use super::seam::{Acting, Host, Reach, Server, Settings};
 use super::stage::{Blamed, Due, Sorts, Stage, Whose};
 use super::{leaky, ours};
-use crate::cell::contain::Handle;
+use crate::cell::contain::{self, Handle};
 use crate::cell::protocol::CaseOrder;
+use crate::ledger::snapshot::ProcessId;
 use crate::ledger::verdict::{Culprit, StepRef};
 use crate::lifecycle::embedded::OURS;
 use crate::lifecycle::scenario::keeper;
@@ -19,6 +20,11 @@ use crate::subject::steps::raw_signal;
 
 /// Longest time for a step that names none.
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for a killed process to be dead.
+const DEATH: Duration = Duration::from_secs(5);
+/// A turn of the runtime, and how many it is given to hear of a death: more than tasks pass it on.
+const TURN: Duration = Duration::from_millis(1);
+const TURNS: u32 = 10;
 /// How long a client may take to open its stream of events, if it does at all.
 const STREAM: Duration = Duration::from_secs(2);
 
@@ -349,12 +355,28 @@ impl Play<'_> {
         if processes.is_empty() {
             return Err(format!("no process of {name} is alive"));
         }
-        for id in processes {
-            if let Some(handle) = Handle::open(id) {
+        for id in &processes {
+            if let Some(handle) = Handle::open(*id) {
                 handle.signal(signal).map_err(|error| error.to_string())?;
             }
         }
+        if signal == rustix::process::Signal::KILL {
+            self.wait_for_deaths(&processes);
+        }
         Ok(())
+    }
+
+    /// On a busy host a killed process takes its time to die, and a host that is asked for its dead
+    /// before has none yet. Its pipes end before it is dead, and what the host makes of that comes in
+    /// the turns that its runtime is given then.
+    fn wait_for_deaths(&mut self, killed: &[ProcessId]) {
+        let deadline = Instant::now() + DEATH;
+        while killed.iter().any(|id| contain::lives(*id)) && Instant::now() < deadline {
+            self.stage.drive(async { tokio::time::sleep(TURN).await });
+        }
+        for _ in 0..TURNS {
+            self.stage.drive(async { tokio::time::sleep(TURN).await });
+        }
     }
 
     fn make(
