@@ -38,7 +38,7 @@ pub(super) fn campaign(seeds: Seeds, common: &Common) -> Result<Report, Refusal>
     let begun = Instant::now();
     let canary = canary();
     let mut stats = Stats::default();
-    let mut found: BTreeMap<String, Box<Disagreement>> = BTreeMap::new();
+    let mut seen: BTreeMap<String, Box<Disagreement>> = BTreeMap::new();
     let mut lifecycles = 0;
     let mut progress = Progress::new(seeds.each().size_hint().0, !common.no_progress);
     for seed in seeds.each() {
@@ -46,17 +46,23 @@ pub(super) fn campaign(seeds: Seeds, common: &Common) -> Result<Report, Refusal>
         match run(&of_seed(seed)) {
             Ok(played) => stats += played,
             Err(wrong) => {
-                let wrong = shortest(wrong);
-                let code = wrong.lifecycle.code();
-                let id = wrong.id();
-                let kept = found.get(&id).map(|kept| kept.lifecycle.code());
+                let (id, code) = (wrong.id(), wrong.lifecycle.code());
+                let kept = seen.get(&id).map(|kept| kept.lifecycle.code());
                 if kept.is_none_or(|kept| is_shorter(&code, &kept)) {
-                    found.insert(id, wrong);
+                    seen.insert(id, wrong);
                 }
             }
         }
-        progress.tell(lifecycles, found.len());
+        progress.tell(lifecycles, seen.len());
     }
+    // One search for each finding, not for each lifecycle that shows it.
+    let found: BTreeMap<&String, Box<Disagreement>> = seen
+        .iter()
+        .map(|(id, seen)| {
+            progress.say(&format!("looking for the shortest lifecycle of {id}"));
+            (id, shortest(id, seen))
+        })
+        .collect();
     progress.end();
     let Seeds { first, end, part, shards } = seeds;
     let info = RunInfo {
@@ -87,7 +93,8 @@ pub(super) fn campaign(seeds: Seeds, common: &Common) -> Result<Report, Refusal>
     };
     let notes: Vec<String> = canary.clone().err().into_iter().collect();
     let mut report = Report::new(&info, None, &notes, &summary);
-    let codes = found.iter().map(|(id, found)| (id.clone(), found.lifecycle.code()));
+    let codes = found.iter().map(|(id, found)| ((*id).clone(), found.lifecycle.code()));
+    let origins = seen.iter().map(|(id, seen)| (id.clone(), seen.lifecycle.code()));
     report.campaign = Some(Campaign {
         first_seed: first,
         end_seed: end,
@@ -98,6 +105,7 @@ pub(super) fn campaign(seeds: Seeds, common: &Common) -> Result<Report, Refusal>
         comparisons: stats.comparisons,
         active: stats.active,
         reproducers: codes.collect(),
+        origins: origins.collect(),
     });
     report.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     campaign::conclude(&mut report, canary.is_err());
@@ -214,10 +222,12 @@ fn begins(act: Act, sort: Sort, name: &str) -> bool {
     }
 }
 
-fn shortest(found: Box<Disagreement>) -> Box<Disagreement> {
-    let shrunk = shrink(&found.lifecycle, TRIES, |tried| run(tried).is_err());
-    // What fails now and then only is told as it was found.
-    run(&shrunk).err().unwrap_or(found)
+/// The shortest lifecycle that is found wrong in the same way. What fails now and then only is told as
+/// it was found.
+fn shortest(id: &str, seen: &Disagreement) -> Box<Disagreement> {
+    let wrong = |tried: &Generated| run(tried).err().filter(|wrong| wrong.id() == id);
+    let shrunk = shrink(&seen.lifecycle, TRIES, |tried| wrong(tried).is_some());
+    wrong(&shrunk).unwrap_or_else(|| Box::new(seen.clone()))
 }
 
 /// A leak that is put in has to be seen, and nobody may see it where it was not put in. The core itself
