@@ -14,7 +14,7 @@
 //! 8. [`settle`]: waits until quiet, bounded.
 //! 9. [`ledger`]: what was born and died, what grew, and whose fault it is. Pure.
 //! 10. [`report`]: events and verdicts into text and files; the only one that prints.
-//! 11. [`gate`]: expectations and exit codes. Pure.
+//! 11. [`gate`]: expectations, baselines, thresholds and exit codes. Pure.
 //! 12. [`cli`]: the command line.
 //!
 //! Linux only.

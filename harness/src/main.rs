@@ -7,7 +7,7 @@ use harness::cell;
 use harness::cli::arguments::{
     Arguments, Command, FakeArguments, FakeClientArguments, fake_options,
 };
-use harness::cli::{Ended, REFERENCE, Refusal, campaign, client, run, server, show};
+use harness::cli::{Ended, REFERENCE, Refusal, campaign, client, gate, run, server, show};
 use harness::lifecycle::scenario::FakeSpec;
 use harness::peer::{fake, fake_client};
 
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Campaign(arguments) => campaign::run(&arguments),
         Command::Merge(arguments) => campaign::merge(&arguments),
+        Command::Gate(arguments) => gate::run(&arguments),
         Command::Replay(arguments) => run::replay(&arguments),
         Command::List(arguments) => show::list(arguments.what),
         Command::Doctor => show::doctor(),

@@ -31,6 +31,16 @@ const USAGE: &[(&[&str], &[&str])] = &[
     (&["server", "--era", "2024-11-05", "--", "true"], &["known: auto, 2025-11-25, 2026-07-28"]),
     (&["server", "--color", "sometimes", "--", "true"], &["auto, always, never"]),
     (&["server", "--json", "{home}/no/such/folder/report.json", "--", "true"], &["--json", "/no/such/folder/report.json", "cannot write there"]),
+    (&["server", "--junit", "{home}/no/such/folder/report.xml", "--", "true"], &["--junit", "cannot write there"]),
+    (&["server", "--json", "{home}/report", "--sarif", "{home}/report", "--", "true"], &["--sarif", "--json goes there as well"]),
+    (&["server", "--baseline", "{home}/missing.toml", "--", "true"], &["--baseline", "missing.toml", "--update-baseline --reason"]),
+    (&["server", "--baseline", "{home}/new.toml", "--update-baseline", "--", "true"], &["why is it accepted?", "--reason 'TEXT'"]),
+    (&["server", "--update-baseline", "--reason", "x", "--", "true"], &["--baseline <FILE>"]),
+    (&["server", "--threshold", "teardown<5", "--", "true"], &["teardown<5", "teardown.p95<500ms"]),
+    (&["server", "--against", "{home}/missing.json", "--", "true"], &["missing.json", "reading it"]),
+    (&["campaign", "--seeds", "0..1", "--threshold", "start.max<1s"], &["--threshold is no option of a campaign", "scupper gate"]),
+    (&["gate"], &["required", "REPORT"]),
+    (&["gate", "{home}/missing.json"], &["missing.json", "reading it"]),
     (&["run", "{home}/missing.toml"], &["missing.toml", "no such file or folder"]),
     (&["replay"], &["required", "CASE.toml"]),
     (&["replay", "{home}/missing.toml"], &["missing.toml"]),
@@ -55,6 +65,57 @@ fn usage_errors_exit_2_say_why_on_stderr_and_nothing_on_stdout() {
     });
     let wrong: Vec<String> = wrong.into_iter().flatten().collect();
     assert!(wrong.is_empty(), "{} deviations:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The way from a leak to a green run and back: every form is written though a case is red, a finding
+/// is accepted with a reason, the same run is green then, and a run without the leak red again.
+#[test]
+fn a_leak_is_accepted_with_a_reason_and_its_entry_goes_stale() {
+    let folder = tempfile::Builder::new().prefix("scupper-test-").tempdir().expect("a directory");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (json, junit, sarif) = (path("report.json"), path("report.xml"), path("report.sarif"));
+    let (gitlab, baseline, summary) = (path("gl.json"), path("baseline.toml"), path("summary.md"));
+    let server = ["server", "--only", "stdio/clean-close", "--leak-timeout", "1s", "--no-progress"];
+    let fake = ["--", SCUPPER, "fake", "ignores-eof"];
+    let outputs = ["--json", &json, "--junit", &junit, "--sarif", &sarif, "--gitlab", &gitlab];
+    let words = [&server[..], &outputs, &["--github"], &fake].concat();
+    let ended = Run::start(&words, &[("GITHUB_STEP_SUMMARY", &summary)]).end();
+    assert_eq!(ended.code, 1, "{}", in_full(&ended));
+    assert!(ended.stdout.contains("\n::error title=scupper leak.process::"), "{}", ended.stdout);
+    // What the subject has written is no command.
+    let held =
+        ended.stdout.strip_prefix("::stop-commands::").and_then(|rest| rest.split_once('\n'));
+    let (token, rest) = held.expect("commands are held first");
+    assert!(rest.contains(&format!("\n::{token}::\n::error ")), "{}", ended.stdout);
+    let text = |path: &str| fs::read_to_string(path).expect("a report was written");
+    assert!(text(&junit).contains("<failure type=\"leak.process\""), "{}", text(&junit));
+    assert!(text(&summary).contains("exit code 1"), "{}", text(&summary));
+    let log: Value = serde_json::from_str(&text(&sarif)).expect("SARIF is JSON");
+    let found = &log["runs"][0]["results"][0]["partialFingerprints"]["scupper/v1"];
+    let issues: Value = serde_json::from_str(&text(&gitlab)).expect("code quality is JSON");
+    assert_eq!(&issues[0]["fingerprint"], found);
+
+    let gate = |more: &[&str]| Run::start(&[&["gate", &json], more].concat(), &[]).end();
+    let update = ["--baseline", &baseline, "--update-baseline", "--reason", "upstream #12"];
+    let updated = gate(&update);
+    assert_eq!(updated.code, 0, "{}", in_full(&updated));
+    let entries = text(&baseline);
+    assert!(entries.contains("reason = \"upstream #12\""), "{entries}");
+    let known = gate(&["--baseline", &baseline, "--threshold", "start.max<60s"]);
+    assert_eq!(known.code, 0, "{}", in_full(&known));
+    assert!(known.stdout.contains("exit 0: nothing leaked but 1 finding that the baseline knows"));
+    let slow = gate(&["--baseline", &baseline, "--threshold", "start.max<0ms"]);
+    assert_eq!(slow.code, 1, "{}", in_full(&slow));
+
+    let against = ["--baseline", &baseline];
+    let fixed = ["--", SCUPPER, "fake", "ignores-eof", "--fixed"];
+    // The same finding with other pids in one run, none in the other.
+    let runs = [fake.to_vec(), fixed.to_vec()];
+    let ended =
+        at_once(2, &runs, |fake| Run::start(&[&server[..], &against, fake].concat(), &[]).end());
+    assert_eq!(ended[0].code, 0, "{}", in_full(&ended[0]));
+    assert_eq!(ended[1].code, 1, "{}", in_full(&ended[1]));
+    assert!(ended[1].stdout.contains("stale, it is gone: process of the server"));
 }
 
 /// Subjects that are no MCP servers, and words of what is said of them.

@@ -140,7 +140,15 @@ fn a_core_that_leaks_is_caught_and_the_lifecycle_shrinks() {
         ),
         (
             "a task",
-            (Leak::Task, &["after the end of everything", "tokio: 1 tasks are alive", "stage.rs:"]),
+            (
+                Leak::Task,
+                &[
+                    "after the end of everything",
+                    "task ",
+                    "stage.rs:",
+                    "the census does not have it",
+                ],
+            ),
         ),
         ("a cursor", (Leak::Cursor, &["cursor `session 0`", "expects none", "has 1", "stage.rs:"])),
         ("a server", (Leak::Server, &["server `server 0`", "expects 1", "has 0", "call a tool"])),

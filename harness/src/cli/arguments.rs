@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use super::Refusal;
 use super::campaign::{CampaignArguments, MergeArguments};
+use super::gate::{GateArguments, GateOptions};
+use super::outputs::Outputs;
 use super::sweep::SweepArguments;
 use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
@@ -60,6 +62,11 @@ pub enum Command {
     Campaign(CampaignArguments),
     /// Put the reports of the shards of a campaign together
     Merge(MergeArguments),
+    /// Judge reports against a baseline, thresholds or an older report
+    ///
+    /// What a run has written with `--json` is judged again, without a run. A baseline is strict both
+    /// ways: a finding that it does not list is red, and so is an entry that is gone or has expired.
+    Gate(GateArguments),
     /// Repeat one finding from its scenario file
     Replay(ReplayArguments),
     /// Be a misbehaving server, or its clean twin
@@ -289,9 +296,12 @@ pub struct Common {
     /// Count memory that rises with every cycle as a leak
     #[arg(long)]
     pub strict_memory: bool,
-    /// Write a report as JSON
-    #[arg(long, value_name = "PATH")]
-    pub json: Option<PathBuf>,
+    /// Reports as files.
+    #[command(flatten)]
+    pub outputs: Outputs,
+    /// What the run is held against.
+    #[command(flatten)]
+    pub gate: GateOptions,
     /// Keep a scenario file of every case that is not clean in this folder, for `scupper replay`
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
@@ -312,6 +322,17 @@ pub enum Color {
     Always,
     /// Never
     Never,
+}
+
+impl Color {
+    /// As the stream takes it.
+    pub fn choice(self) -> anstream::ColorChoice {
+        match self {
+            Color::Auto => anstream::ColorChoice::Auto,
+            Color::Always => anstream::ColorChoice::Always,
+            Color::Never => anstream::ColorChoice::Never,
+        }
+    }
 }
 
 impl ServerArguments {

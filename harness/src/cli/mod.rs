@@ -11,6 +11,8 @@
 //! - [`campaign`]: `scupper campaign` and `scupper merge`.
 //! - [`session`]: what both share: runner, canary, reporters, exit code.
 //! - [`canary`]: the run's own proof.
+//! - [`gate`]: `scupper gate`, and the same at the end of a run.
+//! - [`outputs`]: reports as files.
 //! - [`keep`]: what `--keep` writes.
 //! - [`sweep`]: `--torture`, the byte sweep.
 //! - [`show`]: `scupper list` and `scupper doctor`.
@@ -21,9 +23,11 @@ pub mod canary;
 pub mod client;
 pub mod config;
 mod files;
+pub mod gate;
 pub mod headers;
 pub mod http;
 pub mod keep;
+pub mod outputs;
 pub mod run;
 pub mod server;
 pub mod session;

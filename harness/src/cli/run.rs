@@ -80,6 +80,9 @@ fn judge(
     headers::put_in(&mut cases, |name| std::env::var(name).ok(), &mut secrets)?;
     let mut session = Session::begin(common, Mode::Expectations, info)?;
     session.hide(&secrets);
+    let path_of =
+        |((path, _), case): (&(String, Scenario), &Case)| (case.order.id.clone(), path.clone());
+    session.comes_from(all.iter().zip(&cases).map(path_of));
     all.iter().zip(&mut cases).for_each(|((_, scenario), case)| know(scenario, case));
     calibrate(&session, &all, &mut cases, choices);
     let of_client =

@@ -1,15 +1,18 @@
 //! What judging subcommands share: the runner, the canary, the reporters, the exit code.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use super::arguments::{Color, Common};
+use super::arguments::Common;
 use super::canary::{self, Canary};
+use super::gate::Gate;
+use super::outputs::Outputs;
 use super::{Refusal, keep};
 use crate::cell::protocol::Learned;
+use crate::gate::calendar;
 use crate::gate::exit::{self, Mode, Strictness};
 use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{CaseReport, Verdict};
@@ -21,7 +24,7 @@ use crate::report::event::{
     CanaryReport, Event, RunInfo, RunSummary, ServerInfo, ServerReport, SubjectInfo,
 };
 use crate::report::human::{Human, HumanOptions};
-use crate::report::json::{self, Totals};
+use crate::report::json::{Report, Totals};
 use crate::runner::{News, Outcome, Runner};
 
 /// A run from its first to its last event.
@@ -33,7 +36,11 @@ pub struct Session {
     subject: Option<SubjectInfo>,
     notes: Vec<String>,
     begun: Instant,
-    json: Option<PathBuf>,
+    begun_at: SystemTime,
+    outputs: Outputs,
+    gate: Gate,
+    /// The scenario file that a case comes from or was kept in, by its id.
+    files: BTreeMap<String, String>,
     keep: Option<PathBuf>,
     kept: Vec<PathBuf>,
     mode: Mode,
@@ -72,12 +79,8 @@ impl Session {
             signal_hook::flag::register(signal, Arc::clone(&interrupted))
                 .map_err(|error| Refusal::ours(format!("cannot catch signal {signal}: {error}")))?;
         }
-        if let Some(path) = &common.json {
-            // Found out now and not after minutes of work.
-            std::fs::write(path, "").map_err(|error| {
-                Refusal::usage(format!("--json {}: cannot write there: {error}", path.display()))
-            })?;
-        }
+        let gate = Gate::read(&common.gate)?;
+        common.outputs.begin()?;
         if let Some(folder) = &common.keep {
             std::fs::create_dir_all(folder).map_err(|error| {
                 Refusal::usage(format!("--keep {}: cannot write there: {error}", folder.display()))
@@ -85,11 +88,8 @@ impl Session {
         }
         let runner = Runner::new(common.jobs(mode), interrupted)
             .map_err(|error| Refusal::ours(format!("cannot set up cells: {error}")))?;
-        let choice = match common.color {
-            Color::Auto => anstream::ColorChoice::Auto,
-            Color::Always => anstream::ColorChoice::Always,
-            Color::Never => anstream::ColorChoice::Never,
-        };
+        common.outputs.hold_commands();
+        let choice = common.color.choice();
         let options = HumanOptions::detect(choice, !common.no_progress);
         let out = anstream::AutoStream::new(std::io::stdout(), choice);
         let mut session = Self {
@@ -99,7 +99,10 @@ impl Session {
             subject: None,
             notes: Vec::new(),
             begun: Instant::now(),
-            json: common.json.clone(),
+            begun_at: SystemTime::now(),
+            outputs: common.outputs.clone(),
+            gate,
+            files: BTreeMap::new(),
             keep: common.keep.clone(),
             kept: Vec::new(),
             mode,
@@ -125,6 +128,11 @@ impl Session {
     /// Notes what was asked for and cannot be judged.
     pub fn not_judged(&mut self, what: String, cause: String) {
         self.not_judged.push((what, cause));
+    }
+
+    /// Says which file each case comes from.
+    pub fn comes_from(&mut self, files: impl IntoIterator<Item = (String, String)>) {
+        self.files.extend(files);
     }
 
     /// Takes in what no report may show.
@@ -210,7 +218,11 @@ impl Session {
     fn keep(&mut self, case: &Case) {
         let Some(folder) = &self.keep else { return };
         match keep::keep(folder, case) {
-            Ok(Ok(path)) => self.kept.push(path),
+            Ok(Ok(path)) => {
+                let shown = path.display().to_string();
+                self.files.entry(case.order.id.clone()).or_insert(shown);
+                self.kept.push(path);
+            }
             Ok(Err(why)) => self.on(Event::Note(format!("{}: not kept, {why}", case.order.id))),
             Err(error) => {
                 let note = format!("{}: could not be kept: {error}", case.order.id);
@@ -410,7 +422,7 @@ impl Session {
         } else {
             cases.iter().map(|case| case.verdict).max()
         };
-        let summary = RunSummary {
+        let mut summary = RunSummary {
             servers,
             cases,
             not_judged: std::mem::take(&mut self.not_judged),
@@ -420,17 +432,25 @@ impl Session {
             exit_code,
             interrupted,
         };
-        self.on(Event::RunEnded(summary.clone()));
-        if let Some(path) = &self.json {
-            let text = json::render(&self.info, self.subject.as_ref(), &self.notes, &summary);
-            write(path, &text)?;
+        let mut report = self.report(&summary);
+        let mut refused = Ok(());
+        if !self.gate.is_empty() {
+            refused = self.gate.judge(&mut report);
+            self.on(Event::Gated(report.gate.clone().unwrap_or_default()));
+            summary.exit_code = report.exit_code;
         }
-        Ok(exit_code)
+        self.on(Event::RunEnded(summary));
+        // What a run has found is written whatever the gate says of it.
+        self.outputs.write(&report)?;
+        refused.map(|()| report.exit_code)
     }
-}
 
-fn write(path: &Path, text: &str) -> Result<(), Refusal> {
-    std::fs::write(path, text).map_err(|error| {
-        Refusal::ours(format!("cannot write the report to {}: {error}", path.display()))
-    })
+    fn report(&self, summary: &RunSummary) -> Report {
+        let mut report = Report::new(&self.info, self.subject.as_ref(), &self.notes, summary);
+        let since_1970 = self.begun_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        report.begun = Some(calendar::timestamp(since_1970.as_secs()));
+        report.strictness = self.strictness;
+        report.files.clone_from(&self.files);
+        report
+    }
 }

@@ -12,11 +12,9 @@
 //! 130 goes before 4, 4 before 1, 1 before 3. A run that judged nothing is never green, and one in
 //! which nothing ever answered judged nothing, whatever the subject left behind.
 
+pub use crate::ledger::standing::Strictness;
 use crate::{
-    ledger::{
-        snapshot::Kind,
-        verdict::{CaseReport, Class, Verdict},
-    },
+    ledger::{standing::Standing, verdict::CaseReport},
     report::event::{
         CanaryReport,
         codes::{CLEAN, INTERRUPTED, INVALID, LEAK, NOT_JUDGED},
@@ -31,15 +29,6 @@ pub enum Mode {
     /// The expectations that scenario files state: is everything as written? A case that states
     /// none is taken by its verdict.
     Expectations,
-}
-
-/// Which advisories count as leaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Strictness {
-    /// All of them: `--strict`.
-    pub advisories: bool,
-    /// Those on memory: `--strict-memory`.
-    pub memory: bool,
 }
 
 /// All of a run that the exit code depends on.
@@ -94,35 +83,11 @@ pub fn of_servers(codes: impl IntoIterator<Item = u8>) -> u8 {
 
 /// The exit code of a run of this case alone.
 fn case_code(case: &CaseReport, mode: Mode, strictness: Strictness) -> u8 {
-    if case.verdict == Verdict::Invalid {
-        return INVALID;
-    }
-    if mode == Mode::Expectations && case.expected.is_some() {
-        let strict = case.findings.iter().any(|finding| {
-            finding.class == Class::Advisory && strictness.counts(finding.class, finding.kind)
-        });
-        return if case.met && !strict { CLEAN } else { LEAK };
-    }
-    if case.verdict == Verdict::Leak
-        || case.findings.iter().any(|f| strictness.counts(f.class, f.kind))
-    {
-        return LEAK;
-    }
-    match case.verdict {
-        Verdict::Failed if case.failure.as_ref().is_some_and(|f| f.not_started) => NOT_JUDGED,
-        Verdict::Failed => LEAK,
-        Verdict::Unknown => NOT_JUDGED,
-        Verdict::Clean | Verdict::Leak | Verdict::Invalid => CLEAN,
-    }
-}
-
-impl Strictness {
-    /// Whether a finding counts as a leak.
-    pub fn counts(self, class: Class, kind: Kind) -> bool {
-        match class {
-            Class::Leak => true,
-            Class::Advisory => self.advisories || (self.memory && kind == Kind::Memory),
-        }
+    match case.standing(strictness, mode == Mode::Expectations) {
+        Standing::Passed => CLEAN,
+        Standing::Red => LEAK,
+        Standing::NotJudged => NOT_JUDGED,
+        Standing::Invalid => INVALID,
     }
 }
 
@@ -140,6 +105,8 @@ fn urgency(code: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::{Mode::*, *};
+    use crate::ledger::snapshot::Kind;
+    use crate::ledger::verdict::{Class, Verdict};
     use crate::report::samples;
 
     /// One judged case, in short.

@@ -10,6 +10,8 @@
 //! - [`abandoned`]: the same for what a judged client has left.
 //! - [`rules`]: texts of the specification's rules.
 //! - [`verdict`]: findings and verdicts.
+//! - [`standing`]: what a case means for whoever gates on it.
+//! - [`fingerprint`]: what makes a finding the same one in another run.
 
 pub mod abandoned;
 pub mod backend;
@@ -17,9 +19,11 @@ pub mod blame;
 #[cfg(test)]
 mod chance;
 pub mod diff;
+pub mod fingerprint;
 pub mod rank;
 pub mod rise;
 pub mod rules;
 pub mod snapshot;
+pub mod standing;
 pub mod trend;
 pub mod verdict;

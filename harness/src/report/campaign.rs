@@ -32,6 +32,11 @@ pub struct Campaign {
     pub active: u64,
     /// Of each finding, the shortest lifecycle that shows it: the code of its steps, by id of the case.
     pub reproducers: BTreeMap<String, String>,
+    /// Of each finding, the shortest lifecycle of a seed that has shown it: what the reproducer was made
+    /// from. Only these are compared when shards are merged, so that the outcome is the same however
+    /// the campaign was split.
+    #[serde(default)]
+    pub origins: BTreeMap<String, String>,
 }
 
 /// Why reports are not one.
@@ -60,7 +65,8 @@ pub enum MergeError {
 }
 
 /// One report of two shards of a campaign, or of several already put together. The order does not
-/// matter, nor who is put together first; of findings that are the same, the shortest lifecycle stays.
+/// matter, nor who is put together first; of findings that are the same, that of the shortest lifecycle
+/// stays.
 ///
 /// # Errors
 /// [`MergeError`]: they are not two different parts of one campaign.
@@ -79,11 +85,11 @@ pub fn merge(one: &Report, other: &Report) -> Result<Report, MergeError> {
     played.sort_unstable();
     let mut merged = one.clone();
     let found = cases(one, mine).chain(cases(other, theirs));
-    let mut shortest: BTreeMap<String, (String, CaseReport)> = BTreeMap::new();
-    for (code, case) in found {
-        let is_shorter = |(kept, _): &(String, CaseReport)| is_shorter(&code, kept);
-        if shortest.get(&case.id).is_none_or(is_shorter) {
-            shortest.insert(case.id.clone(), (code, case.clone()));
+    let mut shortest: BTreeMap<String, Found> = BTreeMap::new();
+    for found in found {
+        let kept = shortest.get(&found.case.id);
+        if kept.is_none_or(|kept| is_shorter(found.origin, kept.origin)) {
+            shortest.insert(found.case.id.clone(), found);
         }
     }
     merged.campaign = Some(Campaign {
@@ -92,10 +98,11 @@ pub fn merge(one: &Report, other: &Report) -> Result<Report, MergeError> {
         steps: mine.steps + theirs.steps,
         comparisons: mine.comparisons + theirs.comparisons,
         active: mine.active + theirs.active,
-        reproducers: shortest.iter().map(|(id, (code, _))| (id.clone(), code.clone())).collect(),
+        reproducers: codes(&shortest, |found| found.code),
+        origins: codes(&shortest, |found| found.origin),
         ..mine.clone()
     });
-    merged.cases = shortest.into_values().map(|(_, case)| case).collect();
+    merged.cases = shortest.into_values().map(|found| found.case.clone()).collect();
     merged.took_ms = one.took_ms + other.took_ms;
     merged.not_judged.extend(other.not_judged.iter().cloned());
     merged.not_judged.sort_by(|a, b| (&a.id, &a.cause).cmp(&(&b.id, &b.cause)));
@@ -136,14 +143,26 @@ pub fn is_shorter(code: &str, than: &str) -> bool {
     (code.len(), code) < (than.len(), than)
 }
 
-fn cases<'a>(
-    report: &'a Report,
-    campaign: &'a Campaign,
-) -> impl Iterator<Item = (String, &'a CaseReport)> {
-    report
-        .cases
-        .iter()
-        .map(|case| (campaign.reproducers.get(&case.id).cloned().unwrap_or_default(), case))
+/// A finding and its lifecycles.
+struct Found<'a> {
+    case: &'a CaseReport,
+    code: &'a str,
+    origin: &'a str,
+}
+
+fn cases<'a>(report: &'a Report, campaign: &'a Campaign) -> impl Iterator<Item = Found<'a>> {
+    report.cases.iter().map(|case| {
+        let code = campaign.reproducers.get(&case.id).map_or("", String::as_str);
+        let origin = campaign.origins.get(&case.id).map_or(code, String::as_str);
+        Found { case, code, origin }
+    })
+}
+
+fn codes(
+    found: &BTreeMap<String, Found<'_>>,
+    code: for<'a> fn(&Found<'a>) -> &'a str,
+) -> BTreeMap<String, String> {
+    found.iter().map(|(id, found)| (id.clone(), code(found).to_owned())).collect()
 }
 
 fn identity(report: &Report, campaign: &Campaign) -> String {
@@ -274,6 +293,7 @@ mod tests {
             steps: 7 * u64::from(number),
             comparisons: 5,
             active: 3,
+            origins: reproducers.clone(),
             reproducers,
         });
         conclude(&mut report, false);

@@ -1,5 +1,6 @@
 //! The one enum through which a run talks to its reporters; only `report` prints.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::json::Totals;
@@ -50,6 +51,8 @@ pub enum Event {
     CanaryEnded(CanaryReport),
     /// Worth saying once, not part of any case.
     Note(String),
+    /// The run was held against a baseline, thresholds or an older report.
+    Gated(Gated),
     /// The run is over.
     RunEnded(RunSummary),
 }
@@ -164,6 +167,23 @@ impl CanaryReport {
     pub fn holds(&self) -> bool {
         self.missed.is_empty() && self.false_alarms.is_empty() && self.failure.is_none()
     }
+}
+
+/// What came of holding a run against a baseline, thresholds or an older report.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Gated {
+    /// Findings that are known and do not count, by the hash of their fingerprint, with the reason.
+    pub known: BTreeMap<String, String>,
+    /// How many findings of this run these are.
+    pub accepted: usize,
+    /// What is against this run, beside its verdicts: a stale or expired entry, a missed threshold, a
+    /// finding that is new.
+    pub against: Vec<String>,
+    /// What is worth knowing and counts for nothing.
+    pub told: Vec<String>,
+    /// The exit code without all of this.
+    pub exit_code_before: u8,
 }
 
 /// How a run ended.

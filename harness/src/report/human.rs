@@ -7,7 +7,7 @@ use anstream::{AutoStream, ColorChoice};
 use super::{
     block::{BOLD, DIM, GREEN, MAGENTA, Page, RED},
     ending::{canary_block, canary_words, sentence},
-    event::{CanaryReport, Event, RunInfo, RunSummary, SubjectInfo, codes},
+    event::{CanaryReport, Event, Gated, RunInfo, RunSummary, SubjectInfo, codes},
     group::{cause, failure_cause, grouped, ids, note_cause, server_of, without_numbers},
     json::Totals,
     redact, servers, sweep,
@@ -74,6 +74,8 @@ pub struct Human<W> {
     judged: usize,
     /// The run is about several servers, each under a heading.
     of_servers: bool,
+    /// What came of a baseline, thresholds or an older report.
+    gated: Option<Gated>,
     /// The status line shows something.
     has_status: bool,
 }
@@ -89,6 +91,7 @@ impl<W: Write> Human<W> {
             running: Vec::new(),
             judged: 0,
             of_servers: false,
+            gated: None,
             has_status: false,
         }
     }
@@ -161,6 +164,7 @@ impl<W: Write> Human<W> {
             }
             Event::CanaryEnded(canary) => self.canary(canary)?,
             Event::Note(note) => self.note(note, &[])?,
+            Event::Gated(gated) => self.gated = Some(gated.clone()),
             Event::RunEnded(summary) => {
                 self.running.clear();
                 self.summary(summary)?;
@@ -211,7 +215,11 @@ impl<W: Write> Human<W> {
     /// Blocks, notes, and the end.
     fn summary(&mut self, summary: &RunSummary) -> io::Result<()> {
         self.clear_status()?;
-        let cases: Vec<CaseReport> = summary.cases.iter().map(redact::case).collect();
+        let mut cases: Vec<CaseReport> = summary.cases.iter().map(redact::case).collect();
+        if let Some(gated) = &self.gated {
+            // What is known is not told again.
+            cases.iter_mut().for_each(|case| *case = case.without(&gated.known).into_owned());
+        }
         // What a scenario expects and gets is not news.
         let news: Vec<&CaseReport> =
             cases.iter().filter(|case| case.expected.is_none() || !case.met).collect();
@@ -228,7 +236,8 @@ impl<W: Write> Human<W> {
             self.blocks(of_one_sort)?;
         }
         self.notes(&cases, summary)?;
-        self.totals(summary)?;
+        self.gate()?;
+        self.totals(summary, &cases)?;
         let says_how_to_repeat =
             broken_canary.is_some() || blocks.iter().any(|sort| !sort.is_empty());
         if let Some(info) = self.info.clone()
@@ -278,7 +287,29 @@ impl<W: Write> Human<W> {
         if notes.is_empty() && summary.not_judged.is_empty() { Ok(()) } else { self.line("") }
     }
 
-    fn totals(&mut self, summary: &RunSummary) -> io::Result<()> {
+    /// A line for each thing that the gate has to say.
+    fn gate(&mut self) -> io::Result<()> {
+        let Some(gated) = self.gated.clone() else { return Ok(()) };
+        let page = self.page;
+        let known = (gated.accepted > 0).then(|| {
+            format!("{} known, and accepted by the baseline", count(gated.accepted, "finding"))
+        });
+        let told = known.iter().chain(&gated.told).map(|text| (DIM, text));
+        let told: Vec<_> = told.chain(gated.against.iter().map(|text| (RED, text))).collect();
+        for (style, text) in &told {
+            let text = sanitise(&redact::redact(text), 2 * LONGEST_LINE);
+            let lines = wrap(&text, page.width - "gate  ".len());
+            let mut start = page.paint(*style, "gate  ");
+            for line in lines {
+                self.line(&format!("{start}{line}"))?;
+                start = " ".repeat("gate  ".len());
+            }
+        }
+        if told.is_empty() { Ok(()) } else { self.line("") }
+    }
+
+    /// Counts, and the exit code; `cases` are those without what is known.
+    fn totals(&mut self, summary: &RunSummary, cases: &[CaseReport]) -> io::Result<()> {
         let page = self.page;
         if !summary.servers.is_empty() {
             servers::table(page, &summary.servers).iter().try_for_each(|line| self.line(line))?;
@@ -290,10 +321,29 @@ impl<W: Write> Human<W> {
         self.line(&format!("{} in {took}: {parts}", count(summary.cases.len(), "case")))?;
         let style = if summary.exit_code == codes::CLEAN { GREEN } else { RED };
         let start = format!("exit {}", summary.exit_code);
-        let lines = wrap(&format!("{start}: {}", sentence(summary)), page.width);
+        let lines = wrap(&format!("{start}: {}", self.sentence(summary, cases)), page.width);
         let rest = lines[0].strip_prefix(&start).unwrap_or_default();
         self.line(&format!("{}{rest}", page.paint(style, &start)))?;
         lines[1..].iter().try_for_each(|line| self.line(&format!("  {line}")))
+    }
+
+    /// What the exit code means.
+    fn sentence(&self, summary: &RunSummary, cases: &[CaseReport]) -> String {
+        let Some(gated) = &self.gated else { return sentence(summary) };
+        let left = RunSummary { cases: cases.to_vec(), ..summary.clone() };
+        let against = match gated.against.len() {
+            0 => String::new(),
+            number => format!("; the gate has {}", count(number, "objection")),
+        };
+        match (summary.exit_code, gated.accepted) {
+            (codes::CLEAN, 1..) => {
+                format!(
+                    "nothing leaked but {} that the baseline knows",
+                    count(gated.accepted, "finding")
+                )
+            }
+            _ => sentence(&left) + &against,
+        }
     }
 
     /// `note: text (these cases)`

@@ -1,13 +1,17 @@
 //! A run as JSON, versioned: `scupper.report/1`. Its schema is committed in `harness/schema`.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
     campaign::Campaign,
-    event::{CanaryReport, RunInfo, RunSummary, ServerReport, SubjectInfo},
+    event::{CanaryReport, Gated, RunInfo, RunSummary, ServerReport, SubjectInfo},
     redact,
 };
-use crate::ledger::verdict::{CaseReport, Verdict};
+use crate::ledger::standing::{Standing, Strictness};
+use crate::ledger::verdict::{CaseReport, Finding, Verdict};
 
 /// A whole run. Fields may be added; one that is taken away or changes its meaning makes a new
 /// version.
@@ -44,6 +48,18 @@ pub struct Report {
     /// Of generated lifecycles: which of them, and how many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub campaign: Option<Campaign>,
+    /// When the run began: RFC 3339, UTC, whole seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<String>,
+    /// Which advisories count as leaks.
+    #[serde(default, skip_serializing_if = "Strictness::is_default")]
+    pub strictness: Strictness,
+    /// The file that a case comes from or was kept in, by the case's id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+    /// What came of holding it against a baseline, thresholds or an older report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gated>,
 }
 
 /// Which form a report has.
@@ -125,7 +141,54 @@ impl Report {
             exit_code: summary.exit_code,
             took_ms: u64::try_from(summary.took.as_millis()).unwrap_or(u64::MAX),
             campaign: None,
+            begun: None,
+            strictness: Strictness::default(),
+            files: BTreeMap::new(),
+            gate: None,
         }
+    }
+
+    /// What a case means for whoever gates on this run. What a scenario expects decides; what is known
+    /// counts for nothing.
+    pub fn standing(&self, case: &CaseReport) -> Standing {
+        match &self.gate {
+            Some(gate) => case.without(&gate.known).standing(self.strictness, true),
+            None => case.standing(self.strictness, true),
+        }
+    }
+
+    /// Why a finding with this fingerprint is accepted, where it is.
+    pub fn reason_for(&self, fingerprint: &str) -> Option<&str> {
+        self.gate.as_ref()?.known.get(fingerprint).map(String::as_str)
+    }
+
+    /// How the run ended, for reporters that hear of runs.
+    pub fn summary(&self) -> RunSummary {
+        let lost = self.not_judged.iter().map(|lost| (lost.id.clone(), lost.cause.clone()));
+        RunSummary {
+            servers: self.servers.clone(),
+            cases: self.cases.clone(),
+            not_judged: lost.collect(),
+            canary: self.canary.clone(),
+            verdict: self.verdict,
+            took: Duration::from_millis(self.took_ms),
+            exit_code: self.exit_code,
+            interrupted: self.interrupted,
+        }
+    }
+
+    /// The path that stands for a case where a form wants one: its scenario file, or one that does not
+    /// exist.
+    pub fn place_of(&self, case: &CaseReport) -> String {
+        match self.files.get(&case.id) {
+            Some(path) => path.strip_prefix("./").unwrap_or(path).to_owned(),
+            None => format!("scupper/{}", case.id),
+        }
+    }
+
+    /// Whether a finding counts as a leak in this run.
+    pub fn counts(&self, finding: &Finding) -> bool {
+        self.strictness.counts_finding(finding)
     }
 
     /// Reads a report that [`render`] wrote; `replay` and `merge` begin here.
@@ -172,6 +235,22 @@ mod tests {
             report.totals,
             Totals { clean: 1, leak: 3, failed: 1, unknown: 1, ..Totals::default() }
         );
+    }
+
+    #[test]
+    fn a_report_is_valid_by_its_schema() {
+        let schema = include_str!("../../schema/report-1.schema.json");
+        let schema = serde_json::from_str(schema).expect("a schema is JSON");
+        let mut gated = samples::everything();
+        gated.gate = Some(Gated { told: vec!["still there".into()], ..Gated::default() });
+        for report in [samples::everything(), samples::nothing(), gated] {
+            let value = serde_json::to_value(&report).expect("JSON");
+            assert_eq!(crate::report::schema::errors(&schema, &value), [""; 0]);
+        }
+        let mut value = serde_json::to_value(samples::nothing()).expect("JSON");
+        value["cases"][0]["verdict"] = "green".into();
+        value["took_ms"] = (-1).into();
+        assert_eq!(crate::report::schema::errors(&schema, &value).len(), 2);
     }
 
     #[test]

@@ -1,26 +1,35 @@
 //! Reporters: events and verdicts in, text and files out. Only these modules print.
 //!
-//! Start with [`event`], all that a reporter ever sees; then [`human`] and [`json`]. A credential
-//! passes none of them: [`redact`](redact()) guesses what looks like one, [`Secrets`] knows some.
+//! Start with [`event`], all that a reporter ever sees; then [`human`] and [`json`]. What other
+//! machines read is made of the latter: [`junit`], [`sarif`], [`gitlab`], [`github`]. A credential passes
+//! none of them: [`redact`](redact()) guesses what looks like one, [`Secrets`] knows some.
 
 pub mod campaign;
 pub mod event;
+pub mod github;
+pub mod gitlab;
 pub mod human;
 pub mod json;
+pub mod junit;
 pub mod progress;
+pub mod sarif;
 
 mod block;
 mod ending;
 mod group;
+mod problem;
 mod redact;
 mod secrets;
 mod servers;
 mod sweep;
 mod tell;
 mod text;
+mod xml;
 
 #[cfg(test)]
 pub(crate) mod samples;
+#[cfg(test)]
+mod schema;
 
 pub use group::outcome;
 pub use redact::{REDACTED, redact};

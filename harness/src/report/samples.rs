@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::event::{CanaryReport, Event, RunInfo, RunSummary, SubjectInfo, TwinMemory};
+use super::event::{
+    CanaryReport, Event, RunInfo, RunSummary, ServerReport, SubjectInfo, TwinMemory,
+};
+use super::json::{Report, Totals};
 use crate::ledger::{
     snapshot::{FdKind, Identity, Kind, ProcessId},
     verdict::{
@@ -268,4 +271,58 @@ pub(crate) fn events(subject: Option<SubjectInfo>, summary: RunSummary) -> Vec<E
     events.extend(summary.canary.clone().map(Event::CanaryEnded));
     events.push(Event::RunEnded(summary));
     events
+}
+
+/// The report of a run in which everything drained.
+pub(crate) fn nothing() -> Report {
+    let summary = summary(vec![case("stdio/clean-close", Verdict::Clean)], 0);
+    Report::new(&info(1), Some(&subject()), &[], &summary)
+}
+
+/// One report with everything that a reporter may have to tell: a clean case, leaks of several kinds,
+/// an advisory, a failure, what could not be looked at, a case that does not count, expectations that
+/// are met and that are not, a server that was left out, and a case that was not judged.
+pub(crate) fn everything() -> Report {
+    let mut cases = cases();
+    let invalid = case("stdio/churn", Verdict::Invalid);
+    let met = CaseReport {
+        expected: Some(Verdict::Leak),
+        met: true,
+        findings: vec![process_finding()],
+        ..case("seeds/held-stdin", Verdict::Leak)
+    };
+    let unmet = CaseReport {
+        expected: Some(Verdict::Leak),
+        unmet: vec!["expected verdict leak, got clean".into()],
+        met: false,
+        ..case("seeds/zombie", Verdict::Clean)
+    };
+    let hostile = CaseReport {
+        findings: vec![Finding {
+            kind: Kind::Session,
+            what: "2 sessions of <main>, 100% \u{1b}[31m\"kept\": a,b\r\n::error::x".into(),
+            identities: vec![],
+            count: 2,
+            rule: None,
+            evidence: vec!["log: GITHUB_TOKEN=abc123 | `x` @someone".into()],
+            ..process_finding()
+        }],
+        ..case("http/delete", Verdict::Leak)
+    };
+    cases.extend([invalid, met, unmet, hostile]);
+    let mut summary = summary(cases, 4);
+    summary.not_judged = vec![("stdio/drop".into(), "the cell was killed by SIGKILL".into())];
+    summary.servers = vec![ServerReport {
+        name: "remote".into(),
+        command: None,
+        subject: None,
+        verdict: None,
+        totals: Totals::default(),
+        not_judged: Some("it has a URL and no command".into()),
+        exit_code: None,
+    }];
+    let mut report = Report::new(&info(11), Some(&subject()), &[], &summary);
+    report.begun = Some("2026-11-22T04:24:06Z".into());
+    report.files.insert("seeds/zombie".into(), "./scenarios/seeds/a zombie.toml".into());
+    report
 }

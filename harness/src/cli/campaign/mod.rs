@@ -13,6 +13,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::arguments::Common;
+use super::outputs::Outputs;
 use super::{Ended, Refusal};
 use crate::lifecycle::embedded::{HOSTS, OURS};
 use crate::lifecycle::generate::Generated;
@@ -61,9 +62,9 @@ pub struct MergeArguments {
     /// Reports of the shards of one campaign
     #[arg(required = true, value_name = "REPORT")]
     pub reports: Vec<PathBuf>,
-    /// Write the merged report as JSON
-    #[arg(long, value_name = "PATH")]
-    pub json: Option<PathBuf>,
+    /// Reports as files.
+    #[command(flatten)]
+    pub outputs: Outputs,
 }
 
 fn seeds(text: &str) -> Result<(u64, u64), String> {
@@ -113,6 +114,12 @@ pub fn run(arguments: &CampaignArguments) -> Ended {
              --seeds 7..8",
         ));
     }
+    if let Some(option) = common.gate.first_given() {
+        return Err(Refusal::usage(format!(
+            "{option} is no option of a campaign; hold its report against it: --json report.json, then \
+             scupper gate {option} … report.json"
+        )));
+    }
     let lifecycle = match &arguments.lifecycle {
         Some(code) => Some(Generated::parse(code).ok_or_else(|| {
             Refusal::usage(format!("--lifecycle {code}: this is not what a finding prints"))
@@ -127,7 +134,7 @@ pub fn run(arguments: &CampaignArguments) -> Ended {
         (Some(lifecycle), true) => return real::one(arguments, &lifecycle),
         (None, true) => real::campaign(arguments, seeds)?,
     };
-    finish(&report, common.json.as_ref())
+    finish(&report, &common.outputs)
 }
 
 #[cfg(feature = "core")]
@@ -165,15 +172,11 @@ pub fn merge(arguments: &MergeArguments) -> Ended {
         });
     }
     let merged = merged.ok_or_else(|| Refusal::usage(MergeError::None.to_string()))?;
-    finish(&merged, arguments.json.as_ref())
+    finish(&merged, &arguments.outputs)
 }
 
-fn finish(report: &Report, json: Option<&PathBuf>) -> Ended {
+fn finish(report: &Report, outputs: &Outputs) -> Ended {
     campaign::tell(report);
-    if let Some(path) = json {
-        std::fs::write(path, report.to_json()).map_err(|error| {
-            Refusal::ours(format!("--json {}: cannot write there: {error}", path.display()))
-        })?;
-    }
+    outputs.write(report)?;
     Ok(report.exit_code)
 }

@@ -76,12 +76,14 @@ pub(super) fn campaign(arguments: &CampaignArguments, seeds: Seeds) -> Result<Re
         }
     }
     let mut cases = Vec::new();
-    let mut reproducers = BTreeMap::new();
+    let (mut reproducers, mut origins) = (BTreeMap::new(), BTreeMap::new());
     for (sign, found) in std::mem::take(&mut run.found) {
         progress.say(&format!("looking for the shortest lifecycle of {sign}"));
+        let origin = found.code();
         match stage.settle(&sign, found) {
             Ok((generated, report)) => {
                 reproducers.insert(report.id.clone(), generated.code());
+                origins.insert(report.id.clone(), origin);
                 cases.push(*report);
             }
             Err(Unsettled::Nothing(note)) => run.notes.push(note),
@@ -129,6 +131,7 @@ pub(super) fn campaign(arguments: &CampaignArguments, seeds: Seeds) -> Result<Re
         comparisons: run.steps,
         active: run.active,
         reproducers,
+        origins,
     });
     report.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     campaign::conclude(&mut report, !holds);

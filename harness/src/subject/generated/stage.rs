@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::peers::{LINE_LIMIT_BYTES, Order, Peers};
 use super::service::Service;
-use super::{LAST_BREATH, Leak, WAITS, ms};
+use super::{LAST_BREATH, LEFT, Leak, WAITS, ms};
 use crate::lifecycle::generate::{Act, PLACES, Peer, Place, Word};
 use crate::lifecycle::model::{Alive, Sort};
 
@@ -191,7 +191,7 @@ impl Stage {
     /// The mistake that was asked for.
     fn leak(&self, act: Act) {
         let row = |kind, name: String| {
-            let row = self.census.enter(kind, name, "left behind", Location::caller());
+            let row = self.census.enter(kind, name, LEFT, Location::caller());
             std::mem::forget(row);
         };
         match (self.leak, act) {

@@ -1,28 +1,28 @@
 //! The fakes over HTTP do what their list says, seen by a client that speaks HTTP to them and looks
 //! into /proc, and by nobody who judges: that is `http_fakes.rs`.
 
+mod client;
+mod look;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use client::{Client, call, headers, initialize, modern, session};
 use harness::peer::fake::HTTP_FAKES;
-use harness::peer::http::message::{Head, messages};
-use rustix::net::sockopt::set_socket_linger;
+use look::{Look, children};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
-use serde_json::{Value, json};
+use serde_json::json;
 use support::{SCUPPER, at_once, wait_for};
 
 /// Longest wait for something that has to happen.
 const BOUND: Duration = Duration::from_secs(20);
 /// How long something that must not happen is waited for.
 const MOMENT: Duration = Duration::from_millis(300);
-/// How long a fake that reads may take to read on, on a busy host.
-const FULL: Duration = Duration::from_secs(3);
 
 #[test]
 fn the_older_era_is_served_with_sessions_streams_and_answers_that_wait() {
@@ -368,40 +368,6 @@ fn nobody_can_talk_to_a_server_that_starts_wrong() {
     silent.wait().expect("it is our child");
 }
 
-fn initialize() -> Value {
-    json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-        "protocolVersion": "2025-11-25", "capabilities": {},
-        "clientInfo": {"name": "test", "version": "0"},
-    }})
-}
-
-/// A request, or the call of a tool where it names one.
-fn call(id: u32, name: &str, arguments: Value) -> Value {
-    let tool = json!({"name": name, "arguments": arguments});
-    match name {
-        "echo" | "sleep" => {
-            json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": tool})
-        }
-        method => json!({"jsonrpc": "2.0", "id": id, "method": method, "params": arguments}),
-    }
-}
-
-fn modern(id: u32, method: &str, mut params: Value) -> Value {
-    params["_meta"] = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
-    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
-}
-
-fn session(id: &str) -> String {
-    format!("Mcp-Session-Id: {id}\r\nMCP-Protocol-Version: 2025-11-25\r\n")
-}
-
-fn headers(method: &str) -> String {
-    format!("MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: {method}\r\n")
-}
-
 /// A fake that runs.
 struct Fake {
     child: Child,
@@ -435,9 +401,7 @@ impl Fake {
     }
 
     fn client(&self) -> Client {
-        let socket = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
-        socket.set_read_timeout(Some(BOUND)).expect("a time-out");
-        Client(BufReader::new(socket))
+        Client::of(self.port)
     }
 
     fn look(&self) -> Look {
@@ -481,169 +445,5 @@ impl Drop for Fake {
             // It may have ended with it.
             let _ = pidfd_send_signal(helper, Signal::KILL);
         }
-    }
-}
-
-/// What a process has at one instant.
-#[derive(Debug, Default)]
-struct Look {
-    fds: usize,
-    listens: bool,
-    threads: Vec<String>,
-    children: usize,
-    zombies: usize,
-    files: usize,
-}
-
-impl Look {
-    fn of(pid: u32) -> Self {
-        let names = |what: &str| -> Vec<_> {
-            fs::read_dir(format!("/proc/{pid}/{what}")).expect("it lives").flatten().collect()
-        };
-        let threads = names("task")
-            .iter()
-            .flat_map(|task| {
-                // One that ended meanwhile.
-                let name = fs::read_to_string(task.path().join("comm")).ok()?;
-                Some(name.trim_end().to_owned())
-            })
-            .collect();
-        let all = children(pid);
-        let dead = |pid: &&i32| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
-        };
-        let zombies = all.iter().filter(dead).count();
-        let sockets: Vec<_> = names("fd").iter().flat_map(|fd| fs::read_link(fd.path())).collect();
-        let tcp = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
-        let listens = tcp.lines().any(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            words.get(3) == Some(&"0A")
-                && words.get(9).is_some_and(|inode| {
-                    sockets.iter().any(|link| link.to_string_lossy() == format!("socket:[{inode}]"))
-                })
-        });
-        Self {
-            fds: sockets.len(),
-            listens,
-            threads,
-            children: all.len() - zombies,
-            zombies,
-            files: 0,
-        }
-    }
-
-    fn threads_of(&self, name: &str) -> usize {
-        self.threads.iter().filter(|thread| *thread == name).count()
-    }
-}
-
-fn children(pid: u32) -> Vec<i32> {
-    // None of one that has ended.
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    // Each thread has the children that it started.
-    let lists = tasks.flat_map(|task| fs::read_to_string(task.path().join("children")));
-    lists
-        .flat_map(|list| list.split_whitespace().flat_map(str::parse).collect::<Vec<_>>())
-        .collect()
-}
-
-/// A client's connection.
-struct Client(BufReader<TcpStream>);
-
-struct Response {
-    status: u16,
-    head: Head,
-    body: String,
-}
-
-impl Response {
-    /// The last message in it.
-    fn message(&self) -> Value {
-        messages(&self.head, self.body.as_bytes()).pop().unwrap_or_default()
-    }
-}
-
-impl Client {
-    fn initialize(&mut self) -> String {
-        let response = self.ask(&initialize(), "");
-        response.head.header("mcp-session-id").expect("a session").to_owned()
-    }
-
-    fn ask(&mut self, message: &Value, headers: &str) -> Response {
-        self.request("POST", "/mcp", headers, Some(message))
-    }
-
-    fn request(
-        &mut self,
-        method: &str,
-        path: &str,
-        headers: &str,
-        body: Option<&Value>,
-    ) -> Response {
-        self.send(method, path, headers, body);
-        let head = Head::read(&mut self.0).expect("a head").expect("an answer");
-        let body = head.body(&mut self.0).expect("a body");
-        Response { status: head.status(), head, body: String::from_utf8(body).expect("text") }
-    }
-
-    fn send(&mut self, method: &str, path: &str, headers: &str, body: Option<&Value>) {
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let text = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json, \
-             text/event-stream\r\n{headers}Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        self.write(text.as_bytes());
-    }
-
-    /// Asks until the server takes no more, and reads nothing.
-    fn flood(&mut self, headers: &str) {
-        let list = call(7, "tools/list", json!({})).to_string();
-        let text =
-            format!("POST /mcp HTTP/1.1\r\n{headers}Content-Length: {}\r\n\r\n{list}", list.len());
-        let socket = self.0.get_ref();
-        socket.set_write_timeout(Some(FULL)).expect("a time-out");
-        // An error is the end of what fits, for one who waited for more room.
-        while (&*socket).write_all(text.as_bytes()).is_ok() {}
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.get_mut().write_all(bytes).expect("it takes a request");
-    }
-
-    /// The next line that has this in it.
-    fn line_with(&mut self, words: &str) -> String {
-        let mut lines = self.0.by_ref().lines().map_while(Result::ok);
-        let found = lines.find(|line| line.contains(words));
-        found.unwrap_or_else(|| panic!("no line with {words}"))
-    }
-
-    fn first_line(&mut self) -> String {
-        let mut line = Vec::new();
-        self.0.read_until(b'\n', &mut line).expect("an answer");
-        String::from_utf8_lossy(&line).into_owned()
-    }
-
-    /// All that comes until the connection or the body ends.
-    fn rest(&mut self) -> String {
-        let mut text = Vec::new();
-        while !text.ends_with(b"0\r\n\r\n") {
-            let mut byte = [0];
-            if self.0.read(&mut byte).expect("an end") == 0 {
-                break;
-            }
-            text.push(byte[0]);
-        }
-        String::from_utf8(text).expect("text")
-    }
-
-    fn is_answered_within(&mut self, time: Duration) -> bool {
-        self.0.get_ref().set_read_timeout(Some(time)).expect("a time-out");
-        self.0.fill_buf().is_ok_and(|bytes| !bytes.is_empty())
-    }
-
-    fn reset(self) {
-        set_socket_linger(self.0.get_ref(), Some(Duration::ZERO)).expect("a socket");
     }
 }
