@@ -148,8 +148,11 @@ impl Shared {
     /// The end of everything without waiting for anything.
     pub(super) fn drop_all(self: &Arc<Self>) {
         self.refuse_new();
+        // Before the token: what it wakes on another thread may end a session and take it out of the
+        // book before anybody has written down that it was dropped.
+        let sessions = self.all();
         self.token.cancel();
-        for session in self.all() {
+        for session in sessions {
             self.census.record_drop(DroppedWithoutClose {
                 kind: Kind::Session,
                 name: Arc::clone(&session.id),
