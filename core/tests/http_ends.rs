@@ -14,7 +14,7 @@ use std::{
 use http_server::{HttpPeer, serve_if_asked};
 use rmcp::{ServiceExt, model::ClientJsonRpcMessage, transport::Transport};
 use scupper_core::{
-    census::{Census, Kind},
+    census::{Census, Entry, Kind},
     http::{EndCause, HttpClient, HttpHandle, HttpServer, HttpTransport, SessionEnd},
 };
 use support::{assert_empty, cancelled_after, settle, within};
@@ -77,7 +77,9 @@ async fn connected(peer: &HttpPeer, census: &Census) -> HttpClient<()> {
     let client = within(server.connect((), census)).await.expect("connected");
     within(client.list_all_tools()).await.expect("tools");
     settle("the stream", || {
-        let open = census.rows().iter().any(|row| row.kind == Kind::Stream);
+        // That of an answer may still be there, and is none that stays.
+        let stays = |row: &Entry| row.kind == Kind::Stream && &*row.state == "open";
+        let open = census.rows().iter().any(stays);
         (open, census.to_string())
     })
     .await;
@@ -263,7 +265,9 @@ async fn shaken_hands(peer: &HttpPeer, census: &Census) -> (HttpTransport, HttpH
         serde_json::json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
     within(transport.send(message(initialized))).await.expect("sent");
     settle("the stream", || {
-        let open = census.rows().iter().any(|row| row.kind == Kind::Stream);
+        // That of an answer may still be there, and is none that stays.
+        let stays = |row: &Entry| row.kind == Kind::Stream && &*row.state == "open";
+        let open = census.rows().iter().any(stays);
         (open, census.to_string())
     })
     .await;

@@ -179,6 +179,8 @@ impl Backend {
         // Only who waits for an answer minds a silence, and a subscription waits for none.
         let waits = asked.as_ref().is_some_and(|asked| asked.until.is_some());
         let silence = waits.then_some(settings.answer_wait);
+        // Counted before it is listed: whoever sees the row finds the stream in the count.
+        let open = OpenStream::new(&connection.streams);
         let events = Events {
             backend: self.clone(),
             method,
@@ -193,7 +195,7 @@ impl Backend {
                 what,
                 connection.opened_at,
             ),
-            _open: OpenStream::new(&connection.streams),
+            _open: open,
             _permit: permit,
         };
         events.stream()
