@@ -27,6 +27,7 @@ mod render;
 mod step;
 #[cfg(test)]
 mod strategy;
+mod subject;
 mod syntax;
 #[cfg(test)]
 mod tests;
