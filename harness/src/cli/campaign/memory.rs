@@ -77,7 +77,7 @@ pub(super) fn campaign(seeds: Seeds, common: &Common) -> Result<Report, Refusal>
         let code = found.lifecycle.code();
         let step = found.step.map_or("end".to_owned(), |step| step.to_string());
         let left = found.differences.iter().any(|differs| differs.is_left);
-        let findings = findings(found);
+        let findings = findings(found, Leak::Nothing);
         let left = left || (found.differences.is_empty() && !found.tasks.is_empty());
         case(id, &code, &step, &found.to_string(), left, findings)
     });
@@ -112,11 +112,11 @@ pub(super) fn campaign(seeds: Seeds, common: &Common) -> Result<Report, Refusal>
     Ok(report)
 }
 
-/// What was left, each thing a finding of the core's.
-fn findings(found: &Disagreement) -> Vec<Finding> {
+/// What was left, each thing a finding of the core's. With the leak that was put in, if one was.
+fn findings(found: &Disagreement, leak: Leak) -> Vec<Finding> {
     let left = found.differences.iter().filter(|differs| differs.is_left);
     let mut findings: Vec<Finding> = left.map(|differs| leaked(found, differs)).collect();
-    findings.extend(detached(found));
+    findings.extend(detached(found, leak));
     findings
 }
 
@@ -133,12 +133,12 @@ fn end() -> StepRef {
 
 /// Tasks that nobody joined. What the first of them needs to be there is their birth: the last step of
 /// the fewest first steps that leave one.
-fn detached(found: &Disagreement) -> Option<Finding> {
+fn detached(found: &Disagreement, leak: Leak) -> Option<Finding> {
     let first = found.tasks.first()?;
     let steps = &found.lifecycle.steps;
     let leaves_one = |until: &usize| {
         let steps = steps[..*until].to_vec();
-        run(&Generated { steps }).is_err_and(|wrong| !wrong.tasks.is_empty())
+        run_with(&Generated { steps }, leak).is_err_and(|wrong| !wrong.tasks.is_empty())
     };
     let until = (1..=steps.len()).find(leaves_one).unwrap_or(steps.len());
     let birth = until.checked_sub(1).map_or_else(end, |index| at(&found.lifecycle, index));
@@ -247,4 +247,24 @@ fn canary() -> Result<(), String> {
         return Err("the clean twin of the canary was blamed for what it does not leave".to_owned());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_nobody_joined_is_a_finding_of_the_step_that_left_it() {
+        let wrong = (0..500).find_map(|seed| run_with(&of_seed(seed), Leak::Task).err());
+        let mut wrong = wrong.expect("a seed that drops an adding");
+        let wait = Generated::parse("00000000").expect("a step");
+        wrong.lifecycle.steps.extend(wait.steps);
+        let findings = findings(&wrong, Leak::Task);
+        let [task] = &findings[..] else { panic!("{findings:?}") };
+        assert_eq!((task.kind, task.culprit), (Kind::Task, Culprit::Core));
+        assert!(task.birth_step.name.starts_with("drop the adding"), "{:?}", task.birth_step);
+        assert_eq!(task.due_step, end());
+        let site = task.site.as_deref().unwrap_or_default();
+        assert!(site.contains("stage.rs:"), "{site}");
+    }
 }
