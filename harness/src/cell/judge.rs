@@ -189,6 +189,7 @@ fn report(order: &CaseOrder, tier: Tier, played: Played) -> CaseReport {
         unreadable: played.unreadable.into_iter().collect(),
         repeat: order.repeat.clone(),
         swept: None,
+        sdk: played.sdk,
     }
 }
 

@@ -42,5 +42,6 @@ pub fn case(
         unreadable: Vec::new(),
         repeat: format!("scupper campaign --lifecycle {code}"),
         swept: None,
+        sdk: None,
     }
 }

@@ -11,6 +11,7 @@
 //! - [`rules`]: texts of the specification's rules.
 //! - [`verdict`]: findings and verdicts.
 //! - [`standing`]: what a case means for whoever gates on it.
+//! - [`sdk`]: with which SDK a subject was written, and the lines that mend a leak there.
 //! - [`fingerprint`]: what makes a finding the same one in another run.
 
 pub mod abandoned;
@@ -23,6 +24,7 @@ pub mod fingerprint;
 pub mod rank;
 pub mod rise;
 pub mod rules;
+pub mod sdk;
 pub mod snapshot;
 pub mod standing;
 pub mod trend;

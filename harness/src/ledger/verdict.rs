@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::sdk::Sdk;
 use super::snapshot::{Identity, Kind};
 use crate::lifecycle::sweep::Lane;
 
@@ -243,6 +244,10 @@ pub struct CaseReport {
     /// Of the byte sweep: the bytes that all came to this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swept: Option<Swept>,
+    /// With which SDK the subject was written, where that is recognised; it says which lines of source
+    /// stand below a finding's remedy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sdk: Option<Sdk>,
 }
 
 /// A range of bytes after each of which the peer went wrong, with one and the same outcome.

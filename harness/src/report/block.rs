@@ -117,6 +117,13 @@ impl Block {
         self.hang(&["   ", "=", " "], label, &[items.to_owned()]);
     }
 
+    /// Lines of source below a remark, never wrapped, so that they can be copied.
+    pub(super) fn source(&mut self, lines: &[&str]) {
+        for line in lines {
+            self.push(&" ".repeat("   = mend: ".len()), line);
+        }
+    }
+
     /// `   = repeat: command`, in one line however long, so that it can be copied.
     pub(super) fn repeat(&mut self, command: &str) {
         let sign = self.page.paint(FRAME, "=");

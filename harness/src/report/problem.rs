@@ -345,6 +345,10 @@ fn finding_lines(case: &CaseReport, finding: &Finding) -> Vec<String> {
     }
     lines.extend(finding.evidence.iter().take(LINES).cloned());
     lines.push(format!("help: {}", finding.remedy));
+    if let Some(sdk) = case.sdk.filter(|sdk| !sdk.lines(finding).is_empty()) {
+        lines.push(format!("with the {}:", sdk.name()));
+        lines.extend(sdk.lines(finding).iter().map(|source| format!("    {source}")));
+    }
     let mut lines: Vec<String> = lines.iter().map(|text| line(text)).collect();
     lines.push(repeat(case));
     lines

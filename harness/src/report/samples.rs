@@ -51,6 +51,7 @@ pub(crate) fn case(id: &str, verdict: Verdict) -> CaseReport {
         unreadable: vec![],
         repeat: format!("scupper server --only {id} -- {COMMAND}"),
         swept: None,
+        sdk: None,
     }
 }
 

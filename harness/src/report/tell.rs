@@ -174,6 +174,10 @@ pub(super) fn finding_block(page: Page, group: &[(&CaseReport, &Finding)]) -> St
     block.remark("culprit", &format!("{} — {}", finding.culprit, finding.blame));
     holders(&mut block, finding);
     block.remark("help", &finding.remedy);
+    if let Some(sdk) = case.sdk.filter(|sdk| !sdk.lines(finding).is_empty()) {
+        block.remark("mend", &format!("with the {}:", sdk.name()));
+        block.source(sdk.lines(finding));
+    }
     match finding.rule.as_deref().map(|id| (id, rule(id))) {
         Some((id, Some(rule))) => block.remark("rule", &format!("{id}: {}", rule.summary())),
         Some((id, None)) => block.remark("rule", id),

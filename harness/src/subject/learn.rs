@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::server::Play;
 use super::waits::CALL_TIMEOUT;
 use crate::cell::protocol::Tool;
+use crate::ledger::sdk::Sdk;
 use crate::ledger::verdict::StepRef;
 use crate::lifecycle::step::{Action, Era, Step};
 
@@ -29,6 +30,13 @@ const VALUES_LIMIT: usize = 1_000;
 const DEPTH_LIMIT: usize = 6;
 
 impl Play<'_> {
+    /// With which SDK the server of a connection was written, once it is known which process it is.
+    pub(super) fn recognise(&mut self, name: &str, result: &Value) {
+        let server = self.connections.get(name).and_then(|connection| connection.roles.server);
+        let Some(server) = server else { return };
+        self.played.sdk = Sdk::recognise(result, &program(self.ledger.command(server)));
+    }
+
     pub(super) fn learn(&mut self, name: &str, era: Era, result: &Value) {
         let Some(connection) = self.connections.get(name) else { return };
         let info = match era {
@@ -117,6 +125,12 @@ impl Play<'_> {
         }
         self.forget(&step.connection, &at);
     }
+}
+
+/// The program of a command line, without its folder.
+pub(super) fn program(command: Option<&[String]>) -> String {
+    let first = command.and_then(|words| words.first()).map_or("", String::as_str);
+    first.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 /// Whether the answer to the first request of a handshake is one: it names a revision.

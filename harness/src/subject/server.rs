@@ -11,6 +11,7 @@ use super::survivor;
 use crate::cell::contain;
 use crate::cell::protocol::{CaseOrder, CellEvent, Learned};
 use crate::ledger::diff::{Change, Ledger};
+use crate::ledger::sdk::Sdk;
 use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId, Snapshot};
 use crate::ledger::verdict::{Crash, Failure, Finding, StepRef, StepTiming};
 use crate::lifecycle::step::{Action, Era, Step};
@@ -42,6 +43,8 @@ pub struct Played {
     pub cycles: u32,
     /// An answer came in this era.
     pub era: Option<Era>,
+    /// The SDK of whoever answered, where it is recognised.
+    pub sdk: Option<Sdk>,
 }
 
 /// A lifecycle being played on a server.

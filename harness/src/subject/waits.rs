@@ -158,6 +158,7 @@ impl Play<'_> {
         if !self.screens {
             self.look(at, LOOK);
             self.tell_roles(name);
+            self.recognise(name, &result);
         }
         if self.order.first_look && self.learned.eras.is_empty() {
             self.learn(name, era, &result);

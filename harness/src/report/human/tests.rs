@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::ledger::sdk::Sdk;
 use crate::ledger::verdict::LAST_ON_STDERR;
 use crate::report::samples;
 
@@ -10,6 +11,26 @@ fn shown(width: usize, color: bool, events: &[Event]) -> String {
         human.on(event).expect("a vector takes everything");
     }
     String::from_utf8(human.into_inner()).expect("only text is written")
+}
+
+#[test]
+fn what_mends_it_stands_below_the_help_of_a_known_sdk() {
+    let mut case = samples::cases().remove(1);
+    case.findings[0].what = "the server, pid 4711 (node dist/index.js)".into();
+    let told = |case: &CaseReport| {
+        finding_block(Page { width: 80, color: false }, &[(case, &case.findings[0])])
+    };
+    let plain = told(&case);
+    case.sdk = Some(Sdk::Typescript);
+    let mended = told(&case);
+    let added: Vec<&str> = mended.lines().filter(|line| !plain.contains(*line)).collect();
+    insta::assert_snapshot!(added.join("\n"), @r#"
+    = mend: with the TypeScript SDK:
+            process.stdin.on("close", async () => {
+              await server.close();
+              process.exit(0); // a timer, a socket or a child would keep Node alive
+            });
+    "#);
 }
 
 #[test]

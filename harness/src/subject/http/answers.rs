@@ -7,13 +7,14 @@ use serde_json::Value;
 use super::Play;
 use super::books::{Fate, Past, SessionBook};
 use super::orders::{CALL_TIMEOUT, UNKNOWN_SESSION};
+use crate::ledger::sdk::Sdk;
 use crate::ledger::verdict::{Failure, StepRef};
 use crate::lifecycle::endpoint::Wire;
 use crate::lifecycle::step::{Action, Era, HandshakePoint, Step};
 use crate::peer::http::control::{Act, Told};
 use crate::peer::wire;
 use crate::subject::finding;
-use crate::subject::learn::{introduces, tools};
+use crate::subject::learn::{introduces, program, tools};
 use crate::subject::server::millis;
 
 impl Play<'_> {
@@ -104,6 +105,10 @@ impl Play<'_> {
             self.played.figures.entry("handshake_ms".into()).or_insert(took);
         }
         self.book_session(name, told, at);
+        let server = self.life.as_ref().and_then(|life| life.roles.server);
+        if let Some(server) = server {
+            self.played.sdk = Sdk::recognise(&result, &program(self.ledger.command(server)));
+        }
         if self.order.first_look {
             self.learn(&result, told);
         }
