@@ -12,6 +12,9 @@ use scupper_core::{
 };
 use tokio::time::{Instant, timeout};
 
+/// What a step returns.
+type Done = Result<(), scupper_core::scope::TaskError>;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Every step appends its name, so that order and presence are proven by one list.
@@ -99,6 +102,19 @@ async fn every_step_runs_in_order_whatever_became_of_the_others() {
 
     let again = plan.run().await;
     assert!(again.is_complete() && again.steps.is_empty(), "told once: {again}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_step_and_no_plan_waits_longer_than_a_day() {
+    let mut plan =
+        CleanupPlan::new().within(Duration::MAX).step("hangs", Duration::MAX, pending::<Done>);
+    assert_eq!(format!("{plan:?}"), r#"CleanupPlan { remaining: ["hangs"], ended: [] }"#);
+    let begin = Instant::now();
+
+    let report = plan.run().await;
+
+    assert_eq!(begin.elapsed().as_secs(), 24 * 60 * 60);
+    assert!(matches!(ending(&report, "hangs"), StepEnding::TimedOut));
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,6 +232,7 @@ async fn a_plan_dropped_with_steps_left_is_recorded() {
     drop(run);
     drop(plan);
 
+    assert_eq!(census.dropped_without_close(), 1);
     let drops = census.drops();
     assert_eq!(drops.len(), 1);
     assert_eq!((drops[0].kind, &*drops[0].name), (Kind::Session, "cut off"));

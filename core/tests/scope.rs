@@ -33,6 +33,7 @@ async fn close_waits_and_tells_every_ending() {
         .unwrap();
     scope.spawn("overstays", pending()).unwrap();
     assert_eq!((scope.len(), census.len()), (5, 5), "{census}");
+    assert!(!scope.is_empty() && !census.is_empty(), "{census}");
     tokio::task::yield_now().await;
 
     let outcomes = scope.close(SOON).await;
