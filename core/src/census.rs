@@ -246,3 +246,34 @@ impl fmt::Debug for Row {
         write!(f, "Row({})", self.number)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_drops_are_kept_and_all_are_counted() {
+        let census = Census::new();
+        for number in 1..=REMEMBERED_DROPS + 2 {
+            census.record_drop(DroppedWithoutClose {
+                kind: Kind::Session,
+                name: number.to_string().into(),
+                opened_at: Location::caller(),
+            });
+            assert_eq!(census.dropped_without_close(), number as u64);
+            assert_eq!(census.drops().len(), number.min(REMEMBERED_DROPS));
+        }
+        assert_eq!(&*census.drops()[0].name, "3", "the oldest go first");
+    }
+
+    #[test]
+    fn a_row_that_was_abandoned_stays_for_good() {
+        let census = Census::new();
+        let row = census.enter(Kind::Session, "page", "open", Location::caller());
+        assert!(!census.is_empty());
+        assert_eq!(format!("{row:?}"), "Row(0)");
+        row.abandon("could not be deleted");
+        assert_eq!(&*census.rows()[0].state, "could not be deleted");
+        assert!(format!("{census:?}").starts_with("Census(1 alive\n"), "{census:?}");
+    }
+}
