@@ -7,7 +7,7 @@ use harness::cell;
 use harness::cli::arguments::{
     Arguments, Command, FakeArguments, FakeClientArguments, fake_options,
 };
-use harness::cli::{Ended, REFERENCE, Refusal, campaign, client, gate, run, server, show};
+use harness::cli::{Ended, REFERENCE, Refusal, campaign, client, gate, init, run, server, show};
 use harness::lifecycle::scenario::FakeSpec;
 use harness::peer::{fake, fake_client};
 
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Gate(arguments) => gate::run(&arguments),
         Command::Replay(arguments) => run::replay(&arguments),
         Command::List(arguments) => show::list(arguments.what),
+        Command::Init(arguments) => init::run(&arguments),
         Command::Doctor => show::doctor(),
         Command::Fake(arguments) => be(&arguments),
         Command::FakeClient(arguments) => be_client(&arguments),

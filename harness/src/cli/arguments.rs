@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::Refusal;
 use super::campaign::{CampaignArguments, MergeArguments};
 use super::gate::{GateArguments, GateOptions};
+use super::init::InitArguments;
 use super::outputs::Outputs;
 use super::sweep::SweepArguments;
 use crate::gate::exit::Mode;
@@ -75,6 +76,11 @@ pub enum Command {
     FakeClient(FakeClientArguments),
     /// List lifecycles, fakes, fake clients, probes or rules, one line each
     List(ListArguments),
+    /// Write a starter workflow and a baseline for the server that a folder holds
+    ///
+    /// The server is found by package.json, pyproject.toml, Cargo.toml or .mcp.json. A file that is there
+    /// is left as it is.
+    Init(InitArguments),
     /// Tell what this host can prove, tier by tier
     Doctor,
 }

@@ -13,6 +13,7 @@
 //! - [`canary`]: the run's own proof.
 //! - [`gate`]: `scupper gate`, and the same at the end of a run.
 //! - [`outputs`]: reports as files.
+//! - [`init`]: `scupper init`.
 //! - [`keep`]: what `--keep` writes.
 //! - [`sweep`]: `--torture`, the byte sweep.
 //! - [`show`]: `scupper list` and `scupper doctor`.
@@ -26,6 +27,7 @@ mod files;
 pub mod gate;
 pub mod headers;
 pub mod http;
+pub mod init;
 pub mod keep;
 pub mod outputs;
 pub mod run;
