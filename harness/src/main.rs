@@ -7,7 +7,9 @@ use harness::cell;
 use harness::cli::arguments::{
     Arguments, Command, FakeArguments, FakeClientArguments, fake_options,
 };
-use harness::cli::{Ended, REFERENCE, Refusal, campaign, client, gate, init, run, server, show};
+use harness::cli::{
+    Ended, REFERENCE, Refusal, campaign, client, gate, init, pages, run, server, show,
+};
 use harness::lifecycle::scenario::FakeSpec;
 use harness::peer::{fake, fake_client};
 
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
         Command::List(arguments) => show::list(arguments.what),
         Command::Init(arguments) => init::run(&arguments),
         Command::Doctor => show::doctor(),
+        Command::Completions { shell } => pages::completions(shell),
+        Command::Man { folder } => pages::man(&folder),
         Command::Fake(arguments) => be(&arguments),
         Command::FakeClient(arguments) => be_client(&arguments),
     })

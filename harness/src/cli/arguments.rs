@@ -83,6 +83,17 @@ pub enum Command {
     Init(InitArguments),
     /// Tell what this host can prove, tier by tier
     Doctor,
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages, one for each subcommand, into a folder
+    Man {
+        /// The folder; it is made where there is none
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 /// Arguments of `scupper server`.

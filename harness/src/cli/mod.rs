@@ -16,6 +16,7 @@
 //! - [`init`]: `scupper init`.
 //! - [`keep`]: what `--keep` writes.
 //! - [`sweep`]: `--torture`, the byte sweep.
+//! - [`pages`]: `scupper completions` and `scupper man`.
 //! - [`show`]: `scupper list` and `scupper doctor`.
 
 pub mod arguments;
@@ -30,6 +31,7 @@ pub mod http;
 pub mod init;
 pub mod keep;
 pub mod outputs;
+pub mod pages;
 pub mod run;
 pub mod server;
 pub mod session;

@@ -11,18 +11,18 @@ const LONGEST_FILE: u64 = 1 << 20;
 
 /// A server, and how it is built and started.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub(super) struct Found {
     /// The file that told of it.
-    pub file: &'static str,
+    pub(super) file: &'static str,
     /// Commands that make it ready, each a line of shell.
-    pub prepare: Vec<String>,
+    pub(super) prepare: Vec<String>,
     /// What is judged.
-    pub subject: Subject,
+    pub(super) subject: Subject,
 }
 
 /// What is judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Subject {
+pub(super) enum Subject {
     /// A command line.
     Command(Vec<String>),
     /// All servers of a file.
@@ -41,7 +41,7 @@ const FILES: [(&str, Read); 4] = [
 ];
 
 /// The server of a folder; or, for each file that was looked at, why it tells of none.
-pub fn find(folder: &Path) -> Result<Found, Vec<String>> {
+pub(super) fn find(folder: &Path) -> Result<Found, Vec<String>> {
     let mut reasons = Vec::new();
     for (name, read) in FILES {
         let path = folder.join(name);
