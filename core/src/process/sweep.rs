@@ -149,7 +149,53 @@ fn command_line(pid: Pid) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead, BufReader},
+        os::unix::process::CommandExt,
+        process::{Command, Stdio},
+        time::{Duration, Instant},
+    };
+
     use super::*;
+
+    #[test]
+    fn the_living_of_a_group_are_its_members_but_not_its_leader() {
+        let script = "sleep 1000 & echo $!; read -r end; kill $!; wait";
+        let mut shell = Command::new("sh")
+            .args(["-c", script])
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let mut line = String::new();
+        let mut stdout = BufReader::new(shell.stdout.take().expect("piped"));
+        stdout.read_line(&mut line).expect("the pid of sleep");
+        let leader = Pid::from_child(&shell);
+        let sleep: i32 = line.trim().parse().expect("a pid");
+
+        let began = Instant::now();
+        // Until it has come to exec, its command line is the shell's.
+        let members = loop {
+            let members = living_members(leader).expect("/proc can be listed");
+            if members.iter().any(|member| member.command == "sleep 1000") {
+                break members;
+            }
+            assert!(began.elapsed() < Duration::from_secs(10), "{members:?}");
+        };
+        let groups = BTreeSet::from([leader.as_raw_nonzero().get()]);
+        let living = living_in(&groups).expect("/proc can be listed");
+        drop(shell.stdin.take());
+        shell.wait().expect("our child");
+
+        assert_eq!(members.len(), 1, "{members:?}");
+        assert!(members[0].to_string().starts_with(&format!("pid {sleep}")), "{}", members[0]);
+        assert!(members[0].to_string().ends_with("`sleep 1000`"), "{}", members[0]);
+        let living: Vec<i32> = living.into_iter().map(|(_, id)| id.pid).collect();
+        assert_eq!(living.len(), 2, "the leader and {sleep}: {living:?}");
+        assert!(living.contains(&sleep), "{living:?}");
+        assert!(living_members(leader).expect("/proc can be listed").is_empty());
+    }
 
     #[test]
     fn short_names_with_parentheses_and_spaces_are_parsed() {
