@@ -128,6 +128,10 @@ pub fn run(arguments: &CampaignArguments) -> Ended {
         None => None,
     };
     let seeds = Seeds::of(arguments)?;
+    if lifecycle.is_none() {
+        common.outputs.begin()?;
+        common.outputs.hold_commands();
+    }
     let is_real = arguments.real || arguments.subject != OURS || !arguments.command.is_empty();
     let report = match (lifecycle, is_real) {
         (Some(lifecycle), false) => return in_memory_one(&lifecycle),
@@ -184,6 +188,7 @@ pub fn merge(arguments: &MergeArguments) -> Ended {
         return Err(Refusal { message, code: codes::NOT_JUDGED });
     };
     merged.notes.extend(lost);
+    arguments.outputs.hold_commands();
     finish(&merged, &arguments.outputs)
 }
 
