@@ -17,8 +17,8 @@ from wrong import Wrong, demand
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 VERSION = "v0.1.0"
-# What a word of the command must never come to.
-TRAP = "$(touch${IFS}trapped);`touch trapped`"
+# What a shell would do, if it were given these to read.
+TRAPS = ("$(touch trapped)", "`touch trapped`", "; touch trapped", '"; touch trapped; "')
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -150,9 +150,13 @@ def judges(action, stage):
     code, said, outputs, _ = action.use(mode="client", command=command, options=options)
     demand(code == 0, f"a client: exit code {code}: {said}")
     yield "a client is judged, its command given a word to a line"
-    for word in (f"scupper {TRAP}", f"scupper\nfake\n{TRAP}"):
-        code, said, outputs, job = action.use(command=word, options="--only\nclean-close")
-        demand(code != 0 and not list(job.rglob("trapped")), f"a word came to be a command: {said}")
-    code, said, _, job = action.use(mode=TRAP)
-    demand(code == 2 and not list(job.rglob("trapped")), f"mode: exit code {code}: {said}")
-    yield "no input comes to be a command of the shell"
+    code, said, _, _ = action.use(command="sh\n-c\nexec scupper fake plain", options="--only\nclean-close")
+    demand(code == 0, f"a word with blanks: exit code {code}: {said}")
+    for trap in TRAPS:
+        for command in (f"scupper {trap}", f"scupper\nfake\n{trap}"):
+            code, said, _, job = action.use(command=command, options="--only\nclean-close")
+            demand(code != 0 and not list(job.rglob("trapped")), f"{command!r} came to be a command: {said}")
+        for name in ("mode", "version", "options", "sha256"):
+            code, said, _, job = action.use(**({"command": "scupper fake plain"} | {name: trap}))
+            demand(code != 0 and not list(job.rglob("trapped")), f"{name}: {trap} came to be a command: {said}")
+    yield "words with blanks stay words, and no input comes to be a command of the shell"
