@@ -20,6 +20,8 @@ REDIS = ROOT / "ci/.installed/redis/redis-server"
 
 # Seconds that one run may take before it is taken for hung.
 LIMIT = 600
+# So many cases are named in the last line.
+NAMED = 3
 # In the environment of everything that a part starts.
 MARK = "SCUPPER_GATE_PART"
 # Seeds of generated lifecycles; in memory, and with real servers.
@@ -149,9 +151,10 @@ def look(path):
     except (OSError, ValueError) as error:
         return [f"no report: {error}"], 0
     against = [f"{one['id']} was not judged: {one['cause']}" for one in report["not_judged"]]
-    for case in report["cases"]:
-        if case.get("expected") in (None, "clean", "leak", "failed") and case["verdict"] in ("unknown", "invalid"):
-            against.append(f"{case['id']} is {case['verdict']}")
+    wrong = [case for case in report["cases"] if is_wrong(case)]
+    if wrong:
+        more = ", …" if len(wrong) > NAMED else ""
+        against.append(f"{len(wrong)} of {len(report['cases'])} cases: {', '.join(map(in_short, wrong[:NAMED]))}{more}")
     canary = report.get("canary")
     if canary and (canary.get("missed") or canary.get("false_alarms") or canary.get("failure")):
         against.append("the canary failed")
@@ -159,6 +162,16 @@ def look(path):
     if not campaign and not report["cases"]:
         against.append("nothing was judged")
     return against, campaign["lifecycles"] if campaign else len(report["cases"])
+
+
+def is_wrong(case):
+    """Not what its scenario expects; of what expects nothing: not clean."""
+    return not case["met"] if case.get("expected") else case["verdict"] != "clean"
+
+
+def in_short(case):
+    found = sorted({f"{one['kind']} of {one['culprit']}" for one in case["findings"] if one["class"] == "leak"})
+    return f"{case['id']} {case['verdict']}" + (f" ({', '.join(found)})" if found else "")
 
 
 @functools.cache
@@ -172,10 +185,13 @@ def known(scupper, command, options):
     return [word for pair in pairs if f"{pair[0]} " in help_of(scupper, command) for word in pair]
 
 
-def scenarios(scupper, folder, audit):
-    path = folder / "scenarios.json"
-    audit.play([scupper, "run", "--no-progress", "--json", path, "scenarios"], folder / "scenarios.log")
-    return [path]
+def scenarios_in(place):
+    def play(scupper, folder, audit):
+        path = folder / "scenarios.json"
+        audit.play([scupper, "run", "--no-progress", "--json", path, place], folder / "scenarios.log")
+        return [path]
+
+    return Part("scenarios", "every scripted scenario, against what it expects", [REDIS], play)
 
 
 def generated(scupper, folder, audit):
@@ -238,10 +254,10 @@ def self_audit(scupper, folder, audit):
     return [path]
 
 
-def all_parts():
-    """The longest first, so that none is waited for alone at the end."""
+def all_parts(place="scenarios"):
+    """The longest first, so that none is waited for alone at the end; `place` is where scenarios are."""
     return [
-        Part("scenarios", "every scripted scenario, against what it expects", [REDIS], scenarios),
+        scenarios_in(place),
         *real_servers(),
         Part("generated", f"seeds {IN_MEMORY} on the core in memory, in two shards", [], generated),
         Part("generated-real", f"seeds {REAL} on the core with real servers", [], generated_real),
