@@ -14,7 +14,8 @@ WORKDIR /source
 RUN rustup target add "$(uname -m)-unknown-linux-musl"
 COPY . .
 RUN cargo build --release --locked -p harness --no-default-features --target "$(uname -m)-unknown-linux-musl" \
-  && cp "target/$(uname -m)-unknown-linux-musl/release/scupper" /scupper
+  && cp "target/$(uname -m)-unknown-linux-musl/release/scupper" /scupper \
+  && strip --strip-debug /scupper
 
 # It has a shell, which the examples for engines need.
 FROM debian:bookworm-slim
