@@ -65,8 +65,8 @@ class Action:
         [self.action] = plain_yaml.documents((ROOT / "ci/action.yml").read_text())
         self.stage, self.url, self.number = stage, url, 0
 
-    def use(self, **inputs):
-        """The exit code, what was said, the outputs of the step `judge`, and the folder of the job."""
+    def use(self, own="OWNER/scupper", place="/home/runner/work/_actions/OWNER/scupper/v0.1.0/ci", **inputs):
+        """What the runner says of the action's own repository and place, and the inputs. The exit code, what was said, the outputs of the step `judge`, and the folder of the job."""
         known = self.action["inputs"]
         given = {f"inputs.{name}": one["default"] for name, one in known.items()}
         given |= {f"inputs.{name.replace('_', '-')}": value for name, value in inputs.items()}
@@ -78,8 +78,8 @@ class Action:
             file.touch()
         values = given | {
             "github.server_url": self.url,
-            "github.action_repository": "OWNER/scupper",
-            "github.action_path": str(ROOT / "ci"),
+            "github.action_repository": own,
+            "github.action_path": place,
             "runner.temp": str(folder / "temp"),
         }
         runner = {"RUNNER_TEMP": folder / "temp", "GITHUB_ACTIONS": "true", "CI": "true"} | files
@@ -116,6 +116,11 @@ def check(stage):
         code, said, _, job = action.use(mode="install")
         on_path = (job / "github_path").read_text().strip()
         demand(code == 0 and pathlib.Path(on_path, "scupper").exists(), f"install: exit code {code}: {said}")
+        for given in ({"own": ""}, {"own": "", "place": "/elsewhere/ci", "repository": "OWNER/scupper"}):
+            code, said, _, _ = action.use(mode="install", **given)
+            demand(code == 0, f"{given}: exit code {code}: {said}")
+        code, said, _, _ = action.use(mode="install", own="", place="/elsewhere/ci")
+        demand(code == 2 and "no OWNER/NAME" in said, f"no repository: exit code {code}: {said}")
         yield "a release is installed, and its checksum verified"
         yield from judges(action, stage)
         code, said, _, job = action.use(mode="install", version="v1; touch trapped")
@@ -156,7 +161,7 @@ def judges(action, stage):
         for command in (f"scupper {trap}", f"scupper\nfake\n{trap}"):
             code, said, _, job = action.use(command=command, options="--only\nclean-close")
             demand(code != 0 and not list(job.rglob("trapped")), f"{command!r} came to be a command: {said}")
-        for name in ("mode", "version", "options", "sha256"):
+        for name in ("mode", "version", "options", "sha256", "repository"):
             code, said, _, job = action.use(**({"command": "scupper fake plain"} | {name: trap}))
             demand(code != 0 and not list(job.rglob("trapped")), f"{name}: {trap} came to be a command: {said}")
     yield "words with blanks stay words, and no input comes to be a command of the shell"

@@ -149,13 +149,14 @@ def lost(code, said, path, shard):
 
 
 def expand(text, values):
-    """`${{ name }}`, for the names that a runner would know here."""
+    """`${{ name }}` and `${{ name || name }}`, for the names that a runner would know here."""
 
     def value(found):
-        name = found.group(1)
-        if name not in values:
-            raise Wrong(f"${{{{ {name} }}}} is not known to this dry run")
-        return str(values[name])
+        names = found.group(1).split(" || ")
+        unknown = [name for name in names if name not in values]
+        if unknown:
+            raise Wrong(f"${{{{ {unknown[0]} }}}} is not known to this dry run")
+        return next((str(values[name]) for name in names if values[name] != ""), "")
 
     return re.sub(r"\$\{\{\s*([^}]*?)\s*\}\}", value, text)
 

@@ -39,7 +39,8 @@ def clusterfuzzlite(stage):
     folder = EXAMPLES / "clusterfuzzlite"
     [project] = plain_yaml.documents((folder / "project.yaml").read_text())
     demand(project == {"language": "rust"}, f"project.yaml: {project}")
-    if not CARGO_FUZZ.exists():
+    cargo_fuzz = CARGO_FUZZ if CARGO_FUZZ.exists() else shutil.which("cargo-fuzz")
+    if not cargo_fuzz:
         raise NotChecked("cargo-fuzz is not installed; run ci/setup fuzz")
     # The image has the repository at $SRC/scupper, and starts build.sh from $SRC.
     source, out = stage.scratch / "src", stage.scratch / "out"
@@ -48,7 +49,7 @@ def clusterfuzzlite(stage):
     (source / "scupper").symlink_to(ROOT)
     place = stage.scratch / "cargo"
     place.mkdir()
-    (place / "cargo-fuzz").symlink_to(CARGO_FUZZ)
+    (place / "cargo-fuzz").symlink_to(cargo_fuzz)
     given = os.environ | {"SRC": str(source), "OUT": str(out), "PATH": f"{place}:{os.environ['PATH']}"}
     done = subprocess.run([folder / "build.sh"], cwd=source, env=given, capture_output=True, text=True)
     demand(done.returncode == 0, f"build.sh: exit code {done.returncode}: {done.stderr[-2000:]}")
