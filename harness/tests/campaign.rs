@@ -39,8 +39,9 @@ fn shards_that_are_merged_equal_the_campaign_and_a_missing_one_is_not_green() {
     played(&["--seeds", "100..300"], &whole, 0);
     let shards: Vec<PathBuf> = (1..=4).map(|number| path(&format!("{number}.json"))).collect();
     for (number, to) in (1..).zip(&shards) {
-        // A shard alone is not the campaign.
-        played(&["--seeds", "100..300", "--shard", &format!("{number}/4")], to, 3);
+        // It has played all it was to play. Its report is not the campaign, which that says.
+        played(&["--seeds", "100..300", "--shard", &format!("{number}/4")], to, 0);
+        assert_eq!(report(to)["exit_code"], 3);
     }
     let merge = |parts: &[&PathBuf], to: &PathBuf| {
         let (parts, to): (Vec<String>, String) =
@@ -65,6 +66,14 @@ fn shards_that_are_merged_equal_the_campaign_and_a_missing_one_is_not_green() {
     let output = merge(&[one, two, four], &path("part.json"));
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
     assert!(told(&output).contains("these are missing: 3"), "{}", told(&output));
+    // What a run that was killed has left in the place of its report is a lost shard, too.
+    std::fs::write(three, "").expect("a file");
+    let output = merge(&[one, two, three, four], &path("killed.json"));
+    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+    assert!(told(&output).contains("3.json is empty"), "{}", told(&output));
+    let output = merge(&[three], &path("none.json"));
+    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+    assert!(told(&output).contains("no shard is left"), "{}", told(&output));
     let output = merge(&[one, one], &path("twice.json"));
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
     assert!(told(&output).contains("shard 1 is in two of the reports"), "{}", told(&output));

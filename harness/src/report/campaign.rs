@@ -131,10 +131,31 @@ pub fn conclude(report: &mut Report, invalid: bool) {
     };
 }
 
+/// The exit code of a command that has played what it was to play of a campaign: of one that has played
+/// its shard to the end it says nothing that the other shards are missing. That is for
+/// `scupper merge` to say, and whoever starts shards would take it for a failure and start it again.
+pub fn shard_code(report: &Report) -> u8 {
+    let is_whole = report.campaign.as_ref().is_some_and(|campaign| {
+        let seeds: u64 = campaign.played.iter().map(|shard| campaign.seeds_of(*shard)).sum();
+        seeds > 0 && campaign.lifecycles == seeds
+    });
+    match report.exit_code {
+        codes::NOT_JUDGED if is_whole && report.not_judged.is_empty() => codes::CLEAN,
+        code => code,
+    }
+}
+
 impl Campaign {
     /// The shards that are not there.
     pub fn missing(&self) -> Vec<u32> {
         (1..=self.shards).filter(|shard| !self.played.contains(shard)).collect()
+    }
+
+    /// How many seeds belong to a shard.
+    fn seeds_of(&self, shard: u32) -> u64 {
+        let seeds = self.end_seed.saturating_sub(self.first_seed);
+        let before = u64::from(shard).saturating_sub(1);
+        seeds.saturating_sub(before).div_ceil(u64::from(self.shards.max(1)))
     }
 }
 
@@ -323,6 +344,22 @@ mod tests {
             let is_clean = together.is_empty();
             prop_assert_eq!(whole.exit_code, if is_clean { codes::CLEAN } else { codes::LEAK });
         }
+    }
+
+    #[test]
+    fn a_shard_that_was_played_to_its_end_is_no_failure_and_one_that_was_not_is() {
+        let mut one = shard(1, &[]);
+        assert_eq!((one.exit_code, shard_code(&one)), (codes::NOT_JUDGED, codes::CLEAN));
+        let lost = NotJudged { id: "08000000".into(), cause: "it was not played".into() };
+        one.not_judged.push(lost);
+        assert_eq!(shard_code(&one), codes::NOT_JUDGED);
+        let mut short = shard(2, &[]);
+        short.campaign.as_mut().expect("a campaign").lifecycles -= 1;
+        assert_eq!(shard_code(&short), codes::NOT_JUDGED);
+        assert_eq!(shard_code(&shard(3, &[(0, 1)])), codes::LEAK);
+        let mut uneven = shard(4, &[]).campaign.expect("a campaign");
+        uneven.end_seed = 42;
+        assert_eq!([1, 2, 3, 4].map(|shard| uneven.seeds_of(shard)), [11, 11, 10, 10]);
     }
 
     #[test]

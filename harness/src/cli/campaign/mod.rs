@@ -18,6 +18,7 @@ use super::{Ended, Refusal};
 use crate::lifecycle::embedded::{HOSTS, OURS};
 use crate::lifecycle::generate::Generated;
 use crate::report::campaign::{self, MergeError};
+use crate::report::event::codes;
 use crate::report::json::Report;
 
 /// Arguments of `scupper campaign`.
@@ -127,6 +128,10 @@ pub fn run(arguments: &CampaignArguments) -> Ended {
         None => None,
     };
     let seeds = Seeds::of(arguments)?;
+    if lifecycle.is_none() {
+        common.outputs.begin()?;
+        common.outputs.hold_commands();
+    }
     let is_real = arguments.real || arguments.subject != OURS || !arguments.command.is_empty();
     let report = match (lifecycle, is_real) {
         (Some(lifecycle), false) => return in_memory_one(&lifecycle),
@@ -134,7 +139,8 @@ pub fn run(arguments: &CampaignArguments) -> Ended {
         (Some(lifecycle), true) => return real::one(arguments, &lifecycle),
         (None, true) => real::campaign(arguments, seeds)?,
     };
-    finish(&report, &common.outputs)
+    finish(&report, &common.outputs)?;
+    Ok(campaign::shard_code(&report))
 }
 
 #[cfg(feature = "core")]
@@ -158,10 +164,16 @@ fn in_memory(_: Seeds, _: &Common) -> Result<Report, Refusal> {
 /// Puts the reports of shards together.
 pub fn merge(arguments: &MergeArguments) -> Ended {
     let mut merged: Option<Report> = None;
+    let mut lost = Vec::new();
     for path in &arguments.reports {
         let shown = path.display();
         let text = std::fs::read_to_string(path)
             .map_err(|error| Refusal::usage(format!("{shown}: reading it: {error}")))?;
+        // A run empties its file before it begins: this is what one leaves that was killed.
+        if text.trim().is_empty() {
+            lost.push(format!("{shown} is empty: the run that was to write it was killed"));
+            continue;
+        }
         let report = Report::parse(&text)
             .map_err(|error| Refusal::usage(format!("{shown}: no report of scupper: {error}")))?;
         let wrong = |error: MergeError| Refusal::usage(format!("{shown}: {error}"));
@@ -171,7 +183,12 @@ pub fn merge(arguments: &MergeArguments) -> Ended {
             Some(merged) => campaign::merge(&merged, &report).map_err(wrong)?,
         });
     }
-    let merged = merged.ok_or_else(|| Refusal::usage(MergeError::None.to_string()))?;
+    let Some(mut merged) = merged else {
+        let message = format!("no shard is left: {}", lost.join("; "));
+        return Err(Refusal { message, code: codes::NOT_JUDGED });
+    };
+    merged.notes.extend(lost);
+    arguments.outputs.hold_commands();
     finish(&merged, &arguments.outputs)
 }
 
