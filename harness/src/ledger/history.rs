@@ -18,6 +18,8 @@ const MOST_CYCLES: usize = 400;
 const MOST_REPEATS: usize = 4;
 /// Most things of one lifetime that are named.
 const NAMED: usize = 3;
+/// Longest command line and longest text of one thing, in characters.
+const LONGEST: usize = 120;
 
 /// What was seen alive in a case, and what grew.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -163,13 +165,10 @@ impl History {
         for seen in &self.seen {
             let finding = findings.iter().position(|one| one.identities.contains(&seen.identity));
             // Processes, and what leaked, stand by themselves.
-            let alone = finding.is_some()
-                || seen
-                    .identity
-                    .owner()
-                    .is_none_or(|owner| seen.identity == Identity::Process(owner));
-            let alone = alone.then_some(&seen.identity);
-            let key = (alone, seen.kind, seen.identity.owner(), &seen.born, &seen.gone);
+            let owner = seen.identity.owner();
+            let alone = owner.is_none_or(|owner| seen.identity == Identity::Process(owner));
+            let alone = (alone || finding.is_some()).then_some(&seen.identity);
+            let key = (alone, seen.kind, owner, &seen.born, &seen.gone);
             let at = *places.entry(key).or_insert(groups.len());
             if at == groups.len() {
                 let life = Lifetime {
@@ -185,7 +184,7 @@ impl History {
             let (life, names) = &mut groups[at];
             life.count += 1;
             if life.count <= NAMED {
-                names.push(seen.words(command));
+                names.push(cut(&seen.words(command)));
             }
         }
         let mut listed: Vec<Lifetime> = groups.into_iter().map(named).collect();
@@ -223,7 +222,8 @@ impl Seen {
     fn words(&self, command: &dyn Fn(ProcessId) -> Option<String>) -> String {
         match &self.identity {
             Identity::Process(id) => {
-                format!("pid {} ({})", id.pid, command(*id).unwrap_or_else(|| self.name.clone()))
+                let command = command(*id).unwrap_or_else(|| self.name.clone());
+                format!("{} {} ({command})", self.kind, id.pid)
             }
             Identity::Fd { number, kind, target, .. } => match kind {
                 FdKind::File | FdKind::Pipe | FdKind::Socket => format!("fd {number} {target}"),
@@ -236,6 +236,14 @@ impl Seen {
             Identity::Entry { registry, key } => format!("{key} in {registry}"),
             Identity::File { path, .. } => format!("file {path}"),
         }
+    }
+}
+
+/// At most so many characters, the last one a mark where something is missing.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -253,7 +261,7 @@ fn name(facts: &Facts) -> String {
 fn of_owner(identity: &Identity, command: &dyn Fn(ProcessId) -> Option<String>) -> String {
     match identity {
         Identity::Fd { owner, .. } | Identity::Thread { owner, .. } => match command(*owner) {
-            Some(command) => format!(" of pid {} ({command})", owner.pid),
+            Some(command) => format!(" of pid {} ({})", owner.pid, cut(&command)),
             None => format!(" of pid {}", owner.pid),
         },
         _ => String::new(),
@@ -319,7 +327,7 @@ mod tests {
         assert_eq!(
             told(&ledger.lives(&[])),
             [
-                "pid 1 (p1): 1 to -",
+                "process 1 (p1): 1 to -",
                 "fd 3 pipe:[30] of pid 1 (p1): 1 to 3",
                 "fd 4 pipe:[40] of pid 1 (p1): 1 to 2",
                 "fd 5 pipe:[50] of pid 1 (p1): 2 to 3",

@@ -345,7 +345,7 @@ pub(crate) fn lives() -> Lives {
         listed: vec![
             life(
                 Kind::Process,
-                "pid 4801 (node dist/index.js)",
+                "process 4801 (node dist/index.js)",
                 1,
                 open.clone(),
                 close.clone(),

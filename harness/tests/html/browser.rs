@@ -192,7 +192,9 @@ impl Drop for Browser {
         let deadline = Instant::now() + Duration::from_secs(10);
         let gone = wait_for(deadline, || {
             let left = with(&profile);
-            left.iter().for_each(|pid| drop(kill_process(*pid, Signal::KILL)));
+            for pid in &left {
+                let _ = kill_process(*pid, Signal::KILL);
+            }
             left.is_empty().then_some(())
         });
         if gone.is_none() && !std::thread::panicking() {

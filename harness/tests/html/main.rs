@@ -10,6 +10,8 @@ mod browser;
 use std::time::Duration;
 
 use browser::Browser;
+use harness::ledger::history::Growth;
+use harness::ledger::snapshot::Kind;
 use harness::report::html;
 use harness::report::json::{Report, Totals};
 use serde_json::json;
@@ -74,12 +76,11 @@ fn a_leak_is_found_by_filter_and_opened_with_the_keyboard() {
     // The process that was left runs off the end in red; its case says what to do, and how it grew.
     browser.until("document.querySelectorAll('tr.detail svg.timeline path.bar.bad').length === 1");
     browser.until("document.querySelector('tr.detail svg.timeline .due') !== null");
-    browser.until("document.querySelectorAll('tr.detail .plots figure').length >= 2");
     let shown = browser.value("document.querySelector('tr.detail').innerText");
     let shown = shown.as_str().unwrap_or_default();
-    for said in
-        ["outlived the close of its connection", "culprit", "scupper server --only stdio/churn"]
-    {
+    let flat = "the same after every cycle: process 1, fd 3";
+    let repeat = "scupper server --only stdio/churn";
+    for said in ["outlived the close of its connection", flat, repeat] {
         assert!(shown.contains(said), "{said} is not in {shown}");
     }
     assert_eq!(browser.errors, [""; 0]);
@@ -88,7 +89,9 @@ fn a_leak_is_found_by_filter_and_opened_with_the_keyboard() {
 #[test]
 fn a_link_opens_its_case_and_columns_sort() {
     let Some(program) = browser::installed() else { return };
-    let report = many(&leaky(), 250);
+    let mut report = many(&leaky(), 250);
+    let points = (1..=20).map(|cycle| (cycle, u64::from(cycle) + 17)).collect();
+    report.cases[201].lives.growth = vec![Growth { kind: Kind::Fd, place: "3".into(), points }];
     let mut browser = Browser::start(&program);
     browser.open(&html::render(&report));
     // It opens what is far down the table, and whatever the filter hides.
@@ -98,6 +101,8 @@ fn a_link_opens_its_case_and_columns_sort() {
     browser.value("location.hash = '#case=stdio/case-201'");
     browser.until("document.activeElement.textContent === 'stdio/case-201'");
     browser.until("document.querySelector('tr.detail svg.timeline') !== null");
+    let plot = browser.value("document.querySelector('tr.detail figure').innerText");
+    assert!(plot.to_string().contains("fd: 18 after cycle 1, 37 after 20"), "{plot}");
     // Verdicts come first, the worst on top; the head of a column turns it round.
     let sorted = "document.querySelector('thead [aria-sort]').textContent";
     assert_eq!(browser.value(sorted), json!("Verdict ↓"));
@@ -119,7 +124,8 @@ fn three_thousand_findings_are_painted_within_a_second() {
     let page = html::render(&many(&leaky(), 3_000));
     assert!(page.len() < 3_000_000, "{} bytes", page.len());
     let mut browser = Browser::start(&program);
-    let paint = "(performance.getEntriesByName('first-contentful-paint')[0] || {}).startTime || 0";
+    let paint =
+        "((performance.getEntriesByName('first-contentful-paint')[0] || {}).startTime || 0)";
     // The best of three: the host may be busy with something else.
     let mut times = Vec::new();
     for _ in 0..3 {
@@ -148,10 +154,11 @@ fn it_fits_a_phone_and_can_be_read_without_a_script() {
     assert_eq!(wide, json!(390), "wider than the screen");
     browser.ask("Emulation.setScriptExecutionDisabled", json!({ "value": true }));
     browser.open(&page);
+    // Asked of the document itself, as no script answers any more.
     let text = browser.ask("DOM.getDocument", json!({ "depth": -1 })).to_string();
     for said in ["Leak", "outlived the close of its connection", "need JavaScript"] {
         assert!(text.contains(said), "{said}");
     }
-    assert!(!text.contains("filter-count\",\"aria-live\",\"polite\"],\"childNodeCount\":1"));
+    assert!(!text.contains("of 3 cases") && !text.contains("3 cases"), "a script ran");
     assert_eq!(browser.errors, [""; 0]);
 }

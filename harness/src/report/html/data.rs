@@ -174,8 +174,8 @@ struct More {
     end: f64,
     /// Place, name, when it began and how long it took.
     steps: Vec<(usize, usize, f64, f64)>,
-    /// Kind, words, how many, from, to, which finding; -1 where there is none.
-    bars: Vec<(&'static str, usize, usize, f64, f64, i64)>,
+    /// Words, from, to, which finding; -1 where there is none.
+    bars: Vec<(usize, f64, f64, i64)>,
     /// Things of which there is no bar.
     unseen: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -297,10 +297,10 @@ fn growth(case: &CaseReport, words: &mut Words) -> Vec<(&'static str, usize, Vec
     growth.map(|one| (one.kind.as_str(), words.add(line(&one.place)), one.points.clone())).collect()
 }
 
-fn of_bar(bar: &Bar, words: &mut Words) -> (&'static str, usize, usize, f64, f64, i64) {
+fn of_bar(bar: &Bar, words: &mut Words) -> (usize, f64, f64, i64) {
     let to = bar.to_ms.map_or(-1.0, tenths);
     let finding = bar.finding.and_then(|at| i64::try_from(at).ok()).unwrap_or(-1);
-    (bar.kind.as_str(), words.add(line(&bar.words)), bar.count, tenths(bar.from_ms), to, finding)
+    (words.add(line(&bar.words)), tenths(bar.from_ms), to, finding)
 }
 
 fn found(

@@ -8,8 +8,8 @@
   const fill = (node, attributes, children) => {
     for (const [name, value] of Object.entries(attributes)) {
       if (name === "on") for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
-      else if (value === true) node.setAttribute(name, "");
-      else if (value !== false && value != null) node.setAttribute(name, String(value));
+      else if (name.startsWith("aria-")) node.setAttribute(name, String(value));
+      else if (value !== false && value != null) node.setAttribute(name, value === true ? "" : String(value));
     }
     node.append(...children.flat().filter((child) => child != null && child !== false));
     return node;
@@ -261,12 +261,12 @@
     const rules = [];
     let y = 2;
     const held = new Set();
-    for (const [kind, number, count, from, to, at] of bars) {
+    for (const [number, from, to, at] of bars) {
       const found = at < 0 ? null : (more.findings || [])[at];
       const colour = at < 0 ? "" : found && found.class !== "leak" ? "odd" : "bad";
       const begin = Math.min(x(from, true), edge - 4);
       const stop = to < 0 ? edge : Math.max(x(to, true), begin + 3);
-      const label = `${kind} ${count > 1 && !/^\d/.test(word(number)) ? `×${count} ` : ""}${word(number)}`;
+      const label = word(number);
       const isLate = begin > room / 2;
       const say = (text, top, style) => svg("text", { x: isLate ? Math.min(room, stop) : begin, y: top, class: style, "text-anchor": isLate ? "end" : "start" },
         cut(text, isLate ? Math.min(room, stop) : room - begin));
@@ -292,13 +292,13 @@
       const left = x(from);
       const right = Math.max(x(from + took, true), left + 1);
       rules.push(svg("line", { x1: left, x2: left, y1: 0, y2: y, class: "rule" }));
-      const title = `${word(place)} ${word(name)}`;
+      const title = word(place) === "end" ? "end" : `${word(place)} ${word(name)}`;
       marks.push(svg("g", {}, svg("title", {}, `${title}: from ${duration(from)}, ${duration(took)}`),
         svg("rect", { x: left, y, width: right - left, height: 20, class: "step" }),
         svg("text", { x: left + 4, y: y + 14 }, cut(title, right - left - 4)),
-        svg("text", { x: left + 2, y: y + 33, class: "dim" }, cut(duration(from), right - left + 8))));
+        svg("text", { x: left + 2, y: y + 33, class: "dim" }, cut(duration(from), right - left - 2))));
     }
-    const leaked = bars.filter((bar) => bar[5] >= 0).length;
+    const leaked = bars.filter((bar) => bar[3] >= 0).length;
     return svg("svg", { class: "timeline", width: room, height: y + 40, viewBox: `0 0 ${room} ${y + 40}`, role: "img",
       "aria-label": `${list.length} steps in ${duration(more.end)}, ${bars.length} lives, ${leaked} of them left behind` }, rules, marks);
   };
@@ -307,22 +307,29 @@
   const amount = (kind, number) =>
     kind !== "memory" ? String(number) : number < 1024 ? `${number} KiB` : `${(number / 1024).toFixed(1)} MiB`;
   const growth = (more) => {
+    const isFlat = ([, , points]) => points.every(([, number]) => number === points[0][1]);
+    const flat = more.growth.filter(isFlat).map(([kind, , points]) => `${kind} ${amount(kind, points[0][1])}`);
     const plot = ([kind, place, points]) => {
-      const [width, height] = [220, 84];
+      const [width, height] = [260, 96];
       const cycles = points.map((point) => point[0]);
       const numbers = points.map((point) => point[1]);
       const [first, last] = [cycles[0], cycles[cycles.length - 1]];
       const most = Math.max(...numbers);
-      const least = Math.min(...numbers, kind === "memory" ? Infinity : most - 1);
+      const least = Math.min(...numbers);
       const at = ([cycle, number]) =>
-        `${(2 + ((width - 4) * (cycle - first)) / Math.max(1, last - first)).toFixed(1)},${(height - 6 - ((height - 14) * (number - least)) / Math.max(1, most - least)).toFixed(1)}`;
+        `${(2 + ((width - 4) * (cycle - first)) / Math.max(1, last - first)).toFixed(1)},${(height - 18 - ((height - 34) * (number - least)) / Math.max(1, most - least)).toFixed(1)}`;
       const said = `${kind}: ${amount(kind, numbers[0])} after cycle ${first}, ${amount(kind, numbers[numbers.length - 1])} after ${last}`;
       return el("figure", {}, svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": said },
-        svg("line", { x1: 0, x2: width, y1: height - 2, y2: height - 2, class: "rule" }),
+        [16, height - 18].map((y) => svg("line", { x1: 0, x2: width, y1: y, y2: y, class: "rule" })),
+        svg("text", { x: 2, y: 11, class: "dim" }, amount(kind, most)),
+        svg("text", { x: 2, y: height - 5, class: "dim" }, amount(kind, least)),
+        svg("text", { x: width, y: height - 5, class: "dim", "text-anchor": "end" }, `cycle ${last}`),
         svg("polyline", { points: points.map(at).join(" "), class: "curve" })),
         el("figcaption", {}, said, el("br"), `step ${word(place)}`));
     };
-    return el("div", {}, el("h3", {}, "Alive after each cycle"), el("div", { class: "plots" }, more.growth.map(plot)));
+    return el("div", {}, el("h3", {}, "Alive after each cycle"),
+      el("div", { class: "plots" }, more.growth.filter((one) => !isFlat(one)).map(plot)),
+      flat.length ? el("p", { class: "quiet" }, `the same after every cycle: ${flat.join(", ")}`) : null);
   };
 
   // How long ends took, by what ended them.

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use crate::ledger::history::Lifetime;
-use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{CaseReport, Class, StepRef};
 
 /// Words with which the steps begin that end something.
@@ -33,7 +32,6 @@ const TOOK: &[&str] = &[
 /// One bar of a timeline.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Bar {
-    pub kind: Kind,
     pub words: String,
     pub count: usize,
     pub from_ms: f64,
@@ -90,7 +88,6 @@ impl<'a> Clock<'a> {
     /// Every bar: what is written down of lives, and findings that are about something else.
     pub(super) fn bars(&self) -> Vec<Bar> {
         let of_life = |life: &Lifetime| Bar {
-            kind: life.kind,
             words: life.what.clone(),
             count: life.count,
             from_ms: self.after(&life.born),
@@ -106,7 +103,6 @@ impl<'a> Clock<'a> {
         for (at, finding) in self.case.findings.iter().enumerate() {
             if !bars.iter().any(|bar| bar.finding == Some(at)) {
                 bars.push(Bar {
-                    kind: finding.kind,
                     words: finding.what.clone(),
                     count: finding.count,
                     from_ms: self.after(&finding.birth_step),
@@ -158,14 +154,9 @@ mod tests {
     fn a_bar_runs_from_the_end_of_one_step_to_the_end_of_another_and_a_leak_runs_on() {
         let case = many_calls();
         let bars = Clock::of(&case).bars();
-        let told: Vec<_> = bars.iter().map(|bar| (bar.kind, bar.to_ms, bar.finding)).collect();
+        let told: Vec<_> = bars.iter().map(|bar| (bar.count, bar.to_ms, bar.finding)).collect();
         let end = Some(423.2 + 16.4);
-        let expected = [
-            (Kind::Fd, None, Some(0)),
-            (Kind::Memory, None, Some(1)),
-            (Kind::Process, end, None),
-            (Kind::Fd, end, None),
-        ];
+        let expected = [(1, None, Some(0)), (1, None, Some(1)), (1, end, None), (18, end, None)];
         assert_eq!(told, expected);
         // The second of 20 cycles of step 3, which took 8 ms from 415.2 on.
         assert_eq!(bars[0].from_ms, 415.2 + 8.0 * 2.0 / 20.0);
