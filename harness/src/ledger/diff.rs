@@ -45,7 +45,7 @@ pub struct Ledger {
     parents: BTreeMap<ProcessId, ProcessId>,
     commands: BTreeMap<ProcessId, Vec<String>>,
     backends: Backends,
-    history: History,
+    pub(super) history: History,
 }
 
 impl Ledger {

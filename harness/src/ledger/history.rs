@@ -179,7 +179,7 @@ impl History {
                     gone: seen.gone.clone(),
                     finding,
                 };
-                groups.push((life, vec![of_owner(&seen.identity, command)]));
+                groups.push((life, vec![of_owner(&seen.identity)]));
             }
             let (life, names) = &mut groups[at];
             life.count += 1;
@@ -257,13 +257,12 @@ fn name(facts: &Facts) -> String {
     }
 }
 
-/// Whose it is, where it is a process's.
-fn of_owner(identity: &Identity, command: &dyn Fn(ProcessId) -> Option<String>) -> String {
+/// Whose it is, where it is a process's: that one has a lifetime of its own, with its command.
+fn of_owner(identity: &Identity) -> String {
     match identity {
-        Identity::Fd { owner, .. } | Identity::Thread { owner, .. } => match command(*owner) {
-            Some(command) => format!(" of pid {} ({})", owner.pid, cut(&command)),
-            None => format!(" of pid {}", owner.pid),
-        },
+        Identity::Fd { owner, .. } | Identity::Thread { owner, .. } => {
+            format!(" of pid {}", owner.pid)
+        }
         _ => String::new(),
     }
 }
@@ -328,10 +327,10 @@ mod tests {
             told(&ledger.lives(&[])),
             [
                 "process 1 (p1): 1 to -",
-                "fd 3 pipe:[30] of pid 1 (p1): 1 to 3",
-                "fd 4 pipe:[40] of pid 1 (p1): 1 to 2",
-                "fd 5 pipe:[50] of pid 1 (p1): 2 to 3",
-                "fd 4 pipe:[40] of pid 1 (p1): 3 to -",
+                "fd 3 pipe:[30] of pid 1: 1 to 3",
+                "fd 4 pipe:[40] of pid 1: 1 to 2",
+                "fd 5 pipe:[50] of pid 1: 2 to 3",
+                "fd 4 pipe:[40] of pid 1: 3 to -",
             ]
         );
         let mut ledger = Ledger::default();
@@ -354,6 +353,19 @@ mod tests {
         let of = |kind| growth.iter().find(|one| one.kind == kind).map(|one| one.points.clone());
         assert_eq!(of(Kind::Process), Some(vec![(1, 1), (6, 1)]));
         assert_eq!(of(Kind::Fd), Some(vec![(1, 1), (2, 2), (3, 3), (4, 4), (6, 4)]));
+    }
+
+    #[test]
+    fn of_many_cycles_fewer_are_kept_and_still_from_the_first_to_the_last() {
+        let mut ledger = Ledger::default();
+        for cycle in 1..=2_000 {
+            let one = pipe(1, 5, u64::from(cycle));
+            ledger.record(&step("3.1", Some(cycle)), snapshot([one, process(1, 0)]));
+        }
+        let kept = ledger.history.cycles["3"].len();
+        assert!((MOST_CYCLES / 2..=MOST_CYCLES).contains(&kept), "{kept}");
+        let lives = ledger.lives(&[]);
+        assert_eq!(lives.growth[0].points, [(1, 1), (2_000, 1)]);
     }
 
     #[test]

@@ -59,6 +59,12 @@ fn a_leak_is_found_by_filter_and_opened_with_the_keyboard() {
         json!("Leak")
     );
     browser.until("document.querySelectorAll('#case-table tbody tr').length === 3");
+    // By cause: the button of a finding leaves its two cases, and can be taken back.
+    browser.value("document.querySelector('button.only').focus()");
+    browser.press("Enter");
+    browser.until("document.querySelectorAll('#case-table tbody tr').length === 2");
+    browser.press("Enter");
+    browser.until("document.querySelectorAll('#case-table tbody tr').length === 3");
     // By text: one case is left, and the count says so.
     browser.value("document.getElementById('filter-text').focus()");
     browser.type_text("churn");
@@ -113,8 +119,6 @@ fn a_link_opens_its_case_and_columns_sort() {
     assert_eq!(browser.value(first), json!("stdio/case-0"));
     browser.press("Enter");
     assert_eq!(browser.value(first), json!("stdio/case-99"));
-    // By cause: a finding leads to its cases. Each has its own here, so there is no such button.
-    assert_eq!(browser.value("document.querySelectorAll('button.only').length"), json!(0));
     assert_eq!(browser.errors, [""; 0]);
 }
 

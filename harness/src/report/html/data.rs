@@ -179,7 +179,7 @@ struct More {
     /// Things of which there is no bar.
     unseen: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    growth: Vec<(&'static str, usize, Vec<(u32, u64)>)>,
+    growth: Vec<Grown>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     findings: Vec<Found>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -193,6 +193,9 @@ struct More {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<usize>,
 }
+
+/// Kind, place of the repeat, and how many there were after which cycle.
+type Grown = (&'static str, usize, Vec<(u32, u64)>);
 
 #[derive(Serialize)]
 struct Found {
@@ -292,7 +295,7 @@ fn steps(case: &CaseReport, words: &mut Words) -> Vec<(usize, usize, f64, f64)> 
     steps.iter().map(row).collect()
 }
 
-fn growth(case: &CaseReport, words: &mut Words) -> Vec<(&'static str, usize, Vec<(u32, u64)>)> {
+fn growth(case: &CaseReport, words: &mut Words) -> Vec<Grown> {
     let growth = case.lives.growth.iter().take(MOST_LINES);
     growth.map(|one| (one.kind.as_str(), words.add(line(&one.place)), one.points.clone())).collect()
 }

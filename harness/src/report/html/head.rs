@@ -63,6 +63,8 @@ pub(super) fn verdict(report: &Report) -> Markup {
         (totals.unmet, "unmet"),
         (report.not_judged.len(), "not judged"),
     ];
+    // What is expected is no alarm.
+    let alarms = report.cases.iter().all(|case| case.expected.is_none());
     html! {
         header {
             p.brand { "scupper " (line(&report.run.version)) " · " (line(&report.run.mode)) }
@@ -73,7 +75,7 @@ pub(super) fn verdict(report: &Report) -> Markup {
             }
             ul.totals aria-label="Judged cases by verdict" {
                 @for (number, word) in numbers.iter().filter(|(number, _)| *number > 0) {
-                    li class=(word.replace(' ', "-")) { b { (number) } " " (word) }
+                    li class=[alarms.then(|| word.replace(' ', "-"))] { b { (number) } " " (word) }
                 }
             }
             (facts(report))

@@ -8,8 +8,8 @@
   const fill = (node, attributes, children) => {
     for (const [name, value] of Object.entries(attributes)) {
       if (name === "on") for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
-      else if (name.startsWith("aria-")) node.setAttribute(name, String(value));
-      else if (value !== false && value != null) node.setAttribute(name, value === true ? "" : String(value));
+      else if (value == null || (value === false && !name.startsWith("aria-"))) continue;
+      else node.setAttribute(name, value === true && !name.startsWith("aria-") ? "" : String(value));
     }
     node.append(...children.flat().filter((child) => child != null && child !== false));
     return node;
@@ -61,14 +61,14 @@
     const isOpen = state.open.has(one.at);
     const toggle = el("button", {
       type: "button", class: "case", id: `case-${one.at}`, "aria-expanded": isOpen,
-      "aria-controls": `detail-${one.at}`,
+      "aria-controls": isOpen ? `detail-${one.at}` : null,
       on: { click: () => { isOpen ? state.open.delete(one.at) : state.open.add(one.at); draw(); byId(`case-${one.at}`).focus(); } },
     }, one.name);
     const verdict = one.expected ? `${one.verdict}, ${one.expected}` : one.verdict;
     const colour = one.mark === "ok" ? "clean" : one.mark === "red" ? "leak" : "unknown";
     const line = el("tr", {},
       el("th", { scope: "row" }, toggle, one.said && el("span", { class: "wrong" }, one.said)),
-      el("td", { class: colour }, verdict),
+      el("td", { class: `verdict-of ${colour}` }, verdict),
       el("td", { class: "wide" }, (one.kinds || []).join(", ")),
       el("td", { class: "number wide" }, duration(one.took)),
       el("td", { class: "number" }, one.end ? duration(one.end[1]) : ""));
@@ -88,7 +88,8 @@
       `Show more (${Math.max(0, rows.length - state.shown)} left)`));
     const only = byId("filter-group");
     only.hidden = state.group == null;
-    only.textContent = state.group == null ? "" : `Only finding ${state.group + 1} ✕`;
+    const cause = state.group == null ? null : document.querySelector(`#finding-${state.group} .title`);
+    only.textContent = cause ? `Only: ${cut(cause.textContent, 260)} ✕` : "";
     table.querySelectorAll("thead th").forEach((head, at) => {
       if (at === state.column) head.setAttribute("aria-sort", state.way < 0 ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
@@ -207,12 +208,14 @@
   // Steps along the time, and above them a bar for each life.
   const OFF = 26;
   const scale = (list, end, room, isTrue) => {
-    const least = isTrue ? 0 : Math.min(64, (room - OFF) / (2 * list.length));
+    const least = isTrue ? 0 : Math.min(88, (room - OFF) / (1.5 * list.length));
     const pieces = [];
     let now = 0;
+    const spans = [];
     for (const [, , from, took] of list) {
       if (from > now) pieces.push([now, from, 0]);
-      if (from + took >= now) pieces.push([Math.max(now, from), from + took, least]);
+      now = Math.max(now, from);
+      spans.push(pieces.push([now, Math.max(now, from + took), least]) - 1);
       now = Math.max(now, from + took);
     }
     if (end > now) pieces.push([now, end, 0]);
@@ -224,13 +227,15 @@
       x += piece[2] + (left * (piece[1] - piece[0])) / whole;
       piece.push(x);
     }
-    return (ms, isEnd) => {
+    // Where two pieces meet, the one that ends there or the one that begins.
+    const place = (ms, isEnd) => {
       const hit = pieces.filter(([from, to]) => from <= ms && ms <= to);
       const piece = isEnd ? hit[0] : hit[hit.length - 1];
       if (!piece) return x;
       const [from, to, , left, right] = piece;
       return to > from ? left + ((right - left) * (ms - from)) / (to - from) : isEnd ? right : left;
     };
+    return [place, spans.map((at) => pieces[at].slice(3))];
   };
 
   const timeline = (more, room) => {
@@ -255,7 +260,7 @@
 
   const picture = (more, room, isTrue, bars) => {
     const list = more.steps.filter(([place]) => !word(place).includes("."));
-    const x = scale(list, more.end, room, isTrue);
+    const [x, spans] = scale(list, more.end, room, isTrue);
     const edge = room - OFF;
     const marks = [];
     const rules = [];
@@ -271,14 +276,16 @@
       const say = (text, top, style) => svg("text", { x: isLate ? Math.min(room, stop) : begin, y: top, class: style, "text-anchor": isLate ? "end" : "start" },
         cut(text, isLate ? Math.min(room, stop) : room - begin));
       const group = svg("g", {}, svg("title", {}, label), say(label, y + 11, colour));
-      group.append(svg("rect", { x: begin, y: y + 15, width: stop - begin, height: 6, rx: 2, class: `bar ${colour}` }));
+      const piece = (left, right, style) =>
+        group.append(svg("rect", { x: left, y: y + 15, width: Math.max(0, right - left), height: 6, class: `bar ${style}` }));
       if (colour) {
+        // Until it was due it had a right to be there.
+        const due = found ? Math.max(begin, Math.min(x(found.due_ms), edge)) : begin;
+        piece(begin, due, `${colour} pale`);
+        piece(due, edge, colour);
         group.append(svg("path", { d: `M${edge} ${y + 15}h12v-3l8 6-8 6v-3h-12z`, class: `bar ${colour}` }));
-        if (found) {
-          const due = x(found.due_ms);
-          group.append(svg("line", { x1: due, x2: due, y1: y + 11, y2: y + 25, class: "due" }, svg("title", {}, `due at ${word(found.due)}`)));
-        }
-      }
+        if (found) group.append(svg("line", { x1: due, x2: due, y1: y + 12, y2: y + 24, class: "due" }, svg("title", {}, `due at ${word(found.due)}`)));
+      } else piece(begin, stop, "");
       y += 25;
       if (found && found.holders && !held.has(at)) {
         held.add(at);
@@ -288,9 +295,8 @@
       marks.push(group);
     }
     y += 6;
-    for (const [place, name, from, took] of list) {
-      const left = x(from);
-      const right = Math.max(x(from + took, true), left + 1);
+    for (const [at, [place, name, from, took]] of list.entries()) {
+      const [left, right] = [spans[at][0], Math.max(spans[at][1], spans[at][0] + 1)];
       rules.push(svg("line", { x1: left, x2: left, y1: 0, y2: y, class: "rule" }));
       const title = word(place) === "end" ? "end" : `${word(place)} ${word(name)}`;
       marks.push(svg("g", {}, svg("title", {}, `${title}: from ${duration(from)}, ${duration(took)}`),

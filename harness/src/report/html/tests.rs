@@ -145,7 +145,7 @@ fn the_same_report_is_the_same_page() {
 #[test]
 fn nothing_is_loaded() {
     let page = render(&samples::everything());
-    assert!(page.contains(&format!("content=\"{}\"", POLICY.replace('\'', "'"))), "the policy");
+    assert!(page.contains(&format!("content=\"{POLICY}\"")), "the policy");
     // The one address is the name of SVG, which nobody fetches.
     let addresses: Vec<&str> = page.match_indices("http").map(|(at, _)| &page[at..]).collect();
     for address in
