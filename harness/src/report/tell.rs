@@ -63,7 +63,7 @@ pub(super) fn look_line(page: Page, case: &CaseReport) -> String {
 /// Most lines of what matters in a case.
 const MOST_DETAIL: usize = 2;
 
-fn crash_words(crash: &Crash) -> String {
+pub(super) fn crash_words(crash: &Crash) -> String {
     let lives = if crash.lives == 1 { "life" } else { "lives" };
     format!("{} in {} {lives}", sanitise(&crash.signal, 20), crash.lives)
 }

@@ -5,14 +5,14 @@ use std::collections::{BTreeSet, HashMap};
 use serde::Serialize;
 
 use super::super::json::Report;
-use super::super::tell::finding_title;
+use super::super::tell::{crash_words, finding_title};
 use super::findings::{Group, title};
 use super::head::{command, line};
 use super::timeline::{Bar, Clock, rung};
 use crate::ledger::fingerprint::Fingerprint;
 use crate::ledger::snapshot::Kind;
 use crate::ledger::standing::Standing;
-use crate::ledger::verdict::{CaseReport, Class, Finding};
+use crate::ledger::verdict::{CaseReport, Class, Crash, Finding, StepTiming};
 
 /// Bytes that are kept back for the line of a case of which nothing else is told.
 const SHORT: usize = 200;
@@ -170,6 +170,9 @@ struct More {
     era: usize,
     tier: &'static str,
     repeat: usize,
+    /// The scenario file that it comes from or was kept in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<usize>,
     cycles: u32,
     end: f64,
     /// Place, name, when it began and how long it took.
@@ -259,11 +262,13 @@ fn full(report: &Report, case: &CaseReport, groups: &[(usize, String)], words: &
         (at, words.add(line(&failure.message)), words.lines(&failure.output))
     });
     let figures = case.figures.iter().take(MOST_LINES);
+    let crashes: Vec<String> = case.crashes.iter().map(crashed).collect();
     one.more = Some(More {
         why: words.add(line(&case.why)),
         era: words.add(line(case.era.as_deref().unwrap_or("none"))),
         tier: case.tier.as_str(),
         repeat: words.add(command(&case.repeat).replacen(&line(&case.id), &ID.to_string(), 1)),
+        file: report.files.get(&case.id).map(|path| words.add(line(path))),
         cycles: case.cycles,
         end: tenths(clock.end_ms()),
         steps: steps(case, words),
@@ -280,7 +285,7 @@ fn full(report: &Report, case: &CaseReport, groups: &[(usize, String)], words: &
         failure,
         unmet: words.lines(&case.unmet),
         unreadable: words.lines(&case.unreadable),
-        notes: words.lines(&case.notes),
+        notes: words.lines(crashes.iter().chain(&case.notes)),
     });
     one
 }
@@ -288,11 +293,16 @@ fn full(report: &Report, case: &CaseReport, groups: &[(usize, String)], words: &
 fn steps(case: &CaseReport, words: &mut Words) -> Vec<(usize, usize, f64, f64)> {
     let mut steps: Vec<_> = case.steps.iter().take(MOST_STEPS).collect();
     steps.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
-    let row = |timing: &&crate::ledger::verdict::StepTiming| {
+    let row = |timing: &&StepTiming| {
         let place = words.add(line(&timing.step.place));
         (place, words.add(line(&timing.step.name)), tenths(timing.at_ms), tenths(timing.took_ms))
     };
     steps.iter().map(row).collect()
+}
+
+/// Told beside the findings: it is no leak.
+pub(super) fn crashed(crash: &Crash) -> String {
+    format!("the server crashed when its end came: {}", crash_words(crash))
 }
 
 fn growth(case: &CaseReport, words: &mut Words) -> Vec<Grown> {

@@ -4,11 +4,11 @@ use maud::{Markup, html};
 
 use super::super::ending::{canary_words, sentence_of};
 use super::super::event::{SubjectInfo, codes};
-use super::super::group::grouped;
-use super::super::group::note_cause;
+use super::super::group::{grouped, note_cause};
 use super::super::json::Report;
 use super::super::redact::redact;
 use super::super::text::{LONGEST_LINE, count, duration, sanitise};
+use super::data::crashed;
 use crate::ledger::standing::Standing;
 
 /// Most notes, and most servers.
@@ -165,7 +165,8 @@ pub(super) fn servers(report: &Report) -> Markup {
 pub(super) fn notes(report: &Report) -> Markup {
     let of_cases = report.cases.iter().flat_map(|case| &case.notes);
     let of_gate = report.gate.iter().flat_map(|gate| &gate.told);
-    let all = report.notes.iter().chain(of_gate).chain(of_cases);
+    let crashes = report.cases.iter().flat_map(|case| &case.crashes).map(crashed);
+    let all = report.notes.iter().chain(of_gate).chain(of_cases).cloned().chain(crashes);
     let groups = grouped(all, |note| note_cause(note));
     if groups.is_empty() {
         return html! {};
@@ -176,7 +177,7 @@ pub(super) fn notes(report: &Report) -> Markup {
             ul.notes {
                 @for group in groups.iter().take(MOST) {
                     li {
-                        (line(&redact(group[0])))
+                        (line(&redact(&group[0])))
                         @if group.len() > 1 { span.quiet { " (" (group.len()) " times)" } }
                     }
                 }

@@ -186,7 +186,7 @@
       ...(more.figures || []).map(([name, value]) => [word(name).replace(/_ms$/, "").replaceAll("_", " "),
         word(name).endsWith("_ms") ? duration(value) : String(value)]),
       ["ended by", one.end && `${word(one.end[0])}, after ${duration(one.end[1])}`],
-      ["era", word(more.era)], ["containment", more.tier], ["cycles", more.cycles || null],
+      ["file", more.file == null ? null : word(more.file)], ["era", word(more.era)], ["containment", more.tier], ["cycles", more.cycles || null],
       ["repeat", el("code", {}, word(more.repeat).replace("\u0001", one.name))]]));
     return parts;
   };

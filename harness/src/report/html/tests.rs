@@ -122,7 +122,7 @@ fn three_thousand_findings_stay_under_three_megabytes_and_none_is_lost() {
 
 #[test]
 fn whatever_comes_the_page_stays_small_and_says_what_it_leaves_out() {
-    let mut report = large(8_000);
+    let mut report = large(4_000);
     for case in &mut report.cases {
         case.id.push_str(&"<".repeat(300));
         case.findings[0].blame = format!("{}{}", case.id, "&".repeat(500));
@@ -158,6 +158,18 @@ fn nothing_is_loaded() {
     {
         assert!(!page.contains(word), "{word}");
     }
+}
+
+#[test]
+fn a_crash_is_a_note_of_its_case_and_of_the_run() {
+    let page = render(&small());
+    let said = "the server crashed when its end came: SIGABRT in 1 life";
+    assert!(
+        page.contains(&format!("<li>{said}")) && data(&page)["words"].to_string().contains(said)
+    );
+    let mut report = samples::nothing();
+    report.files.insert("stdio/clean-close".into(), "scenarios/a.toml".into());
+    assert!(render(&report).contains("scenarios/a.toml"));
 }
 
 #[test]
