@@ -7,6 +7,7 @@ mod support;
 
 mod browser;
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use browser::Browser;
@@ -15,25 +16,27 @@ use harness::ledger::snapshot::Kind;
 use harness::report::html;
 use harness::report::json::{Report, Totals};
 use serde_json::json;
-use support::{Ended, Run, SCUPPER};
+use support::{Run, SCUPPER};
 
 /// First paint of a large report. On a quiet host it is a fifth of it.
 const FIRST_PAINT: Duration = Duration::from_secs(1);
 
-/// A run on a server that never sees the end of its stdin, with a page.
-fn leaky() -> Ended {
-    let options = ["server", "--json", "{home}/report.json", "--html", "{home}/report.html"];
-    let only =
-        ["--only", "clean-close,sigterm-idle,churn", "--cycles", "6", "--leak-timeout", "1s"];
-    let fake = ["--", SCUPPER, "fake", "ignores-eof"];
-    let ended = Run::start(&[&options[..], &only, &fake].concat(), &[]).end();
-    assert_eq!(ended.code, 1, "{}{}", ended.stdout, ended.stderr);
-    ended
+/// A run on a server that never sees the end of its stdin: its report, and its page. One for all tests.
+fn leaky() -> &'static (Report, String) {
+    static RUN: OnceLock<(Report, String)> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let options = ["server", "--json", "{home}/report.json", "--html", "{home}/report.html"];
+        let only = ["--only", "clean-close,sigterm-idle,churn", "--cycles", "6"];
+        let fake = ["--leak-timeout", "1s", "--", SCUPPER, "fake", "ignores-eof"];
+        let ended = Run::start(&[&options[..], &only, &fake].concat(), &[]).end();
+        assert_eq!(ended.code, 1, "{}{}", ended.stdout, ended.stderr);
+        (ended.report(), ended.file("report.html"))
+    })
 }
 
 /// The leaking case of a run so many times, each with a cause of its own.
-fn many(ended: &Ended, number: usize) -> Report {
-    let mut report = ended.report();
+fn many(number: usize) -> Report {
+    let mut report = leaky().0.clone();
     let leak = report.cases.iter().find(|case| !case.findings.is_empty()).expect("a leak").clone();
     report.cases = (0..number)
         .map(|n| {
@@ -51,9 +54,8 @@ fn many(ended: &Ended, number: usize) -> Report {
 #[test]
 fn a_leak_is_found_by_filter_and_opened_with_the_keyboard() {
     let Some(program) = browser::installed() else { return };
-    let ended = leaky();
     let mut browser = Browser::start(&program);
-    browser.open(&ended.file("report.html"));
+    browser.open(&leaky().1);
     assert_eq!(
         browser.value("document.querySelector('.verdict strong').textContent"),
         json!("Leak")
@@ -95,7 +97,7 @@ fn a_leak_is_found_by_filter_and_opened_with_the_keyboard() {
 #[test]
 fn a_link_opens_its_case_and_columns_sort() {
     let Some(program) = browser::installed() else { return };
-    let mut report = many(&leaky(), 250);
+    let mut report = many(250);
     let points = (1..=20).map(|cycle| (cycle, u64::from(cycle) + 17)).collect();
     report.cases[201].lives.growth = vec![Growth { kind: Kind::Fd, place: "3".into(), points }];
     let mut browser = Browser::start(&program);
@@ -125,7 +127,7 @@ fn a_link_opens_its_case_and_columns_sort() {
 #[test]
 fn three_thousand_findings_are_painted_within_a_second() {
     let Some(program) = browser::installed() else { return };
-    let page = html::render(&many(&leaky(), 3_000));
+    let page = html::render(&many(3_000));
     assert!(page.len() < 3_000_000, "{} bytes", page.len());
     let mut browser = Browser::start(&program);
     let paint =
@@ -147,17 +149,16 @@ fn three_thousand_findings_are_painted_within_a_second() {
 #[test]
 fn it_fits_a_phone_and_can_be_read_without_a_script() {
     let Some(program) = browser::installed() else { return };
-    let page = leaky().file("report.html");
     let mut browser = Browser::start(&program);
     let phone = json!({ "width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": true });
     browser.ask("Emulation.setDeviceMetricsOverride", phone);
-    browser.open(&page);
+    browser.open(&leaky().1);
     browser.value("document.querySelector('#case-table .case').click()");
     browser.until("document.querySelector('svg.timeline') !== null");
     let wide = browser.value("document.documentElement.scrollWidth");
     assert_eq!(wide, json!(390), "wider than the screen");
     browser.ask("Emulation.setScriptExecutionDisabled", json!({ "value": true }));
-    browser.open(&page);
+    browser.open(&leaky().1);
     // Asked of the document itself, as no script answers any more.
     let text = browser.ask("DOM.getDocument", json!({ "depth": -1 })).to_string();
     for said in ["Leak", "outlived the close of its connection", "need JavaScript"] {
