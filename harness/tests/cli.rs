@@ -74,10 +74,12 @@ fn a_leak_is_accepted_with_a_reason_and_its_entry_goes_stale() {
     let folder = tempfile::Builder::new().prefix("scupper-test-").tempdir().expect("a directory");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (json, junit, sarif) = (path("report.json"), path("report.xml"), path("report.sarif"));
+    let html = path("report.html");
     let (gitlab, baseline, summary) = (path("gl.json"), path("baseline.toml"), path("summary.md"));
     let server = ["server", "--only", "stdio/clean-close", "--leak-timeout", "1s", "--no-progress"];
     let fake = ["--", SCUPPER, "fake", "ignores-eof"];
     let outputs = ["--json", &json, "--junit", &junit, "--sarif", &sarif, "--gitlab", &gitlab];
+    let outputs = [&outputs[..], &["--html", &html]].concat();
     let words = [&server[..], &outputs, &["--github"], &fake].concat();
     let ended = Run::start(&words, &[("GITHUB_STEP_SUMMARY", &summary)]).end();
     assert_eq!(ended.code, 1, "{}", in_full(&ended));
@@ -88,6 +90,7 @@ fn a_leak_is_accepted_with_a_reason_and_its_entry_goes_stale() {
     let (token, rest) = held.expect("commands are held first");
     assert!(rest.contains(&format!("\n::{token}::\n::error ")), "{}", ended.stdout);
     let text = |path: &str| fs::read_to_string(path).expect("a report was written");
+    assert!(text(&html).contains("<strong>Leak</strong>"), "{}", text(&html));
     assert!(text(&junit).contains("<failure type=\"leak.process\""), "{}", text(&junit));
     assert!(text(&summary).contains("exit code 1"), "{}", text(&summary));
     let log: Value = serde_json::from_str(&text(&sarif)).expect("SARIF is JSON");

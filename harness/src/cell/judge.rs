@@ -181,6 +181,7 @@ fn report(order: &CaseOrder, tier: Tier, played: Played) -> CaseReport {
         met: verdict == Verdict::Clean,
         unmet: Vec::new(),
         steps: played.steps,
+        lives: played.lives,
         figures: played.figures,
         notes: played.notes,
         crashes: played.crashes,

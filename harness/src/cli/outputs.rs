@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::Refusal;
 use crate::report::json::Report;
-use crate::report::{github, gitlab, junit, sarif};
+use crate::report::{github, gitlab, html, junit, sarif};
 
 /// The variable in which GitHub says where a step's summary goes.
 const SUMMARY: &str = "GITHUB_STEP_SUMMARY";
@@ -18,6 +18,9 @@ pub struct Outputs {
     /// Write a report as JSON
     #[arg(long, value_name = "PATH")]
     pub json: Option<PathBuf>,
+    /// Write a report as one HTML page that loads nothing: findings, timelines, a table to sort and filter
+    #[arg(long, value_name = "PATH")]
+    pub html: Option<PathBuf>,
     /// Write a report as JUnit XML: a test suite for each subject, a test case for each case
     #[arg(long, value_name = "PATH")]
     pub junit: Option<PathBuf>,
@@ -40,8 +43,9 @@ type Output<'a> = (&'static str, &'a Path, Render);
 
 impl Outputs {
     fn each(&self) -> impl Iterator<Item = Output<'_>> {
-        let all: [(&'static str, &Option<PathBuf>, Render); 4] = [
+        let all: [(&'static str, &Option<PathBuf>, Render); 5] = [
             ("--json", &self.json, Report::to_json),
+            ("--html", &self.html, html::render),
             ("--junit", &self.junit, junit::render),
             ("--sarif", &self.sarif, sarif::render),
             ("--gitlab", &self.gitlab, gitlab::render),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::ledger::history::Lives;
 use crate::ledger::verdict::{CaseReport, Failure, Finding, StepRef, Tier, Verdict};
 
 /// The case of a generated lifecycle after which model and core did not agree: what was found, after
@@ -28,6 +29,7 @@ pub fn case(
         met: false,
         unmet: Vec::new(),
         steps: Vec::new(),
+        lives: Lives::default(),
         figures: BTreeMap::new(),
         notes: Vec::new(),
         crashes: Vec::new(),

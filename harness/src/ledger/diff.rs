@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::backend::Backends;
+use super::history::{History, Lives};
 use super::snapshot::{Facts, Identity, ProcessId, Snapshot};
-use super::verdict::StepRef;
+use super::verdict::{Finding, StepRef};
 
 /// What differs between two snapshots. Nothing is counted: close one and leak one is a birth and a
 /// death.
@@ -44,6 +45,7 @@ pub struct Ledger {
     parents: BTreeMap<ProcessId, ProcessId>,
     commands: BTreeMap<ProcessId, Vec<String>>,
     backends: Backends,
+    pub(super) history: History,
 }
 
 impl Ledger {
@@ -52,10 +54,15 @@ impl Ledger {
         let change = change(&self.last, &snapshot);
         for identity in &change.died {
             self.births.remove(identity);
+            self.history.died(identity, step);
         }
         for identity in &change.born {
             self.births.insert(identity.clone(), step.clone());
+            if let Some(facts) = snapshot.things.get(identity) {
+                self.history.born(identity, facts, step);
+            }
         }
+        self.history.count(step, &snapshot);
         let by_pid: BTreeMap<i32, ProcessId> =
             snapshot.processes().map(|(id, _)| (id.pid, id)).collect();
         for (id, facts) in snapshot.processes() {
@@ -110,6 +117,12 @@ impl Ledger {
     /// Whom the subject was seen to speak with as a gateway does.
     pub fn backends(&self) -> &Backends {
         &self.backends
+    }
+
+    /// Who lived when, for whoever draws it.
+    pub fn lives(&self, findings: &[Finding]) -> Lives {
+        let command = |id| self.command(id).map(|words| words.join(" "));
+        self.history.lives(findings, &command)
     }
 
     /// The command line of a process, dead ones too.

@@ -3,6 +3,7 @@
 //!
 //! - [`snapshot`]: what all probes saw at one instant.
 //! - [`diff`]: born, died, changed, by identity; the birth step of everything alive.
+//! - [`history`]: who lived when, to be drawn.
 //! - [`trend`]: growth that does not saturate, over repeated steps.
 //! - [`rise`]: memory that does not level off, likewise; [`rank`]: the slope and the test for it.
 //! - [`backend`]: whom a server speaks with as a gateway does.
@@ -21,6 +22,7 @@ pub mod blame;
 mod chance;
 pub mod diff;
 pub mod fingerprint;
+pub mod history;
 pub mod rank;
 pub mod rise;
 pub mod rules;

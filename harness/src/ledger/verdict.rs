@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::history::Lives;
 use super::sdk::Sdk;
 use super::snapshot::{Identity, Kind};
 use crate::lifecycle::sweep::Lane;
@@ -226,6 +227,9 @@ pub struct CaseReport {
     pub unmet: Vec<String>,
     /// How long each step took; repeated steps once, summed.
     pub steps: Vec<StepTiming>,
+    /// What was seen to come and go, where it was looked at closely.
+    #[serde(default, skip_serializing_if = "Lives::is_empty")]
+    pub lives: Lives,
     /// Named figures, such as `exit_after_due_ms`; units at the end of the name.
     pub figures: BTreeMap<String, f64>,
     /// What is worth knowing and is no finding.

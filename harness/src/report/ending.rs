@@ -2,7 +2,8 @@
 
 use super::{
     block::{Block, MAGENTA, Page},
-    event::{CanaryReport, RunInfo, RunSummary, ServerReport, TwinMemory, codes},
+    event::{CanaryReport, Gated, RunInfo, RunSummary, ServerReport, TwinMemory, codes},
+    json::Report,
     text::count,
 };
 use crate::ledger::verdict::{CaseReport, Class, Tier, Verdict};
@@ -22,6 +23,31 @@ pub(super) fn sentence(summary: &RunSummary) -> String {
         codes::INTERRUPTED => "interrupted; what was judged before stands".to_owned(),
         _ => "usage or scenario error".to_owned(),
     }
+}
+
+/// The same of a run that was held against a baseline; `left` has its cases without what is known.
+pub(super) fn gated_sentence(left: &RunSummary, gated: &Gated) -> String {
+    let against = match gated.against.len() {
+        0 => String::new(),
+        number => format!("; the gate has {}", count(number, "objection")),
+    };
+    match (left.exit_code, gated.accepted) {
+        (codes::CLEAN, 1..) => {
+            let known = count(gated.accepted, "finding");
+            format!("nothing leaked but {known} that the baseline knows")
+        }
+        _ => sentence(left) + &against,
+    }
+}
+
+/// The same of a report.
+pub(super) fn sentence_of(report: &Report) -> String {
+    let mut summary = report.summary();
+    let Some(gated) = &report.gate else { return sentence(&summary) };
+    for case in &mut summary.cases {
+        *case = case.without(&gated.known).into_owned();
+    }
+    gated_sentence(&summary, gated)
 }
 
 fn clean(cases: &[CaseReport]) -> String {

@@ -6,7 +6,7 @@ use anstream::{AutoStream, ColorChoice};
 
 use super::{
     block::{BOLD, DIM, GREEN, MAGENTA, Page, RED},
-    ending::{canary_block, canary_words, sentence},
+    ending::{canary_block, canary_words, gated_sentence, sentence},
     event::{CanaryReport, Event, Gated, RunInfo, RunSummary, SubjectInfo, codes},
     group::{cause, failure_cause, grouped, ids, note_cause, server_of, without_numbers},
     json::Totals,
@@ -330,20 +330,7 @@ impl<W: Write> Human<W> {
     /// What the exit code means.
     fn sentence(&self, summary: &RunSummary, cases: &[CaseReport]) -> String {
         let Some(gated) = &self.gated else { return sentence(summary) };
-        let left = RunSummary { cases: cases.to_vec(), ..summary.clone() };
-        let against = match gated.against.len() {
-            0 => String::new(),
-            number => format!("; the gate has {}", count(number, "objection")),
-        };
-        match (summary.exit_code, gated.accepted) {
-            (codes::CLEAN, 1..) => {
-                format!(
-                    "nothing leaked but {} that the baseline knows",
-                    count(gated.accepted, "finding")
-                )
-            }
-            _ => sentence(&left) + &against,
-        }
+        gated_sentence(&RunSummary { cases: cases.to_vec(), ..summary.clone() }, gated)
     }
 
     /// `note: text (these cases)`

@@ -311,6 +311,7 @@ pub(super) fn each_text(case: &mut CaseReport, change: &mut dyn FnMut(&mut Strin
     for texts in [&mut case.unmet, &mut case.notes, &mut case.unreadable] {
         texts.iter_mut().for_each(&mut *change);
     }
+    case.lives.listed.iter_mut().for_each(|life| change(&mut life.what));
     case.findings.iter_mut().for_each(|finding| each_text_of_finding(finding, change));
     if let Some(Failure { message, output, step: _, not_started: _, refused: _ }) =
         &mut case.failure

@@ -7,6 +7,7 @@ use super::event::{
 };
 use super::json::{Report, Totals};
 use crate::ledger::{
+    history::{Growth, Lifetime, Lives},
     snapshot::{FdKind, Identity, Kind, ProcessId},
     verdict::{
         CaseReport, Class, Crash, Culprit, Failure, Finding, Holder, StepRef, StepTiming, Tier,
@@ -43,6 +44,7 @@ pub(crate) fn case(id: &str, verdict: Verdict) -> CaseReport {
             timing("3", "call echo", 415.2, 8.0),
             timing("4", "half-close stdin", 423.2, 16.4),
         ],
+        lives: Lives::default(),
         figures: BTreeMap::from([("exit_after_due_ms".into(), 16.4)]),
         notes: vec![],
         crashes: vec![],
@@ -326,4 +328,34 @@ pub(crate) fn everything() -> Report {
     report.begun = Some("2026-11-22T04:24:06Z".into());
     report.files.insert("seeds/zombie".into(), "./scenarios/seeds/a zombie.toml".into());
     report
+}
+
+/// What was seen of a server that opens a pipe with every call, and of its helper.
+pub(crate) fn lives() -> Lives {
+    let life = |kind, what: &str, count, born, gone, finding| Lifetime {
+        kind,
+        what: what.into(),
+        count,
+        born,
+        gone,
+        finding,
+    };
+    let (open, close) = (step("1", "open"), Some(step("4", "half-close stdin")));
+    let call = StepRef { cycle: Some(2), ..step("3.1", "call echo") };
+    Lives {
+        listed: vec![
+            life(
+                Kind::Process,
+                "process 4801 (node dist/index.js)",
+                1,
+                open.clone(),
+                close.clone(),
+                None,
+            ),
+            life(Kind::Fd, "18 descriptors of pid 4801: fd 0 pipe:[1], …", 18, open, close, None),
+            life(Kind::Fd, "fd 24 pipe:[88121] of pid 4801", 1, call, None, Some(0)),
+        ],
+        more: 3,
+        growth: vec![Growth { kind: Kind::Fd, place: "3".into(), points: vec![(1, 18), (20, 37)] }],
+    }
 }

@@ -63,7 +63,7 @@ pub(super) fn look_line(page: Page, case: &CaseReport) -> String {
 /// Most lines of what matters in a case.
 const MOST_DETAIL: usize = 2;
 
-fn crash_words(crash: &Crash) -> String {
+pub(super) fn crash_words(crash: &Crash) -> String {
     let lives = if crash.lives == 1 { "life" } else { "lives" };
     format!("{} in {} {lives}", sanitise(&crash.signal, 20), crash.lives)
 }
@@ -145,16 +145,7 @@ pub(super) fn finding_block(page: Page, group: &[(&CaseReport, &Finding)]) -> St
         Class::Leak => (RED, "leak"),
         Class::Advisory => (YELLOW, "advisory"),
     };
-    let title = match finding.kind {
-        Kind::Memory => finding.what.clone(),
-        // What it still does says that it is there.
-        Kind::Session if finding.what.contains("still answers") => finding.what.clone(),
-        // Growth says so itself, and the place says since when.
-        _ if finding.due_step.name.starts_with("repeat") && finding.what.contains(',') => {
-            finding.what.clone()
-        }
-        _ => format!("{} {}", finding.what, outlived(finding)),
-    };
+    let title = finding_title(finding);
     let mut block = Block::new(page, style, &format!("{tag}[{}]", finding.kind), &title);
     let (born, due) = (at(&finding.birth_step), at(&finding.due_step));
     block.place(&match born == due {
@@ -191,6 +182,20 @@ pub(super) fn finding_block(page: Page, group: &[(&CaseReport, &Finding)]) -> St
     others(&mut block, &also_in(group));
     block.repeat(&case.repeat);
     block.finish()
+}
+
+/// What leaked, and which end it outlived.
+pub(super) fn finding_title(finding: &Finding) -> String {
+    match finding.kind {
+        Kind::Memory => finding.what.clone(),
+        // What it still does says that it is there.
+        Kind::Session if finding.what.contains("still answers") => finding.what.clone(),
+        // Growth says so itself, and the place says since when.
+        _ if finding.due_step.name.starts_with("repeat") && finding.what.contains(',') => {
+            finding.what.clone()
+        }
+        _ => format!("{} {}", finding.what, outlived(finding)),
+    }
 }
 
 /// The end that the thing outlived, by the name of the step that made it due.

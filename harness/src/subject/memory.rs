@@ -97,6 +97,7 @@ impl Play<'_> {
     /// Memory that rises, and the figures of memory.
     pub(super) fn judge_memory(&mut self, at: &StepRef, weights: &Weights) {
         let Some(server) = self.weighed() else { return };
+        self.played.lives.weigh(&at.place, &weights.samples());
         let judged = judge(weights, at, Culprit::Server, server);
         self.played.findings.extend(judged.finding);
         self.played.figures.extend(judged.figures);

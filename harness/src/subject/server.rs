@@ -11,6 +11,7 @@ use super::survivor;
 use crate::cell::contain;
 use crate::cell::protocol::{CaseOrder, CellEvent, Learned};
 use crate::ledger::diff::{Change, Ledger};
+use crate::ledger::history;
 use crate::ledger::sdk::Sdk;
 use crate::ledger::snapshot::{Kind, ProcessFacts, ProcessId, Snapshot};
 use crate::ledger::verdict::{Crash, Failure, Finding, StepRef, StepTiming};
@@ -33,6 +34,8 @@ pub struct Played {
     pub unreadable: BTreeSet<String>,
     /// How long each step took; repeated steps once, summed.
     pub steps: Vec<StepTiming>,
+    /// What was seen to come and go.
+    pub lives: history::Lives,
     /// Named figures.
     pub figures: BTreeMap<String, f64>,
     /// Worth knowing.
@@ -148,6 +151,9 @@ impl<'a> Play<'a> {
         self.played.findings.retain(|finding| judged.contains(&finding.kind));
         self.time(&end, began);
         survivor::tell_backends(&self.ledger, self.order.first_look, &mut self.played);
+        if !self.screens {
+            self.played.lives.take_in(self.ledger.lives(&self.played.findings));
+        }
         std::mem::take(&mut self.played)
     }
 

@@ -115,6 +115,7 @@ pub fn play(order: &CaseOrder, client: &ClientOrder, root: Root) -> io::Result<O
     }
     let judged = &order.kinds;
     play.played.findings.retain(|finding| judged.contains(&finding.kind));
+    play.played.lives.take_in(play.ledger.lives(&play.played.findings));
     Ok(Outcome { played: play.played, learned: play.learned, not_applicable: play.not_applicable })
 }
 

@@ -91,6 +91,7 @@ pub(super) fn merge(all: &mut Played, one: Played) {
     all.unreadable.extend(one.unreadable);
     if all.steps.is_empty() {
         all.steps = one.steps;
+        all.lives = one.lives;
     }
     for (name, figure) in one.figures {
         let known = all.figures.entry(name).or_insert(figure);
@@ -237,7 +238,8 @@ impl<'a> Play<'a> {
     }
 
     /// What was seen. A thread of the runtime that is stuck was seen, and is left behind.
-    fn end(self) -> Played {
+    fn end(mut self) -> Played {
+        self.played.lives.take_in(self.ledger.lives(&self.played.findings));
         self.runtime.shutdown_timeout(RELEASE);
         self.played
     }

@@ -285,7 +285,8 @@ impl<'a> Stage<'a> {
     }
 
     /// What was seen. A thread of the runtime that is stuck was seen, and is left behind.
-    pub(super) fn end(self) -> Played {
+    pub(super) fn end(mut self) -> Played {
+        self.played.lives.take_in(self.ledger.lives(&self.played.findings));
         self.runtime.shutdown_timeout(RELEASE);
         self.played
     }

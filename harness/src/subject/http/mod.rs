@@ -176,6 +176,7 @@ impl<'a> Play<'a> {
         self.time(&end, began);
         self.tell_whether_cut();
         survivor::tell_backends(&self.ledger, self.order.first_look, &mut self.played);
+        self.played.lives.take_in(self.ledger.lives(&self.played.findings));
         std::mem::take(&mut self.played)
     }
 
