@@ -367,7 +367,7 @@ fn line(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::report::event::Gated;
-    use crate::report::{github, gitlab, junit, samples, sarif};
+    use crate::report::{github, gitlab, html, junit, samples, sarif};
 
     /// The whole set, with the process that `stdio/half-close` leaves known.
     fn known() -> Report {
@@ -377,6 +377,21 @@ mod tests {
         let known = hash.into_iter().map(|hash| (hash, "upstream #12".to_owned())).collect();
         report.gate = Some(Gated { known, accepted: 1, ..Gated::default() });
         report
+    }
+
+    #[test]
+    fn lines_that_mend_it_are_in_each_form_where_the_sdk_is_known() {
+        use crate::ledger::sdk::Sdk;
+        let mut report = samples::everything();
+        let case = report.cases.iter_mut().find(|case| case.id == "stdio/half-close");
+        let case = case.expect("it is one of the set");
+        case.findings[0].what = "the server, pid 4711 (python server.py)".into();
+        case.sdk = Some(Sdk::Python);
+        for text in [junit::render(&report), html::render(&report), sarif::render(&report)] {
+            assert!(text.contains("with the Python SDK:"), "{text}");
+            assert!(text.contains("async def lifespan(server):"), "{text}");
+            assert!(text.contains("        worker.stop()"), "indented as in the source: {text}");
+        }
     }
 
     #[test]

@@ -197,6 +197,7 @@ fn cases(at: usize, group: &Group) -> Markup {
 
 fn of_finding(problem: &Problem, finding: &Finding) -> Markup {
     let repeat = problem.case.map(|case| command(&case.repeat));
+    let sdk = problem.case.and_then(|case| case.sdk).filter(|sdk| !sdk.lines(finding).is_empty());
     html! {
         @if !finding.evidence.is_empty() {
             pre { @for text in finding.evidence.iter().take(LINES) { (line(text)) "\n" } }
@@ -219,6 +220,10 @@ fn of_finding(problem: &Problem, finding: &Finding) -> Markup {
                 }
             }
             dt { "help" } dd { (line(&finding.remedy)) }
+            @if let Some(sdk) = sdk {
+                dt { "mend" }
+                dd { "with the " (sdk.name()) ":" pre { (sdk.lines(finding).join("\n")) } }
+            }
             dt { "rule" }
             dd {
                 @match finding.rule.as_deref().map(|id| (id, rule(id))) {
