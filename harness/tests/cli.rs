@@ -39,6 +39,10 @@ const USAGE: &[(&[&str], &[&str])] = &[
     (&["server", "--threshold", "teardown<5", "--", "true"], &["teardown<5", "teardown.p95<500ms"]),
     (&["server", "--against", "{home}/missing.json", "--", "true"], &["missing.json", "reading it"]),
     (&["campaign", "--seeds", "0..1", "--threshold", "start.max<1s"], &["--threshold is no option of a campaign", "scupper gate"]),
+    (&["server", "--events", "{home}/no/such/folder/events", "--", "true"], &["--events", "cannot write there"]),
+    (&["init", "{home}"], &["no server was found", "package.json: there is none", "scupper server -- COMMAND"]),
+    (&["init", "{home}/missing"], &["missing: there is no such folder"]),
+    (&["completions", "cmd"], &["bash", "zsh", "fish"]),
     (&["gate"], &["required", "REPORT"]),
     (&["gate", "{home}/missing.json"], &["missing.json", "reading it"]),
     (&["run", "{home}/missing.toml"], &["missing.toml", "no such file or folder"]),
@@ -338,6 +342,29 @@ fn only_what_is_asked_for_is_judged() {
 
 /// A server that stays is no finding of a run that judges descriptors, and neither is a run that
 /// could have seen nothing green.
+#[test]
+fn events_come_one_a_line_as_they_happen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("events.ndjson");
+    let words = ["server", "--only", "stdio/clean-close", "--events"];
+    let command = ["--", SCUPPER, "fake", "plain"];
+    let path_word = path.display().to_string();
+    let words: Vec<&str> = words.into_iter().chain([path_word.as_str()]).chain(command).collect();
+
+    let ended = Run::start(&words, &[]).end();
+
+    assert_eq!(ended.code, 0, "{}", in_full(&ended));
+    let text = fs::read_to_string(&path).expect("the events");
+    let events: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let names: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();
+    let [first, .., last] = names.as_slice() else { panic!("{text}") };
+    assert_eq!((*first, *last), ("run-started", "run-ended"));
+    assert!(names.contains(&"case-ended") && names.contains(&"canary-ended"), "{names:?}");
+    assert_eq!(events[names.len() - 1]["totals"]["clean"], 1, "{text}");
+    assert!(events.is_sorted_by_key(|event| event["at_ms"].as_u64()), "{text}");
+}
+
 #[test]
 fn only_kinds_that_are_asked_for_are_found() {
     let only = ["--only", "reconnect", "--only", "churn", "--cycles", "6"];

@@ -322,6 +322,9 @@ pub struct Common {
     /// Keep a scenario file of every case that is not clean in this folder, for `scupper replay`
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
+    /// Write what happens, when it happens, as JSON, one object a line
+    #[arg(long, value_name = "PATH")]
+    pub events: Option<PathBuf>,
     /// Show no progress
     #[arg(long)]
     pub no_progress: bool,

@@ -1,6 +1,8 @@
 //! What judging subcommands share: the runner, the canary, the reporters, the exit code.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,12 +21,12 @@ use crate::ledger::verdict::{CaseReport, Verdict};
 use crate::lifecycle::battery::FIRST_LOOK;
 use crate::lifecycle::sweep::Works;
 use crate::plan::{self, Case, Choices};
-use crate::report::Secrets;
 use crate::report::event::{
     CanaryReport, Event, RunInfo, RunSummary, ServerInfo, ServerReport, SubjectInfo,
 };
 use crate::report::human::{Human, HumanOptions};
 use crate::report::json::{Report, Totals};
+use crate::report::{Secrets, ndjson};
 use crate::runner::{News, Outcome, Runner};
 
 /// A run from its first to its last event.
@@ -59,6 +61,10 @@ pub struct Session {
     not_judged: Vec<(String, String)>,
     canary: Option<CanaryReport>,
     secrets: Secrets,
+    /// Where events go as they come, and the path that the user gave.
+    events: Option<(PathBuf, File)>,
+    /// Why they could not be written to their end.
+    events_lost: Option<std::io::Error>,
 }
 
 /// One server of several that has had its turn.
@@ -86,6 +92,13 @@ impl Session {
                 Refusal::usage(format!("--keep {}: cannot write there: {error}", folder.display()))
             })?;
         }
+        let events = common.events.as_ref().map(|path| {
+            let file = File::create(path).map_err(|error| {
+                Refusal::usage(format!("--events {}: cannot write there: {error}", path.display()))
+            });
+            file.map(|file| (path.clone(), file))
+        });
+        let events = events.transpose()?;
         let runner = Runner::new(common.jobs(mode), interrupted)
             .map_err(|error| Refusal::ours(format!("cannot set up cells: {error}")))?;
         common.outputs.hold_commands();
@@ -115,6 +128,8 @@ impl Session {
             not_judged: Vec::new(),
             canary: None,
             secrets: Secrets::default(),
+            events,
+            events_lost: None,
         };
         session.on(Event::RunStarted(info));
         Ok(session)
@@ -154,6 +169,14 @@ impl Session {
                 self.subject = Some(subject.clone());
             }
             _ => {}
+        }
+        if let Some((_, file)) = &mut self.events
+            && self.events_lost.is_none()
+        {
+            let at_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            // Whole lines, at once: who reads along never sees half of one.
+            let line = ndjson::line(&event, at_ms) + "\n";
+            self.events_lost = file.write_all(line.as_bytes()).err();
         }
         // A closed pipe is the reader's choice; the exit code tells the rest.
         let _ = self.human.on(&event);
@@ -442,6 +465,12 @@ impl Session {
         self.on(Event::RunEnded(summary));
         // What a run has found is written whatever the gate says of it.
         self.outputs.write(&report)?;
+        if let (Some((path, _)), Some(error)) = (&self.events, &self.events_lost) {
+            return Err(Refusal::ours(format!(
+                "--events {}: what happened could not be written to the end: {error}",
+                path.display()
+            )));
+        }
         refused.map(|()| report.exit_code)
     }
 
