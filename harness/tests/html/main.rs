@@ -18,7 +18,7 @@ use harness::report::json::{Report, Totals};
 use serde_json::json;
 use support::{Run, SCUPPER};
 
-/// First paint of a large report. On a quiet host it is a fifth of it.
+/// First paint of a large report, on a host with nothing else to do; there it takes a fifth of that.
 const FIRST_PAINT: Duration = Duration::from_secs(1);
 
 /// A run on a server that never sees the end of its stdin: its report, and its page. One for all tests.
@@ -142,7 +142,9 @@ fn three_thousand_findings_are_painted_within_a_second() {
     }
     let best = times.iter().copied().fold(f64::INFINITY, f64::min);
     println!("{} bytes, first paint after {times:.0?} ms", page.len());
-    assert!(best < FIRST_PAINT.as_secs_f64() * 1_000.0, "{times:?}");
+    let busy = harness::settle::load_per_core().max(1.0);
+    let bound = FIRST_PAINT.as_secs_f64() * 1_000.0 * busy;
+    assert!(best < bound, "{times:?}, {busy:.1} processes for each processor");
     assert_eq!(browser.errors, [""; 0]);
 }
 

@@ -1,9 +1,9 @@
-//! A run as one page that needs nothing but itself: no network, no other file. [`head`] has the verdict,
-//! [`findings`] what is wrong, each cause once; both can be read without a script. The table of cases and
-//! what opens in it are drawn by the page's own script from what [`data`] has packed, because three
+//! A run as one page that needs nothing but itself: no network, no other file. `head` has the verdict,
+//! `findings` what is wrong, each cause once; both can be read without a script. The table of cases and
+//! what opens in it are drawn by the page's own script from what `data` has packed, because three
 //! thousand timelines at once would take the browser seconds and the file megabytes.
 //!
-//! Whatever a subject says comes in as text: `maud` escapes it in the page, [`data`] in the script's
+//! Whatever a subject says comes in as text: `maud` escapes it in the page, `data` in the script's
 //! data, and the script itself makes text of it, never markup. Should anything slip through, the policy
 //! in the head lets no other script run and nothing be loaded.
 
