@@ -108,6 +108,32 @@ async fn unfinished_handshake_goes_after_thirty_seconds_by_default() {
     assert_empty(&census);
 }
 
+/// Requests of others would wait behind the ends of all of them.
+#[tokio::test(start_paused = true)]
+async fn many_sessions_that_are_due_end_sixteen_at_a_time() {
+    let census = Census::new();
+    let sessions = Sessions::start(Settings::default(), &census).unwrap();
+    let mut app = app(&sessions, &Demo::default());
+    for _ in 0..40 {
+        initialize(&mut app).await;
+    }
+    // How many sessions each sweep took before others were served again.
+    let mut ended = Vec::new();
+    let began = Instant::now();
+    while sessions.statistics().swept < 40 {
+        assert!(began.elapsed() < Duration::from_secs(60), "{ended:?}");
+        sleep(Duration::from_millis(1)).await;
+        let swept = sessions.statistics().swept;
+        if ended.last() != Some(&swept) && swept > 0 {
+            ended.push(swept);
+        }
+    }
+    assert_eq!(ended, [16, 32, 40]);
+    let _ = sessions.close().await;
+    drop(app);
+    assert_empty(&census);
+}
+
 #[tokio::test(start_paused = true)]
 async fn request_that_runs_keeps_its_session_for_an_hour_by_default() {
     let census = Census::new();
