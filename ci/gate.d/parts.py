@@ -52,6 +52,8 @@ class Part(NamedTuple):
     about: str
     needs: list[pathlib.Path]
     play: collections.abc.Callable
+    # It has many cases at once, and is run alone.
+    is_wide: bool = False
 
     def run(self, scupper, folder):
         begun = time.monotonic()
@@ -191,7 +193,7 @@ def scenarios_in(place):
         audit.play([scupper, "run", "--no-progress", "--json", path, place], folder / "scenarios.log")
         return [path]
 
-    return Part("scenarios", "every scripted scenario, against what it expects", [REDIS], play)
+    return Part("scenarios", "every scripted scenario, against what it expects", [REDIS], play, True)
 
 
 def generated(scupper, folder, audit):
