@@ -250,7 +250,9 @@ def real_servers():
 def self_audit(scupper, folder, audit):
     """Scupper is a client: of the servers that it judges. At every end of its own none may stay."""
     path = folder / "self-audit.json"
-    itself = [scupper, "server", "--no-progress", "--only", "stdio/clean-close", "--", "{command}", "{args}"]
+    # It gives up on a server long before the one that judges it gives up on it.
+    itself = [scupper, "server", "--no-progress", "--leak-timeout", "1s", "--only", "stdio/clean-close"]
+    itself += ["--", "{command}", "{args}"]
     words = [scupper, "client", "--no-progress", *PATIENCE, "--only", SELF, "--json", path, "--", *itself]
     audit.play(words, folder / "self-audit.log")
     return [path]
