@@ -52,6 +52,8 @@ class Part(NamedTuple):
     about: str
     needs: list[pathlib.Path]
     play: collections.abc.Callable
+    # It has many cases at once, and is run alone.
+    is_wide: bool = False
 
     def run(self, scupper, folder):
         begun = time.monotonic()
@@ -191,7 +193,7 @@ def scenarios_in(place):
         audit.play([scupper, "run", "--no-progress", "--json", path, place], folder / "scenarios.log")
         return [path]
 
-    return Part("scenarios", "every scripted scenario, against what it expects", [REDIS], play)
+    return Part("scenarios", "every scripted scenario, against what it expects", [REDIS], play, True)
 
 
 def generated(scupper, folder, audit):
@@ -248,7 +250,9 @@ def real_servers():
 def self_audit(scupper, folder, audit):
     """Scupper is a client: of the servers that it judges. At every end of its own none may stay."""
     path = folder / "self-audit.json"
-    itself = [scupper, "server", "--no-progress", "--only", "stdio/clean-close", "--", "{command}", "{args}"]
+    # It gives up on a server long before the one that judges it gives up on it.
+    itself = [scupper, "server", "--no-progress", "--leak-timeout", "1s", "--only", "stdio/clean-close"]
+    itself += ["--", "{command}", "{args}"]
     words = [scupper, "client", "--no-progress", *PATIENCE, "--only", SELF, "--json", path, "--", *itself]
     audit.play(words, folder / "self-audit.log")
     return [path]
