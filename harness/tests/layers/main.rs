@@ -154,6 +154,8 @@ const KEPT_APART: &[(&str, &[&str])] = &[
 const WRITERS: &[(&str, &str)] = &[
     ("report/", "events, for people"),
     ("cli/show.rs", "`list` and `doctor` are no runs"),
+    ("cli/init/", "`init` is no run"),
+    ("cli/pages.rs", "nor is `completions`"),
     ("cli/session.rs", "opens the stream that it hands to the reporter"),
     ("cli/gate.rs", "likewise"),
     ("main.rs", "refusals, on stderr"),
