@@ -164,11 +164,13 @@ fn listening_client_that_answers_the_question_stays_and_a_silent_one_goes() {
             silent.listen(&swept).await;
             // It is asked again and again, over many idle limits in which the other is swept.
             let mut answers = Raw::connect(server.address()).await;
+            let mut asked = std::collections::BTreeSet::new();
             for _ in 0..6 {
                 let event = within(lively.event()).await.expect("a question");
                 let id = event.split("\"id\":\"").nth(1).and_then(|rest| rest.split('"').next());
                 let id = id.unwrap_or_else(|| panic!("no id in {event}"));
                 assert!(event.contains("\"method\":\"ping\""), "{event}");
+                assert!(asked.insert(id.to_owned()), "asked twice by one id: {event}");
                 let answer = format!(r#"{{"jsonrpc":"2.0","id":"{id}","result":{{}}}}"#);
                 assert_eq!(answers.post(Some(&kept), &answer).await.status, 202);
             }
