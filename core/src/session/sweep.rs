@@ -116,3 +116,36 @@ pub(super) fn is_answer(message: &ClientJsonRpcMessage) -> bool {
 fn is_ours(id: &RequestId) -> bool {
     matches!(id, RequestId::String(id) if id.starts_with(QUESTION))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_server(json: &str) -> ServerSseMessage {
+        ServerSseMessage::from_message(serde_json::from_str(json).expect("a message"))
+    }
+
+    fn from_client(json: &str) -> ClientJsonRpcMessage {
+        serde_json::from_str(json).expect("a message")
+    }
+
+    #[test]
+    fn a_question_and_its_answers_are_told_from_what_the_service_says() {
+        assert!(is_question(&ServerSseMessage::from_message(ask(3))));
+        for other in [
+            r#"{"jsonrpc":"2.0","id":"3","method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":3,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#,
+        ] {
+            assert!(!is_question(&from_server(other)), "{other}");
+        }
+        let (result, error) = (r#""result":{}"#, r#""error":{"code":-32601,"message":"no"}"#);
+        for what in [result, error] {
+            let answer =
+                |id: &str| from_client(&format!(r#"{{"jsonrpc":"2.0","id":{id},{what}}}"#));
+            assert!(is_answer(&answer(&format!("\"{QUESTION}3\""))), "{what}");
+            assert!(!is_answer(&answer("3")), "{what}");
+        }
+        assert!(!is_answer(&from_client(r#"{"jsonrpc":"2.0","id":3,"method":"ping"}"#)));
+    }
+}
