@@ -32,7 +32,7 @@ pub struct GateArguments {
     pub outputs: Outputs,
     /// Colours
     #[arg(long, value_name = "WHEN", default_value = "auto")]
-    pub color: super::arguments::Color,
+    pub color: super::common::Color,
 }
 
 /// What a run is held against beside its own verdicts.

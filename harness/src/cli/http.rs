@@ -1,7 +1,8 @@
 //! `scupper server --http`: the first look, then the battery made from what it learned.
 
-use super::arguments::{Common, ServerArguments, no_such_lifecycle};
+use super::arguments::{ServerArguments, no_such_lifecycle};
 use super::canary::Canary;
+use super::common::Common;
 use super::server::{introduce, unlisted};
 use super::session::Session;
 use super::sweep;

@@ -1,6 +1,6 @@
 //! The command line: arguments parsed into orders, one file per subcommand.
 //!
-//! - [`arguments`]: what may be given, and its meaning.
+//! - [`arguments`]: what may be given, and its meaning; [`common`]: what all that judge share.
 //! - [`server`]: `scupper server`, of a command or of a file of servers.
 //! - [`http`]: `scupper server --http`.
 //! - [`headers`]: the headers that it is given, and what of them may be shown.
@@ -23,6 +23,7 @@ pub mod arguments;
 pub mod campaign;
 pub mod canary;
 pub mod client;
+pub mod common;
 pub mod config;
 mod files;
 pub mod gate;

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::arguments::{Common, ReplayArguments, RunArguments};
+use super::arguments::{ReplayArguments, RunArguments};
 use super::canary::Canary;
+use super::common::Common;
 use super::files::{files, load, namesakes};
 use super::session::Session;
 use super::{Ended, Refusal, headers};

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime};
 
-use super::arguments::Common;
 use super::canary::{self, Canary};
+use super::common::Common;
 use super::gate::Gate;
 use super::outputs::Outputs;
 use super::{Refusal, keep};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Seeds;
-use crate::cli::arguments::Common;
+use crate::cli::common::Common;
 use crate::cli::{Ended, Refusal};
 use crate::gate::campaign::case;
 use crate::ledger::snapshot::Kind;

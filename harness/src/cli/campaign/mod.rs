@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::arguments::Common;
+use super::common::Common;
 use super::outputs::Outputs;
 use super::{Ended, Refusal};
 use crate::lifecycle::embedded::{HOSTS, OURS};
