@@ -1,12 +1,14 @@
 //! A run for people: a line per case as it is judged, then a block per fault, then one sentence.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use anstream::{AutoStream, ColorChoice};
 
 use super::{
     block::{BOLD, DIM, GREEN, MAGENTA, Page, RED},
     ending::{canary_block, canary_words, gated_sentence, sentence},
+    ends,
     event::{CanaryReport, Event, Gated, RunInfo, RunSummary, SubjectInfo, codes},
     group::{cause, failure_cause, grouped, ids, note_cause, server_of, without_numbers},
     json::Totals,
@@ -72,6 +74,8 @@ pub struct Human<W> {
     info: Option<RunInfo>,
     running: Vec<String>,
     judged: usize,
+    /// Since when the first case runs.
+    begun: Option<Instant>,
     /// The run is about several servers, each under a heading.
     of_servers: bool,
     /// What came of a baseline, thresholds or an older report.
@@ -90,6 +94,7 @@ impl<W: Write> Human<W> {
             info: None,
             running: Vec::new(),
             judged: 0,
+            begun: None,
             of_servers: false,
             gated: None,
             has_status: false,
@@ -104,7 +109,10 @@ impl<W: Write> Human<W> {
                     info.cases = *cases;
                 }
             }
-            Event::CaseStarted { id } => self.running.push(id.clone()),
+            Event::CaseStarted { id } => {
+                self.begun.get_or_insert_with(Instant::now);
+                self.running.push(id.clone());
+            }
             Event::LeftOut { id } => {
                 self.running.retain(|running| running != id);
                 if let Some(info) = &mut self.info {
@@ -236,6 +244,11 @@ impl<W: Write> Human<W> {
             self.blocks(of_one_sort)?;
         }
         self.notes(&cases, summary)?;
+        let ends = ends::table(self.page, &cases);
+        ends.iter().try_for_each(|line| self.line(line))?;
+        if !ends.is_empty() {
+            self.line("")?;
+        }
         self.gate()?;
         self.totals(summary, &cases)?;
         let says_how_to_repeat =
@@ -377,7 +390,13 @@ impl<W: Write> Human<W> {
             1 => String::new(),
             number => format!(" and {} more", number - 1),
         };
-        let text = format!("{}{of} judged, now {}{more}", self.judged, sanitise(id, LONGEST_LINE));
+        let passed = self.begun.map(|begun| begun.elapsed()).unwrap_or_default();
+        let left = match estimate(passed, self.judged, planned) {
+            Some(left) => format!(", about {left}"),
+            None => String::new(),
+        };
+        let now = sanitise(id, LONGEST_LINE);
+        let text = format!("{}{of} judged{left}, now {now}{more}", self.judged);
         self.show_status(&text)
     }
 
@@ -398,6 +417,17 @@ impl<W: Write> Human<W> {
             _ => Ok(()),
         }
     }
+}
+
+/// How long the rest takes, if a case takes as long as those before; none as long as there are too few.
+fn estimate(passed: Duration, judged: usize, planned: usize) -> Option<String> {
+    const ENOUGH: usize = 3;
+    let rest = planned.checked_sub(judged).filter(|rest| *rest > 0 && judged >= ENOUGH)?;
+    let seconds = (passed.as_secs_f64() / judged as f64 * rest as f64).ceil();
+    Some(match seconds {
+        seconds if seconds < 100.0 => format!("{seconds:.0} s left"),
+        seconds => format!("{:.0} min left", (seconds / 60.0).ceil()),
+    })
 }
 
 /// What a client said of itself, in a sentence.

@@ -20,6 +20,7 @@ pub mod sarif;
 
 mod block;
 mod ending;
+mod ends;
 mod group;
 mod problem;
 mod redact;

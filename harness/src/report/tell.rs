@@ -71,7 +71,7 @@ pub(super) fn crash_words(crash: &Crash) -> String {
 /// Width of the column of verdicts.
 pub(super) const VERDICT_WIDTH: usize = 7;
 
-fn verdict_cell(page: Page, case: &CaseReport) -> String {
+pub(super) fn verdict_cell(page: Page, case: &CaseReport) -> String {
     let style = match case.verdict {
         _ if case.expected.is_some() => {
             if case.met {

@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 
+use super::super::ends::rung;
 use super::super::json::Report;
 use super::super::tell::{crash_words, finding_title};
 use super::findings::{Group, title};
 use super::head::{command, line};
-use super::timeline::{Bar, Clock, rung};
+use super::timeline::{Bar, Clock};
 use crate::ledger::fingerprint::Fingerprint;
 use crate::ledger::snapshot::Kind;
 use crate::ledger::standing::Standing;

@@ -6,29 +6,6 @@ use std::collections::BTreeMap;
 use crate::ledger::history::Lifetime;
 use crate::ledger::verdict::{CaseReport, Class, StepRef};
 
-/// Words with which the steps begin that end something.
-const ENDS: &[&str] = &[
-    "half-close",
-    "close",
-    "drop",
-    "kill",
-    "signal",
-    "shutdown",
-    "delete",
-    "reset",
-    "abandon",
-    "remove",
-    "SIGTERM",
-    "client",
-];
-/// Figures that say how long an end took, the one that says most first.
-const TOOK: &[&str] = &[
-    "drained_after_due_ms",
-    "exit_after_due_ms",
-    "teardown_ms",
-    "end_of_stdin_to_end_of_server_ms",
-];
-
 /// One bar of a timeline.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Bar {
@@ -129,15 +106,6 @@ fn top(step: &StepRef) -> &str {
     step.place.split('.').next().unwrap_or_default()
 }
 
-/// By what a case was ended, and how long that took in milliseconds; none where it is not known.
-pub(super) fn rung(case: &CaseReport) -> Option<(String, f64)> {
-    let took = TOOK.iter().find_map(|name| case.figures.get(*name))?;
-    let is_end = |name: &str| ENDS.iter().any(|verb| name.split(' ').next() == Some(*verb));
-    let last = case.steps.iter().rev().find(|timing| is_end(&timing.step.name));
-    let name = last.map_or("end of the lifecycle", |timing| timing.step.name.as_str());
-    Some((name.to_owned(), *took))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,13 +138,5 @@ mod tests {
         assert_eq!(clock.after(&samples::step("0", "before")), 0.0);
         assert_eq!(clock.after(&samples::step("9.1", "gone")), clock.end_ms());
         assert_eq!(clock.due(&samples::step("4", "half-close stdin")), 423.2);
-    }
-
-    #[test]
-    fn the_rung_is_the_last_step_that_ends_something() {
-        let mut case = samples::case("stdio/half-close", Verdict::Clean);
-        assert_eq!(rung(&case), Some(("half-close stdin".into(), 16.4)));
-        case.figures.clear();
-        assert_eq!(rung(&case), None);
     }
 }

@@ -250,3 +250,13 @@ fn the_status_line_is_gone_before_a_result_is_written() {
     let written = written.expect("only text is written");
     assert!(written.contains("0 of 2 judged, now stdio/clean-close\r\x1b[2Kclean"), "{written:?}");
 }
+
+#[test]
+fn the_time_left_is_told_once_there_is_something_to_tell_it_by() {
+    let after = |seconds, judged, planned| estimate(Duration::from_secs(seconds), judged, planned);
+    assert_eq!(after(4, 2, 20), None);
+    assert_eq!(after(4, 4, 20).as_deref(), Some("16 s left"));
+    assert_eq!(after(60, 4, 20).as_deref(), Some("4 min left"));
+    assert_eq!(after(4, 20, 20), None);
+    assert_eq!(after(4, 4, 0), None, "nobody knows how many");
+}
