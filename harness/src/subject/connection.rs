@@ -191,28 +191,37 @@ impl Connection {
 
     /// Waits for one answer. It may have come already, while another step waited for something else.
     pub fn answer(&mut self, id: u64, deadline: Instant) -> Result<Result<Value, Value>, NoAnswer> {
+        self.answer_by(id, deadline).unwrap_or_else(|| Err(self.unanswered()))
+    }
+
+    /// The same; none where nothing has come by then, so that one may wait on.
+    pub fn answer_by(
+        &mut self,
+        id: u64,
+        deadline: Instant,
+    ) -> Option<Result<Result<Value, Value>, NoAnswer>> {
         if !self.pending.contains_key(&id) {
-            return Ok(Ok(Value::Null));
+            return Some(Ok(Ok(Value::Null)));
         }
         loop {
             if let Some(body) = self.link.heard.answers.remove(&id) {
                 self.pending.remove(&id);
                 self.read = self.link.heard.messages;
                 self.know_whether_cut();
-                return Ok(body);
+                return Some(Ok(body));
             }
             // What was written before an exit is read after it is heard of: look on until the
             // stream has ended as well.
             if self.link.heard.stdout_ended {
-                return Err(self.ended(deadline));
+                return Some(Err(self.ended()));
             }
             if self.is_cut() {
-                return Err(NoAnswer::Cut);
+                return Some(Err(NoAnswer::Cut));
             }
             match self.link.next(deadline) {
                 Ok(_) => {}
-                Err(Silence::Late) => return Err(self.exited().unwrap_or_else(|| self.late())),
-                Err(Silence::ClientGone) => return Err(NoAnswer::ClientGone),
+                Err(Silence::Late) => return None,
+                Err(Silence::ClientGone) => return Some(Err(NoAnswer::ClientGone)),
             }
         }
     }
@@ -267,6 +276,11 @@ impl Connection {
         })
     }
 
+    /// Why an answer has not come in time.
+    pub fn unanswered(&self) -> NoAnswer {
+        self.exited().unwrap_or_else(|| self.late())
+    }
+
     fn late(&self) -> NoAnswer {
         self.link.heard.too_long.map_or(NoAnswer::Late, NoAnswer::TooLong)
     }
@@ -277,8 +291,8 @@ impl Connection {
 
     /// Why stdout ended. An exit mostly follows at once; without one the server has only stopped
     /// talking.
-    fn ended(&mut self, deadline: Instant) -> NoAnswer {
-        let grace = deadline.min(Instant::now() + EXIT_FOLLOWS);
+    fn ended(&mut self) -> NoAnswer {
+        let grace = Instant::now() + EXIT_FOLLOWS;
         while self.link.heard.exited.is_none() && self.link.next(grace).is_ok() {}
         self.exited().unwrap_or(NoAnswer::StdoutEnded)
     }

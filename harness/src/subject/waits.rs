@@ -15,12 +15,16 @@ use crate::ledger::verdict::{Failure, StepRef};
 use crate::lifecycle::step::{Action, Condition, Era, HandshakePoint, Read, Step};
 use crate::lifecycle::sweep::Works;
 use crate::peer::link::Heard;
-use crate::settle::{Settled, settle};
+use crate::settle::{Settled, Stopwatch, settle};
 
 /// Longest time for a step that names none, starting and handshake apart.
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time for a call of the churn; a slower tool is left out.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// So long an answer is waited for before anyone asks whether the server gets a processor.
+const AT_FIRST: Duration = Duration::from_secs(1);
+/// How often that is asked.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 impl Play<'_> {
     /// What a step waits for. Its time counts from `began`.
@@ -175,9 +179,14 @@ impl Play<'_> {
         at: &StepRef,
         deadline: Instant,
     ) -> Result<(), Box<Failure>> {
-        let Some(connection) = self.connections.get_mut(name) else { return Ok(()) };
         let lenient = self.order.for_any_server && matches!(step.action, Action::Call { .. });
-        let answer = connection.answer(id, deadline);
+        let answer = match lenient {
+            true => self.answer_of_starved(name, id, deadline),
+            false => self.connections.get_mut(name).map(|one| one.answer(id, deadline)),
+        };
+        let (Some(answer), Some(connection)) = (answer, self.connections.get_mut(name)) else {
+            return Ok(());
+        };
         if let (Ok(answer), Action::Call { tool, .. }) = (&answer, &step.action) {
             self.calls.answered(tool, answer);
         }
@@ -223,6 +232,36 @@ impl Play<'_> {
                     self.unsure = Some(finding::too_long(bytes));
                 }
                 Err(self.failure(name, at, message))
+            }
+        }
+    }
+
+    /// Waits for an answer, time in which the server and what it started could not run not counted: who
+    /// leaves a tool out because the host is busy does not see what the tool leaks. None where there is
+    /// no such connection.
+    fn answer_of_starved(
+        &mut self,
+        name: &str,
+        id: u64,
+        deadline: Instant,
+    ) -> Option<Result<Result<Value, Value>, NoAnswer>> {
+        let names = [name.to_owned()];
+        let at_first = deadline.min(Instant::now() + AT_FIRST);
+        if let Some(answer) = self.connections.get_mut(name)?.answer_by(id, at_first) {
+            return Some(answer);
+        }
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let mut watch = Stopwatch::start();
+        loop {
+            let now = Instant::now();
+            let pids: Vec<i32> = self.alive(&names).keys().map(|id| id.pid).collect();
+            watch.watch(&pids);
+            let connection = self.connections.get_mut(name)?;
+            if let Some(answer) = connection.answer_by(id, now + BETWEEN_LOOKS) {
+                return Some(answer);
+            }
+            if watch.elapsed(Instant::now()) >= patience {
+                return Some(Err(connection.unanswered()));
             }
         }
     }
