@@ -18,6 +18,9 @@ use support::{Ended, Run, at_once};
 const AT_ONCE: usize = 6;
 /// All cases of a run at once, so that their waits fall together.
 const ALL_CASES: [&str; 2] = ["--jobs", "12"];
+/// Life after life is a hundred times the life that the other lifecycles judge, and takes as long as all of
+/// them: it is played where it is what catches, and on the server without fault.
+const ONE_LIFE: [&str; 2] = ["--skip", "stdio/reconnect"];
 /// For leaky fakes: what leaks on purpose need not be waited for as long as by default.
 const IMPATIENT: [&str; 2] = ["--leak-timeout", "3s"];
 
@@ -63,6 +66,15 @@ impl Row {
             caught.evidence = evidence;
         }
         self
+    }
+
+    /// Whether it is played life after life.
+    fn lives_again(&self) -> bool {
+        let is_caught_so = match &self.must {
+            Must::Leak(caught) | Must::Advisory(_, caught) => caught.by == "stdio/reconnect",
+            _ => false,
+        };
+        is_caught_so || self.fake == ["plain"]
     }
 
     /// Played with these options.
@@ -219,7 +231,8 @@ fn play(row: &Row, fixed: bool) -> (Line, Vec<String>) {
     let leaky = !fixed && matches!(row.must, Must::Leak(_) | Must::Advisory(..));
     let patience: &[&str] = if leaky { &IMPATIENT } else { &[] };
     let twin: &[&str] = if fixed { &["--fixed"] } else { &[] };
-    let options = [&ALL_CASES, patience, row.options].concat();
+    let lives: &[&str] = if row.lives_again() { &[] } else { &ONE_LIFE };
+    let options = [&ALL_CASES, patience, lives, row.options].concat();
     let ended = Run::fake(&options, &[row.fake, twin].concat(), &[]).end();
     let report = ended.report();
     let mut wrong = match (&row.must, fixed) {
