@@ -42,8 +42,8 @@ struct Row<'a> {
 }
 
 /// What never ended, then what took longest; nothing where one case alone has something to say.
-pub(super) fn table(page: Page, cases: &[CaseReport]) -> Vec<String> {
-    let mut rows: Vec<Row> = cases.iter().filter_map(row).collect();
+pub(super) fn table(page: Page, cases: &[&CaseReport]) -> Vec<String> {
+    let mut rows: Vec<Row> = cases.iter().filter_map(|case| row(case)).collect();
     if rows.len() < 2 {
         return Vec::new();
     }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     fn told(cases: &[CaseReport]) -> Vec<String> {
-        table(Page { width: 100, color: false }, cases)
+        table(Page { width: 100, color: false }, &cases.iter().collect::<Vec<_>>())
     }
 
     #[test]

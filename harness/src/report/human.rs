@@ -244,7 +244,11 @@ impl<W: Write> Human<W> {
             self.blocks(of_one_sort)?;
         }
         self.notes(&cases, summary)?;
-        let ends = ends::table(self.page, &cases);
+        // One whose leaks are known is neither clean nor news.
+        let as_judged = cases.iter().zip(&summary.cases);
+        let as_judged = as_judged.filter(|(case, before)| case.verdict == before.verdict);
+        let ended: Vec<&CaseReport> = as_judged.map(|(case, _)| case).collect();
+        let ends = ends::table(self.page, &ended);
         ends.iter().try_for_each(|line| self.line(line))?;
         if !ends.is_empty() {
             self.line("")?;
