@@ -1,3 +1,7 @@
-//! Criterion benchmarks. `cargo bench -p benches` runs them; nothing gates on what they say.
+//! Criterion benchmarks. `cargo bench -p benches` runs them; nothing gates on what they say. What
+//! criterion does not keep is in a [file of figures](figures).
 //!
 //! - `benches/teardown.rs`: how long the core takes to close a connection, beside the floor.
+
+pub mod effort;
+pub mod figures;
