@@ -5,3 +5,4 @@
 
 pub mod effort;
 pub mod figures;
+pub mod mark;
