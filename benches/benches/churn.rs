@@ -96,6 +96,9 @@ fn main() -> ExitCode {
         println!("cases, cycles, screened lives, in memory: benchmark");
         return ExitCode::SUCCESS;
     }
+    if !effort.is_for("churn") {
+        return ExitCode::SUCCESS;
+    }
     let mut churn = Churn {
         book: Book::open("churn").expect("the folder of figures can be written"),
         tier: strongest_tier(),

@@ -56,12 +56,13 @@ fn main() -> ExitCode {
         return ended;
     }
     let effort = Effort::of_this_run();
+    let ours = effort.is_for("probe");
     let place = if effort == Effort::List { Place::Host } else { Place::enter() };
     let place = match place {
         Place::Ended(code) => return ExitCode::from(code),
         place => place,
     };
-    if effort != Effort::List {
+    if ours {
         let mut book = Book::open("probe").expect("the folder of figures can be written");
         snapshots(&mut book, effort, place);
         trees(&mut book, effort, place);

@@ -20,6 +20,13 @@ impl Effort {
         Effort::of(&words)
     }
 
+    /// Whether this program is to measure what criterion does not: not where a filter was given that
+    /// names something else.
+    pub fn is_for(self, bench: &str) -> bool {
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        self != Effort::List && filter(&words).is_none_or(|filter| bench.contains(filter))
+    }
+
     fn of(words: &[String]) -> Effort {
         let said = |flag: &str| words.iter().any(|word| word == flag);
         if said("--list") {
@@ -44,6 +51,20 @@ impl Effort {
     }
 }
 
+/// The word that is neither a flag nor the value of one.
+fn filter(words: &[String]) -> Option<&str> {
+    const ALONE: &[&str] =
+        &["--bench", "--exact", "--list", "--noplot", "--quick", "--quiet", "--test", "--verbose"];
+    let mut before = "--bench";
+    for word in words {
+        if !word.starts_with('-') && (ALONE.contains(&before) || !before.starts_with("--")) {
+            return Some(word);
+        }
+        before = word;
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +80,17 @@ mod tests {
         assert_eq!(of("--test --bench"), Effort::Test);
         assert_eq!(of(""), Effort::Test, "cargo test runs a benchmark without --bench");
         assert_eq!(of("--list --bench"), Effort::List);
+    }
+
+    #[test]
+    fn filter_is_told_from_the_value_of_a_flag() {
+        let of = |line: &str| {
+            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            filter(&words).map(str::to_owned)
+        };
+        assert_eq!(of("--quick core --bench"), Some("core".to_owned()));
+        assert_eq!(of("core --bench"), Some("core".to_owned()));
+        assert_eq!(of("--sample-size 10 --bench"), None);
+        assert_eq!(of("--bench"), None);
     }
 }
