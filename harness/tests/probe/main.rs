@@ -112,11 +112,11 @@ fn the_write_end_of_a_pipe_is_seen() {
     });
     let ends: Vec<&Identity> = ends.collect();
     // pipe(2) gives the read end first, and that has the smaller number.
-    let pipes = born(&before, &after).into_iter().filter_map(|(identity, _)| match identity {
+    let mut pipes = born(&before, &after).into_iter().filter_map(|(identity, _)| match identity {
         Identity::Fd { kind: FdKind::Pipe, .. } => Some(identity),
         _ => None,
     });
-    assert_eq!(ends, [pipes.last().expect("a pipe")]);
+    assert_eq!(ends, [pipes.next_back().expect("a pipe")]);
 }
 
 #[test]
