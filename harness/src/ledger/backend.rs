@@ -78,8 +78,8 @@ impl Ends {
                     let streams = ends.streams.entry(*owner).or_default();
                     streams[usize::from(*number == 1)] = Some((*kind, *inode));
                 }
-                (FdKind::Pipe, _, Facts::Fd { writable, .. }) => {
-                    ends.others.push((*owner, *inode, *writable));
+                (FdKind::Pipe, _, Facts::Fd { write_end }) => {
+                    ends.others.push((*owner, *inode, *write_end));
                 }
                 _ => {}
             }
@@ -111,7 +111,7 @@ mod tests {
 
     fn write_end(owner: i32, number: i32, inode: u64) -> (Identity, Facts) {
         let (identity, _) = pipe(owner, number, inode);
-        (identity, Facts::Fd { close_on_exec: true, writable: true })
+        (identity, Facts::Fd { write_end: true })
     }
 
     fn socket(owner: i32, number: i32, inode: u64) -> (Identity, Facts) {

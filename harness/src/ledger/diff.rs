@@ -163,7 +163,7 @@ pub(crate) mod tests {
             inode,
             extra: String::new(),
         };
-        (identity, Facts::Fd { close_on_exec: true, writable: false })
+        (identity, Facts::Fd { write_end: false })
     }
 
     pub(crate) fn snapshot(things: impl IntoIterator<Item = (Identity, Facts)>) -> Snapshot {

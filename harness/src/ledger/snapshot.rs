@@ -167,10 +167,8 @@ pub enum Facts {
     Process(ProcessFacts),
     /// Of a descriptor.
     Fd {
-        /// The close-on-exec bit is set.
-        close_on_exec: bool,
-        /// Open for writing (for a pipe: it is the write end).
-        writable: bool,
+        /// It is the write end of a pipe, or a FIFO open for writing.
+        write_end: bool,
     },
     /// Of a thread.
     Thread {

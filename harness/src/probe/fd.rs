@@ -7,9 +7,10 @@
 //! process then holds as many as before, at the same numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, OFlags, fstat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat as Inode, fstat, statat};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
@@ -20,6 +21,43 @@ use crate::ledger::snapshot::{Facts, FdKind, Identity, ProcessId};
 /// What is of use stands at the start; epoll adds a line for every descriptor it watches.
 const FDINFO_LIMIT: usize = 1024;
 const UNLINKED: &str = " (deleted)";
+const EVENTFD: &str = "anon_inode:[eventfd]";
+
+/// What was learned of descriptors in earlier looks.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) pidfds: KnownPidfds,
+    devices: Devices,
+}
+
+/// The devices of pipes, of sockets and of eventfds. The kernel has one of each (pipe_mnt of fs/pipe.c,
+/// sock_mnt of net/socket.c, anon_inode_mnt of fs/anon_inodes.c), and link or fdinfo name the inode, so
+/// that one stat tells what all others would.
+#[derive(Debug, Default)]
+struct Devices {
+    pipes: Option<u64>,
+    sockets: Option<u64>,
+    eventfds: Option<u64>,
+}
+
+impl Devices {
+    /// The device of a descriptor whose link names this inode; none if its number was given to another.
+    fn of(&mut self, kind: FdKind, at: &At<'_>, inode: u64) -> Result<Option<u64>, Errno> {
+        let known = match kind {
+            FdKind::Pipe => &mut self.pipes,
+            FdKind::Socket => &mut self.sockets,
+            _ => &mut self.eventfds,
+        };
+        if known.is_none() {
+            let stat = at.stat()?;
+            if stat.st_ino != inode {
+                return Ok(None);
+            }
+            *known = Some(stat.st_dev);
+        }
+        Ok(*known)
+    }
+}
 
 /// Which process a pidfd was for when it was first seen. Once that process is reaped, fdinfo says
 /// `Pid: -1`, and the pidfd would look like another one.
@@ -68,7 +106,7 @@ pub(super) fn scan(
     stat: &Stat,
     is_self: bool,
     buffers: &mut Buffers,
-    pidfds: &mut KnownPidfds,
+    known: &mut Known,
     things: &mut BTreeMap<Identity, Facts>,
 ) -> Result<Look, Errno> {
     let through = match stat.has_lost_leader() {
@@ -89,12 +127,12 @@ pub(super) fn scan(
         numbers.retain(|number| !own.contains(number));
     }
     for number in numbers {
-        match look(&links, &infos, number, buffers) {
+        match look(&links, &infos, number, buffers, &mut known.devices) {
             Ok(Some(seen)) => {
                 let owner = stat.id();
                 let mut extra = seen.extra;
                 if seen.kind == FdKind::Pidfd {
-                    extra = pidfds.name((owner, number, seen.device, seen.inode), extra);
+                    extra = known.pidfds.name((owner, number, seen.device, seen.inode), extra);
                 }
                 let identity = Identity::Fd {
                     owner,
@@ -105,7 +143,7 @@ pub(super) fn scan(
                     inode: seen.inode,
                     extra,
                 };
-                things.insert(identity, seen.facts);
+                things.insert(identity, Facts::Fd { write_end: seen.write_end });
             }
             Ok(None) => steady = false,
             Err(errno) if read::is_gone(errno) => steady = false,
@@ -128,56 +166,87 @@ fn kernel_count(links: &OwnedFd) -> Result<Option<usize>, Errno> {
 }
 
 /// One descriptor as it was seen.
-pub(super) struct Seen {
-    pub(super) kind: FdKind,
-    pub(super) target: String,
-    pub(super) device: u64,
-    pub(super) inode: u64,
-    pub(super) extra: String,
-    pub(super) facts: Facts,
+struct Seen {
+    kind: FdKind,
+    target: String,
+    device: u64,
+    inode: u64,
+    extra: String,
+    write_end: bool,
 }
 
-/// Looks at one descriptor; none if its number was given to another in between.
+/// One entry of /proc/PID/fd.
+struct At<'n> {
+    links: &'n OwnedFd,
+    name: &'n CStr,
+}
+
+impl At<'_> {
+    /// Of what it refers to.
+    fn stat(&self) -> Result<Inode, Errno> {
+        statat(self.links, self.name, AtFlags::empty())
+    }
+
+    /// Whether it is open for writing: so say the permissions of the link itself (proc_pid_fd(5)).
+    fn is_writable(&self) -> Result<bool, Errno> {
+        let link = statat(self.links, self.name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(Mode::from_raw_mode(link.st_mode).contains(Mode::WUSR))
+    }
+}
+
+/// Looks at one descriptor with as few calls as tell it from others; none if its number was given to
+/// another in between. fdinfo costs more than all the rest, and is read where nothing else helps.
 fn look(
     links: &OwnedFd,
     infos: &OwnedFd,
     number: i32,
     buffers: &mut Buffers,
+    devices: &mut Devices,
 ) -> Result<Option<Seen>, Errno> {
     let name = DecInt::new(number);
-    let name = name.as_c_str();
-    buffers.read_link(links, name)?;
-    let stat = statat(links, name, AtFlags::empty())?;
-    buffers.read(infos, name, FDINFO_LIMIT)?;
-
+    let at = At { links, name: name.as_c_str() };
+    buffers.read_link(links, at.name)?;
     let mut target = String::from_utf8_lossy(&buffers.link).into_owned();
-    let info = Info::parse(&String::from_utf8_lossy(&buffers.text));
-    let kind = kind_of(&target, FileType::from_raw_mode(stat.st_mode));
-    let inode = stat.st_ino;
-    if info.inode.is_some_and(|other| other != inode)
-        || inode_in(&target).is_some_and(|other| other != inode)
-    {
-        return Ok(None);
+    let mut extra = String::new();
+    if let Some((kind, inode)) = inode_in(&target) {
+        let Some(device) = devices.of(kind, &at, inode)? else { return Ok(None) };
+        let write_end = kind == FdKind::Pipe && at.is_writable()?;
+        return Ok(Some(Seen { kind, target, device, inode, extra, write_end }));
     }
+    if target == EVENTFD {
+        let info = Info::of(infos, at.name, buffers)?;
+        // Linux 5.14 and newer tell the inode.
+        if let (Some(inode), Some(id)) = (info.inode, info.eventfd_id) {
+            let (kind, write_end) = (FdKind::Eventfd, false);
+            let Some(device) = devices.of(kind, &at, inode)? else { return Ok(None) };
+            extra = eventfd_words(id);
+            return Ok(Some(Seen { kind, target, device, inode, extra, write_end }));
+        }
+    }
+    let stat = at.stat()?;
+    let kind = kind_of(&target, FileType::from_raw_mode(stat.st_mode));
     if kind == FdKind::File && stat.st_nlink == 0 && target.ends_with(UNLINKED) {
         // The same descriptor before and after its file is unlinked is the same thing.
         target.truncate(target.len() - UNLINKED.len());
     }
-    let extra = match kind {
-        FdKind::Eventfd => info.eventfd_id.map(|id| format!("eventfd-id: {id}")),
-        FdKind::Pidfd => info.pid.map(|pid| format!("Pid: {pid}")),
-        _ => None,
-    };
-    let facts =
-        Facts::Fd { close_on_exec: info.close_on_exec(), writable: info.access().is_writable() };
-    Ok(Some(Seen {
-        kind,
-        target,
-        device: stat.st_dev,
-        inode,
-        extra: extra.unwrap_or_default(),
-        facts,
-    }))
+    if matches!(kind, FdKind::Eventfd | FdKind::Pidfd) {
+        let info = Info::of(infos, at.name, buffers)?;
+        if info.inode.is_some_and(|other| other != stat.st_ino) {
+            return Ok(None);
+        }
+        let told = match kind {
+            FdKind::Eventfd => info.eventfd_id.map(eventfd_words),
+            _ => info.pid.map(|pid| format!("Pid: {pid}")),
+        };
+        extra = told.unwrap_or_default();
+    }
+    let write_end = kind == FdKind::Pipe && at.is_writable()?;
+    let (device, inode) = (stat.st_dev, stat.st_ino);
+    Ok(Some(Seen { kind, target, device, inode, extra, write_end }))
+}
+
+fn eventfd_words(id: u64) -> String {
+    format!("eventfd-id: {id}")
 }
 
 /// What a descriptor may be used for.
@@ -186,12 +255,6 @@ pub(super) enum Access {
     Read,
     Write,
     Both,
-}
-
-impl Access {
-    fn is_writable(self) -> bool {
-        self != Access::Read
-    }
 }
 
 /// A file of /proc/PID/fdinfo, as far as it is of use here.
@@ -204,6 +267,11 @@ pub(super) struct Info {
 }
 
 impl Info {
+    fn of(infos: &OwnedFd, name: &CStr, buffers: &mut Buffers) -> Result<Info, Errno> {
+        let text = buffers.read_at_once(infos, name, FDINFO_LIMIT)?;
+        Ok(Info::parse(&String::from_utf8_lossy(text)))
+    }
+
     pub(super) fn parse(text: &str) -> Info {
         let mut info = Info::default();
         for (name, value) in text.lines().filter_map(|line| line.split_once(':')) {
@@ -221,10 +289,6 @@ impl Info {
 
     fn has(&self, flag: OFlags) -> bool {
         self.flags & flag.bits() == flag.bits()
-    }
-
-    fn close_on_exec(&self) -> bool {
-        self.has(OFlags::CLOEXEC)
     }
 
     pub(super) fn access(&self) -> Access {
@@ -267,10 +331,12 @@ fn kind_of(target: &str, file_type: FileType) -> FdKind {
     }
 }
 
-/// The inode that a link target such as `pipe:[4711]` names.
-fn inode_in(target: &str) -> Option<u64> {
-    let inode = target.strip_prefix("pipe:[").or_else(|| target.strip_prefix("socket:["))?;
-    inode.strip_suffix(']')?.parse().ok()
+/// What a link target such as `pipe:[4711]` names: the kind, and the inode.
+fn inode_in(target: &str) -> Option<(FdKind, u64)> {
+    let pipe = target.strip_prefix("pipe:[").map(|rest| (FdKind::Pipe, rest));
+    let socket = || target.strip_prefix("socket:[").map(|rest| (FdKind::Socket, rest));
+    let (kind, rest) = pipe.or_else(socket)?;
+    Some((kind, rest.strip_suffix(']')?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -307,12 +373,19 @@ mod tests {
         let info = Info::parse(eventfd);
         assert_eq!(info.eventfd_id, Some(7));
         assert_eq!(info.inode, Some(1038));
-        assert!(info.close_on_exec());
         assert_eq!(info.access(), Access::Both);
 
         let pidfd = Info::parse("flags:\t02\nino:\t5\nPid:\t-1\nNSpid:\t-1\n");
         assert_eq!(pidfd.pid, Some(-1));
-        assert!(!pidfd.close_on_exec());
+    }
+
+    #[test]
+    fn a_link_names_the_inode_of_a_pipe_or_a_socket_and_of_nothing_else() {
+        assert_eq!(inode_in("pipe:[4711]"), Some((FdKind::Pipe, 4711)));
+        assert_eq!(inode_in("socket:[4711]"), Some((FdKind::Socket, 4711)));
+        for other in ["/tmp/pipe:[1]", "pipe:[]", "pipe:[1", "net:[1]", "anon_inode:[eventfd]"] {
+            assert_eq!(inode_in(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -11,8 +11,8 @@ use rustix::fs::OFlags;
 
 use crate::ledger::snapshot::{FdKind, Identity, ProcessId};
 
-/// Descriptors of `child` that are those of its parent, which are `own` with whether each is open for
-/// writing. A child that has ended holds none.
+/// Descriptors of `child` that are those of its parent, which are `own` with whether each is the write
+/// end of a pipe. A child that has ended holds none.
 ///
 /// # Errors
 /// In words, that the child's descriptors cannot be read.
@@ -33,14 +33,14 @@ pub fn inherited<'o>(
         // A descriptor that is closed meanwhile is none.
         let Ok(link) = fs::read_link(entry.path()) else { continue };
         let link = link.to_string_lossy();
-        for (identity, writable) in &own {
+        for (identity, write_end) in &own {
             let Identity::Fd { kind, target, device, inode, extra, .. } = identity else {
                 continue;
             };
             let same = *target == link
                 && match kind {
                     FdKind::Socket => true,
-                    FdKind::Pipe => is_writable(child.pid, number) == Some(*writable),
+                    FdKind::Pipe => is_writable(child.pid, number) == Some(*write_end),
                     _ => false,
                 };
             if same {
@@ -120,9 +120,9 @@ mod tests {
         let snapshot = Scanner::new().snapshot(&sight, Duration::from_millis(1));
         let me = std::process::id().cast_signed();
         let own = snapshot.things.iter().filter_map(|(identity, facts)| match facts {
-            Facts::Fd { writable, .. } => match identity {
+            Facts::Fd { write_end } => match identity {
                 Identity::Fd { owner, number, .. } if owner.pid == me && *number == of => {
-                    Some((identity, *writable))
+                    Some((identity, *write_end))
                 }
                 _ => None,
             },

@@ -12,7 +12,7 @@ const LIMIT: usize = 4096;
 /// Memory of a process. All but the resident set costs the kernel a walk over every page.
 pub(super) fn read(process: &OwnedFd, buffers: &mut Buffers) -> Result<Memory, Errno> {
     let rss_kib = pages(process, buffers, RESIDENT)?;
-    let rollup = buffers.read(process, c"smaps_rollup", LIMIT);
+    let rollup = buffers.read_at_once(process, c"smaps_rollup", LIMIT);
     let rollup = rollup.map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default();
     Ok(Memory { rss_kib, pss_kib: field(&rollup, "Pss"), private_kib: private(&rollup) })
 }
@@ -38,7 +38,7 @@ const RESIDENT: usize = 1;
 /// A field of statm in KiB.
 fn pages(process: &OwnedFd, buffers: &mut Buffers, at: usize) -> Result<u64, Errno> {
     let page_kib = u64::try_from(rustix::param::page_size() / 1024).unwrap_or(4);
-    let statm = buffers.read(process, c"statm", LIMIT)?;
+    let statm = buffers.read_at_once(process, c"statm", LIMIT)?;
     let pages = parse_statm(&String::from_utf8_lossy(statm), at).ok_or(Errno::SRCH)?;
     Ok(pages * page_kib)
 }

@@ -160,7 +160,7 @@ pub(super) fn facts_in(dir: &OwnedFd, stat: &Stat, buffers: &mut Buffers) -> Opt
         facts.cookie = parse_cookie(text);
     }
     // The directory was opened by number: the process may have been another's by then.
-    let now = parse_stat(buffers.read(dir, c"stat", STAT_LIMIT).ok()?)?;
+    let now = parse_stat(buffers.read_at_once(dir, c"stat", STAT_LIMIT).ok()?)?;
     if now.start_time != stat.start_time {
         return None;
     }
@@ -170,7 +170,7 @@ pub(super) fn facts_in(dir: &OwnedFd, stat: &Stat, buffers: &mut Buffers) -> Opt
 /// The process is a zombie or gone, or on its way there: it has given up its memory already, and then
 /// its files belong to root and refuse every other user.
 pub(super) fn has_ended(dir: &OwnedFd, buffers: &mut Buffers) -> bool {
-    match buffers.read(dir, c"stat", STAT_LIMIT) {
+    match buffers.read_at_once(dir, c"stat", STAT_LIMIT) {
         Ok(line) => parse_stat(line).is_some_and(|stat| {
             stat.is_zombie() || stat.is_dead() || (stat.is_exiting() && all_exit(dir, buffers))
         }),
@@ -193,7 +193,7 @@ pub(super) fn living_thread(dir: &OwnedFd, pid: i32, buffers: &mut Buffers) -> O
     let tasks = read::open_dir(dir, c"task").ok()?;
     let tids = buffers.numbers(&tasks).ok()?;
     tids.into_iter().filter(|&tid| tid != pid).find_map(|tid| {
-        let line = buffers.read(&tasks, format!("{tid}/stat"), STAT_LIMIT).ok()?;
+        let line = buffers.read_at_once(&tasks, format!("{tid}/stat"), STAT_LIMIT).ok()?;
         parse_stat(line).filter(|stat| !matches!(stat.state, 'Z' | 'X' | 'x'))
     })
 }
@@ -204,7 +204,7 @@ pub(super) fn stat_at(
     name: &str,
     buffers: &mut Buffers,
 ) -> Result<Option<Stat>, Errno> {
-    Ok(parse_stat(buffers.read(dir, name, STAT_LIMIT)?))
+    Ok(parse_stat(buffers.read_at_once(dir, name, STAT_LIMIT)?))
 }
 
 /// The stat of a process by number.

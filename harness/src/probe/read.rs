@@ -52,6 +52,23 @@ impl Buffers {
         Ok(text)
     }
 
+    /// The same of a file that the kernel makes in one piece and gives whole to the first read, if there
+    /// is room for it (single_open of fs/seq_file.c): stat, statm, smaps_rollup, fdinfo.
+    pub(super) fn read_at_once<P: Arg>(
+        &mut self,
+        dir: impl AsFd,
+        name: P,
+        limit: usize,
+    ) -> Result<&[u8], Errno> {
+        let file = openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let text = &mut self.text;
+        text.clear();
+        text.reserve(limit);
+        retry_on_intr(|| rustix::io::read(&file, spare_capacity(text)))?;
+        text.truncate(limit);
+        Ok(text)
+    }
+
     /// Target of a link; it is in `link` too.
     pub(super) fn read_link<P: Arg>(&mut self, dir: impl AsFd, name: P) -> Result<&[u8], Errno> {
         self.link.clear();

@@ -47,8 +47,8 @@ impl Children {
             // What it did not inherit at birth it does not inherit later.
             if !facts.is_zombie() && self.asked.insert(id) {
                 let own = snapshot.things.iter().filter_map(|(identity, facts)| match facts {
-                    Facts::Fd { writable, .. } if identity.owner()?.pid == me => {
-                        Some((identity, *writable))
+                    Facts::Fd { write_end } if identity.owner()?.pid == me => {
+                        Some((identity, *write_end))
                     }
                     _ => None,
                 });

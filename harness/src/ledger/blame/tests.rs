@@ -179,7 +179,7 @@ fn left_by_gateway(gateway: &[&str], backend: &[&str]) -> Blamed {
         (identity, Facts::Process(ProcessFacts { command, ..facts }))
     };
     let write_end = |owner, number, inode| {
-        let facts = Facts::Fd { close_on_exec: true, writable: true };
+        let facts = Facts::Fd { write_end: true };
         (pipe(owner, number, inode).0, facts)
     };
     let left = with_command(2, 1, backend);

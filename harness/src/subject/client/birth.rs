@@ -82,7 +82,7 @@ impl Play<'_> {
         };
         let facts = self.ledger.last().things.get(identity);
         let end = match (kind, facts) {
-            (FdKind::Pipe, Some(Facts::Fd { writable: true, .. })) => "the write end of ",
+            (FdKind::Pipe, Some(Facts::Fd { write_end: true })) => "the write end of ",
             (FdKind::Pipe, _) => "the read end of ",
             _ => "",
         };
