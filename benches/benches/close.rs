@@ -9,7 +9,7 @@ mod host;
 mod inside;
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use benches::effort::Effort;
 use benches::figures::{Book, Figure};
@@ -21,8 +21,10 @@ use host::Guarded;
 use inside::{Means, Who};
 
 pub(crate) const PEER: &str = env!("CARGO_BIN_EXE_peer");
-/// How long what is left behind is waited for before it is counted.
-const LEFT_WAIT: Duration = Duration::from_secs(2);
+/// How long what is to be gone is waited for.
+pub(crate) const GONE_WAIT: Duration = Duration::from_secs(10);
+/// How long what nobody ends is waited for before it is counted.
+pub(crate) const LEFT_WAIT: Duration = Duration::from_millis(500);
 
 /// How one end went.
 #[derive(Debug, Default)]
@@ -31,14 +33,14 @@ pub(crate) struct Ended {
     pub(crate) blocked: Option<Duration>,
     /// From the beginning to the end of the last process; of none that was left.
     pub(crate) gone: Option<Duration>,
-    /// Who was alive after [`LEFT_WAIT`].
+    /// Who was alive after [`GONE_WAIT`] or [`LEFT_WAIT`].
     pub(crate) left: usize,
 }
 
 impl Ended {
-    /// Waits for the end of all that are left.
-    pub(crate) fn of(carriers: Carriers, began: std::time::Instant) -> Ended {
-        let left = carriers.wait(LEFT_WAIT);
+    /// Waits for the end of all that are left, for so long at most.
+    pub(crate) fn of(carriers: Carriers, began: Instant, wait: Duration) -> Ended {
+        let left = carriers.wait(wait);
         let gone = (left == 0).then(|| began.elapsed());
         Ended { blocked: None, gone, left }
     }
@@ -74,7 +76,7 @@ fn measure(effort: Effort) {
                         continue;
                     }
                     // What rmcp leaves is waited for each time.
-                    let rounds = if who == Who::Core { rounds } else { rounds.div_ceil(10) };
+                    let rounds = if who == Who::Core { rounds } else { rounds.div_ceil(20) };
                     let ended: Vec<Ended> =
                         (0..rounds).map(|_| inside::end(who, means, server, at_once)).collect();
                     note(&mut book, who.name(), means.name(), server, at_once, &ended);

@@ -85,7 +85,7 @@ fn rounds(effort: Effort, case: Case, at_once: usize) -> usize {
         (1, End::Forced(_)) => (10, 3),
         (10, End::Forced(_)) => (5, 1),
         (10, _) => (20, 3),
-        (_, End::AtOnce) => (5, 2),
+        (_, End::AtOnce) => (5, 1),
         (_, _) => (3, 1),
     };
     match (effort, at_once) {

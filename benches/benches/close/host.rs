@@ -11,7 +11,8 @@ use scupper_core::guard::{Entrance, Guard, GuardProgram, GuardSettings};
 use scupper_core::process::Command;
 use scupper_core::stdio::StdioServer;
 
-use crate::{Ended, PEER, inside::call_echo};
+use crate::inside::call_echo;
+use crate::{Ended, GONE_WAIT, LEFT_WAIT, PEER};
 
 /// Makes a process the host: `GUARDED SERVER NUMBER`.
 const ROLE: &str = "SCUPPER_BENCH_HOST";
@@ -86,7 +87,8 @@ pub(crate) fn kill(guarded: Guarded, server: &str, at_once: usize) -> Ended {
     let began = Instant::now();
     host.0.kill().expect("our own child");
     host.0.wait().expect("our own child");
-    Ended::of(carriers, began)
+    let is_seen_to = guarded == Guarded::Yes || server == "plain";
+    Ended::of(carriers, began, if is_seen_to { GONE_WAIT } else { LEFT_WAIT })
 }
 
 struct Host(Child);

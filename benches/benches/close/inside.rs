@@ -11,10 +11,7 @@ use scupper_core::census::Census;
 use scupper_core::process::Command;
 use scupper_core::stdio::StdioServer;
 
-use crate::{Ended, PEER};
-
-/// How long a runtime that lives on is given to do what a drop has begun.
-const RUNTIME_WAIT: Duration = Duration::from_secs(2);
+use crate::{Ended, GONE_WAIT, LEFT_WAIT, PEER};
 
 /// What is done to the clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,14 +111,16 @@ pub(crate) fn end(who: Who, means: Means, server: &str, at_once: usize) -> Ended
         };
         if who == Who::Rmcp {
             runtime.block_on(async {
-                let deadline = Instant::now() + RUNTIME_WAIT;
+                // Its runtime lives on and does what the drop has begun.
+                let deadline = Instant::now() + LEFT_WAIT;
                 while carriers.alive() > 0 && Instant::now() < deadline {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             });
         }
     }
-    let ended = Ended { blocked: Some(blocked), ..Ended::of(carriers, began) };
+    let wait = if who == Who::Core { GONE_WAIT } else { LEFT_WAIT };
+    let ended = Ended { blocked: Some(blocked), ..Ended::of(carriers, began, wait) };
     // A drop without close is on record; nothing else may be left.
     assert!(who == Who::Rmcp || ended.left == 0, "{ended:?}, {census}");
     ended

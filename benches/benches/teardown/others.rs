@@ -40,6 +40,9 @@ fn most_rounds(case: Case) -> usize {
     if case.is_stubborn() { 1 } else { usize::MAX }
 }
 
+/// A program of its own takes longer to open connections than to close them.
+const MOST_ROUNDS_OF_AN_SDK: usize = 50;
+
 pub(crate) struct Rmcp<'a> {
     pub(crate) runtime: &'a Runtime,
     pub(crate) effort: Effort,
@@ -166,7 +169,7 @@ impl Subject for Sdk {
     }
 
     fn most_rounds(&self, case: Case) -> usize {
-        most_rounds(case)
+        most_rounds(case).min(MOST_ROUNDS_OF_AN_SDK)
     }
 
     fn end(&mut self, case: Case, at_once: usize) -> Ended {
