@@ -1,4 +1,4 @@
-//! What may be given on the command line. Raw arguments end here: the rest sees [`Choices`].
+//! What may be given on the command line. Raw arguments end here: the rest sees [`crate::plan::Choices`].
 
 use std::path::PathBuf;
 use std::time::Duration;
