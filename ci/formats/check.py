@@ -4,7 +4,7 @@ SARIF by the public schema and by Microsoft's validator, GitLab's code quality b
 
   check.py DIR…      in each: report.json, report.xml, report.sarif and gitlab.json, of one run
 
-ci/setup formats installs what it takes; the test is harness/tests/formats.rs. Prints a line for each folder, and
+ci/setup formats installs what it takes; the test is harness/tests/program/formats.rs. Prints a line for each folder, and
 one for each thing that is wrong; 0 if nothing is, 1 otherwise.
 """
 

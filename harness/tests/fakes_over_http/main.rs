@@ -3,6 +3,7 @@
 
 mod client;
 mod look;
+#[expect(dead_code, reason = "the tests of the whole program use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -2,6 +2,7 @@
 //! it complains. Without Chromium, which ci/setup installs, these tests print that they were skipped and
 //! pass, unless SCUPPER_REQUIRE_REAL_SERVERS is set.
 
+#[expect(dead_code, reason = "the tests of the whole program use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,8 +1,6 @@
 //! What the tests of the whole program share: starting it, waiting for it with a bound, and finding
 //! everything that a run has left.
 
-#![expect(dead_code, reason = "each test binary compiles all of this and uses a part")]
-
 use std::fs::{self, File};
 use std::os::unix::fs::chown;
 use std::os::unix::process::{CommandExt, ExitStatusExt};

@@ -1,4 +1,4 @@
-//! What is in the page, without a browser; `tests/html.rs` opens it in one.
+//! What is in the page, without a browser; `tests/html` opens it in one.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

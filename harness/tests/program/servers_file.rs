@@ -1,22 +1,20 @@
 //! `scupper server --config FILE [NAME]…`: the servers of a file, one after the other.
 
-mod support;
-
 use std::fs;
 
+use crate::support::{Ended, Run, SCUPPER};
 use harness::ledger::verdict::Verdict;
-use support::{Ended, Run, SCUPPER};
 
 /// Two quick lifecycles, and a leak is not waited for long.
 const QUICK: [&str; 6] =
     ["--only", "clean-close", "--only", "sigterm-idle", "--leak-timeout", "1s"];
 
-/// A run on a file of servers. In its text, `{scupper}` is the program; [`support::HOME`] in it and
+/// A run on a file of servers. In its text, `{scupper}` is the program; [`HOME`](crate::support::HOME) in it and
 /// in the words is a folder that is there.
 fn judged(text: &str, words: &[&str], environment: &[(&str, &str)]) -> Ended {
     let folder = tempfile::Builder::new().prefix("scupper-test-").tempdir().expect("a directory");
     let path = folder.path().to_str().expect("a UTF-8 path");
-    let text = text.replace("{scupper}", SCUPPER).replace(support::HOME, path);
+    let text = text.replace("{scupper}", SCUPPER).replace(crate::support::HOME, path);
     fs::write(folder.path().join("servers.json"), text).expect("a file of servers");
     let file = format!("{path}/servers.json");
     let start = ["server", "--json", "{home}/report.json", "--config", &file];

@@ -3,17 +3,15 @@
 //! One table, as data: what each fake must come to, which lifecycle must catch it, and how it must
 //! be named. The test prints what came of it, and fails with every deviation at once.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use crate::support::{Ended, Run, SCUPPER, at_once};
 use harness::ledger::snapshot::Kind;
 use harness::ledger::verdict::CaseReport;
 use harness::ledger::verdict::{Class, Culprit, Finding, StepRef, Verdict};
 use harness::peer::fake::HTTP_FAKES;
 use harness::report::json::Report;
-use support::{Ended, Run, SCUPPER, at_once};
 
 /// Runs at once. They mostly wait.
 const AT_ONCE: usize = 5;

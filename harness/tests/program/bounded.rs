@@ -5,14 +5,12 @@
 //! (VmHWM, proc_pid_status(5)) is read of every process below the two runners, the servers left
 //! out. The test prints what it saw.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use support::{Run, SCUPPER, wait_for};
+use crate::support::{Run, SCUPPER, wait_for};
 
 /// How long the servers write.
 const FLOOD: Duration = Duration::from_secs(30);
@@ -75,7 +73,7 @@ fn memory_stays_bounded_while_servers_write_without_end() {
     let (floods, endless) = (floods.end(), endless.end());
     assert_eq!(floods.code, 0, "{}{}", floods.stdout, floods.stderr);
     assert_eq!(endless.code, 3, "{}{}", endless.stdout, endless.stderr);
-    let longest = |ended: &support::Ended| {
+    let longest = |ended: &crate::support::Ended| {
         let report = ended.report();
         let steps = report.cases.iter().flat_map(|case| &case.steps);
         steps.map(|step| step.took_ms).fold(0.0, f64::max)

@@ -3,16 +3,14 @@
 //! One table, as data: what each fake must come to, which lifecycle must catch it, and how it must
 //! be named. The test prints what came of it, and fails with every deviation at once.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use crate::support::{Ended, Run, at_once};
 use harness::ledger::snapshot::Kind;
 use harness::ledger::verdict::{Class, Culprit, Finding, Verdict};
 use harness::peer::fake::FAKES;
 use harness::report::json::Report;
-use support::{Ended, Run, at_once};
 
 /// Runs at once. They mostly wait.
 const AT_ONCE: usize = 6;

@@ -1,13 +1,11 @@
 //! `scupper client` on clients of other languages, on the SDKs that ci/setup installs. Without them
 //! these tests print that they were skipped and pass, unless SCUPPER_REQUIRE_REAL_SERVERS is set.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 
+use crate::support::{Ended, Run};
 use harness::ledger::snapshot::Kind;
 use harness::ledger::verdict::{Class, Culprit, Verdict};
-use support::{Ended, Run};
 
 /// The moments that tell SDKs apart, and the whole ladder.
 const ONLY: &str = "clean-close,ignores-eof-and-term,helper-in-session,dies-mid-initialize,\

@@ -1,11 +1,9 @@
 //! `scupper server --http`: servers without fault are clean, what cannot be judged says why and what to
 //! pass, sessions have the time that they are given, and no credential is shown.
 
-mod support;
-
+use crate::support::{Ended, Run, SCUPPER, at_once};
 use harness::ledger::snapshot::Kind;
 use harness::ledger::verdict::{Class, Culprit, Verdict};
-use support::{Ended, Run, SCUPPER, at_once};
 
 const URL: &str = "http://127.0.0.1:{port}/mcp";
 /// Runs at once. They mostly wait.

@@ -1,6 +1,5 @@
 //! `scupper campaign` and `scupper merge`: the shards of a campaign are the campaign; with real servers
 //! the core is clean; on a server that leaks a campaign finds it, and nothing in its clean twin.
-#![cfg(feature = "core")]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,11 @@
 //! The byte sweep: what only it finds, and that its parts are the whole.
 
-mod support;
-
+use crate::support::{Ended, Run, SCUPPER};
 use harness::ledger::snapshot::Kind;
 use harness::ledger::verdict::{CaseReport, Culprit, Swept, Verdict};
 use harness::lifecycle::step::Era;
 use harness::lifecycle::sweep::Fault;
 use harness::peer::wire;
-use support::{Ended, Run, SCUPPER};
 
 /// Where the messages of a client end: initialize, initialized, and a call of echo as the fakes have it.
 fn ends() -> [u64; 2] {

@@ -1,12 +1,10 @@
 //! `scupper replay` judges a kept case as it was judged when it was kept.
 
-mod support;
-
 use std::fs;
 use std::process::Command;
 
+use crate::support::{Run, SCUPPER};
 use harness::ledger::verdict::Verdict;
-use support::{Run, SCUPPER};
 
 #[test]
 fn a_kept_case_is_red_until_the_leak_is_mended() {

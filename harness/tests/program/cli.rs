@@ -1,12 +1,10 @@
 //! The command line as a contract: exit codes, where output goes, and what is said of bad input.
 
-mod support;
-
 use std::fs;
 
+use crate::support::{Ended, Run, SCUPPER, at_once};
 use harness::ledger::verdict::Verdict;
 use serde_json::Value;
-use support::{Ended, Run, SCUPPER, at_once};
 
 /// A command line that is refused before any work, and words of the refusal.
 #[rustfmt::skip]
@@ -433,14 +431,15 @@ fn scenario(verdict: &str, findings: &str) -> String {
     format!("why = \"A test.\"\n\n{subject}{steps}[expect]\nverdict = \"{verdict}\"\n{findings}")
 }
 
-/// A run of the program beside these files; [`support::HOME`] is where they are.
+/// A run of the program beside these files; [`HOME`](crate::support::HOME) is where they are.
 fn with_files(words: &[&str], files: &[(&str, &str)]) -> Ended {
     let folder = tempfile::Builder::new().prefix("scupper-test-").tempdir().expect("a directory");
     for (name, text) in files {
         fs::write(folder.path().join(name), text).expect("a file of the test");
     }
     let path = folder.path().to_str().expect("a UTF-8 path");
-    let words: Vec<String> = words.iter().map(|word| word.replace(support::HOME, path)).collect();
+    let words: Vec<String> =
+        words.iter().map(|word| word.replace(crate::support::HOME, path)).collect();
     Run::start(&words.iter().map(String::as_str).collect::<Vec<_>>(), &[]).end()
 }
 

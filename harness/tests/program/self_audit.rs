@@ -1,15 +1,13 @@
 //! The tool that finds leaks has none: processes, files, descriptors and threads of its own; and it
 //! judges alike on every ground that it may have to stand on.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::support::{Ended, Run, at_once, wait_for};
 use harness::ledger::verdict::{CaseReport, Tier};
-use support::{Ended, Run, at_once, wait_for};
 
 const WEAKER: (&str, &str) = ("SCUPPER_CONTAIN", "subreaper");
 /// On both grounds at once some 70 lives share the host, so that one may take seconds to come to its end.

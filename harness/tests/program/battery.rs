@@ -1,12 +1,10 @@
 //! The built-in lifecycles: each is played to its end, and what a server may do is no failure.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::{Ended, Run, SCUPPER};
 use harness::ledger::snapshot::Kind;
 use harness::ledger::verdict::{Culprit, Verdict};
-use support::{Ended, Run, SCUPPER};
 
 /// Each lifecycle ends with something that a server has to obey. This one obeys nothing, so each
 /// has to catch it, by a step that brings the end.
@@ -67,7 +65,7 @@ fn pages(last: &str) -> String {
       esac
       echo "{\"jsonrpc\":\"2.0\",\"id\":$id,$answer}"
     done"#
-    .replace("HEARD", &format!("{}/heard", support::HOME))
+    .replace("HEARD", &format!("{}/heard", crate::support::HOME))
     .replace("LAST", last)
 }
 

@@ -1,14 +1,12 @@
 //! The five field reports: what leaks there is caught, for the right reason, and the core lives the
 //! same lifecycles clean.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::support::Run;
 use harness::ledger::snapshot::Kind::{self, Cursor, Entry, Fd, Process, Session, Task, Zombie};
 use harness::ledger::verdict::{CaseReport, Culprit, Verdict};
-use support::Run;
 
 /// The whole folder in one run, as the documentation says it.
 #[test]

@@ -4,15 +4,13 @@
 //! of a run is still alive is found by a variable that the runner was given and everything below it
 //! inherits. A zombie has no environment: those that wait for init are not seen.
 
-mod support;
-
 use std::fmt::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::{Alive, Run, SCUPPER, at_once, wait_for};
 use harness::ledger::verdict::Tier;
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Alive, Run, SCUPPER, at_once, wait_for};
 
 /// The contract: nothing is left so long after the death.
 const BOUND: Duration = Duration::from_secs(2);

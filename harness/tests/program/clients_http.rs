@@ -1,14 +1,12 @@
 //! Every misbehaving client over HTTP is caught for the right reason, and its clean twin is not.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 
+use crate::support::{Ended, Run, SCUPPER, at_once};
 use harness::ledger::snapshot::Kind;
 use harness::ledger::verdict::{Class, Culprit, Finding, Verdict};
 use harness::peer::fake_client::http::HTTP_FAKE_CLIENTS;
-use support::{Ended, Run, SCUPPER, at_once};
 
 /// Runs at once. They mostly wait.
 const AT_ONCE: usize = 4;

@@ -1,11 +1,9 @@
 //! What piles up inside a life, and from one life to the next, on servers that are shell scripts
 //! around a good one.
 
-mod support;
-
+use crate::support::{Ended, Run, SCUPPER};
 use harness::ledger::snapshot::Kind;
 use harness::ledger::verdict::{Class, Culprit, Finding, Verdict};
-use support::{Ended, Run, SCUPPER};
 
 /// What leaks on purpose need not be waited for as long as by default.
 const IMPATIENT: [&str; 2] = ["--leak-timeout", "2s"];

@@ -3,7 +3,6 @@
 //!
 //! It takes Python 3. Without it this prints that it was skipped and passes, unless
 //! SCUPPER_REQUIRE_REAL_SERVERS is set.
-#![cfg(feature = "core")]
 
 use std::path::Path;
 use std::process::{Command, Output};

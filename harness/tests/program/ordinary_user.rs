@@ -4,14 +4,12 @@
 //! Run by root, the user is one that nobody has; run by anybody else, it is that one, and what only
 //! root can set up is left out and said.
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
-use support::{Ended, Run, SCUPPER, at_once};
+use crate::support::{Ended, Run, SCUPPER, at_once};
 
 /// A uid that no host gives out by itself.
 const NOBODYS: u32 = 54_321;

@@ -4,13 +4,11 @@
 //! `ci/setup formats` installs them. Without them this prints that it was skipped and passes, unless
 //! SCUPPER_REQUIRE_REAL_SERVERS is set.
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Run, SCUPPER, at_once};
+use crate::support::{Run, SCUPPER, at_once};
 
 /// Python with what reads the reports; none where it is not installed and need not be.
 fn installed() -> Option<PathBuf> {

@@ -1,14 +1,12 @@
 //! The byte sweep of HTTP servers: what only it finds, by its bytes, and that a clean server is clean in
 //! every lane.
 
-mod support;
-
+use crate::support::{Ended, Run, SCUPPER};
 use harness::ledger::snapshot::Kind;
 use harness::ledger::verdict::{CaseReport, Culprit, Verdict};
 use harness::lifecycle::step::Era;
 use harness::lifecycle::sweep::{Lane, Side};
 use harness::peer::wire;
-use support::{Ended, Run, SCUPPER};
 
 const URL: &str = "http://127.0.0.1:{port}/mcp";
 /// What leaks on purpose need not be waited for as long as by default.

@@ -1,12 +1,10 @@
 //! What is said of ends that were not as they should be: nothing is told that was not seen.
 
-mod support;
-
 use std::fs;
 
+use crate::support::{Ended, Run, SCUPPER};
 use harness::ledger::verdict::{CaseReport, Class, Verdict};
 use harness::report::json::Report;
-use support::{Ended, Run, SCUPPER};
 
 /// Plays one scenario, given as text.
 fn scenario(text: &str, options: &[&str]) -> (Ended, Report) {

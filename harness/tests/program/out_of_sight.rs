@@ -1,13 +1,11 @@
 //! Servers that run where no look reaches come to Unknown and never to clean. No container is needed
 //! for that: the client in front of it is played by a shell of that name.
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use crate::support::{Ended, Run, SCUPPER, at_once};
 use harness::ledger::verdict::Verdict;
-use support::{Ended, Run, SCUPPER, at_once};
 
 /// A run of `scupper server --config` on one command, in a folder where `docker run` and its kin are
 /// shells that play the file `run`: a clean server, or a leaky one.
