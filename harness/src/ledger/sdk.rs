@@ -93,8 +93,10 @@ enum Mistake {
     Open,
     /// A thread stays.
     Thread,
-    /// A session stays.
+    /// A session outlives its DELETE.
     Session,
+    /// A session outlives its client, which never deleted it.
+    Abandoned,
     /// A temporary file stays.
     File,
 }
@@ -109,6 +111,7 @@ impl Mistake {
             Kind::Zombie => Self::Unreaped,
             Kind::Fd => Self::Open,
             Kind::Thread => Self::Thread,
+            Kind::Session if finding.what.contains("abandoned") => Self::Abandoned,
             Kind::Session => Self::Session,
             Kind::File => Self::File,
             Kind::Task | Kind::Cursor | Kind::Entry | Kind::Memory => return None,
@@ -151,6 +154,9 @@ fn python(mistake: Mistake) -> &'static [&'static str] {
             &["pool = ThreadPoolExecutor(max_workers=4)  # one for the server, not for each call"]
         }
         Mistake::Session => &[],
+        Mistake::Abandoned => {
+            &["app = mcp.streamable_http_app(session_idle_timeout=300)  # seconds"]
+        }
         Mistake::File => &["with tempfile.TemporaryDirectory() as folder: ..."],
     }
 }
@@ -191,6 +197,19 @@ fn typescript(mistake: Mistake) -> &'static [&'static str] {
             "});",
             "transport.onclose = () => { sessions.delete(transport.sessionId); };",
         ],
+        Mistake::Abandoned => &[
+            "const seen = new Map(); // the time of each session's last request",
+            "app.use((request, _response, next) => {",
+            "  const id = request.headers[\"mcp-session-id\"];",
+            "  if (id) seen.set(id, Date.now());",
+            "  next();",
+            "});",
+            "// in onsessioninitialized: sessions.set(id, transport); seen.set(id, Date.now());",
+            "setInterval(() => {",
+            "  for (const [id, at] of seen)",
+            "    if (Date.now() - at > 300_000) { seen.delete(id); sessions.get(id)?.close(); }",
+            "}, 1_000).unref();",
+        ],
         Mistake::File => {
             &["try { await use(path); } finally { await fs.rm(path, { force: true }); }"]
         }
@@ -217,12 +236,12 @@ fn rmcp(mistake: Mistake) -> &'static [&'static str] {
             "helper.kill().await?; // kills it, and waits for it",
         ],
         Mistake::Unreaped => &["helper.wait().await?;"],
-        Mistake::Session => &[
+        Mistake::Abandoned => &[
             "let mut sessions = LocalSessionManager::default();",
             "sessions.session_config.keep_alive = Some(Duration::from_secs(300));",
         ],
         Mistake::File => &["let file = tempfile::NamedTempFile::new()?; // removed when dropped"],
-        Mistake::Open | Mistake::Thread => &[],
+        Mistake::Session | Mistake::Open | Mistake::Thread => &[],
     }
 }
 
@@ -245,9 +264,9 @@ fn go(mistake: Mistake) -> &'static [&'static str] {
         ],
         Mistake::Unreaped => &["helper.Wait() // after each Start"],
         Mistake::Open => &["defer file.Close()", "defer response.Body.Close()"],
-        Mistake::Session => &["&mcp.StreamableHTTPOptions{SessionTimeout: 5 * time.Minute}"],
+        Mistake::Abandoned => &["&mcp.StreamableHTTPOptions{SessionTimeout: 5 * time.Minute}"],
         Mistake::File => &["defer os.RemoveAll(folder)"],
-        Mistake::Thread => &[],
+        Mistake::Session | Mistake::Thread => &[],
     }
 }
 
@@ -281,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sdk_mends_a_server_that_stays_or_leaves_a_helper() {
+    fn every_sdk_mends_a_server_that_stays_or_leaves_a_helper_or_keeps_sessions() {
         let mut finding = samples::cases().remove(1).findings.remove(0);
         finding.culprit = Culprit::Server;
         for sdk in [Sdk::Python, Sdk::Typescript, Sdk::Rmcp, Sdk::Go] {
@@ -294,6 +313,13 @@ mod tests {
                 assert!(!lines.is_empty(), "{sdk:?}: {what} at {step}");
                 assert!(lines.iter().all(|line| line.len() <= 92), "{sdk:?}: {what} at {step}");
             }
+        }
+        for sdk in [Sdk::Python, Sdk::Typescript, Sdk::Rmcp, Sdk::Go] {
+            finding.kind = Kind::Session;
+            finding.what = "an abandoned session still answers after its time".into();
+            let mend = sdk.lines(&finding).join("\n");
+            let is_by_time = ["idle_timeout", "setInterval", "keep_alive", "SessionTimeout"];
+            assert!(is_by_time.iter().any(|word| mend.contains(word)), "{sdk:?}: {mend}");
         }
         finding.culprit = Culprit::Client;
         assert!(Sdk::Python.lines(&finding).is_empty(), "nothing of a client's is the server's");
