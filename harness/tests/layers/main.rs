@@ -192,7 +192,7 @@ fn every_import_is_in_the_table() {
         let (from, to, _) = EDGES[row];
         format!("the table: {from} does not use {to} any more")
     }));
-    assert!(wrong.is_empty(), "edges against the table of tests/layers.rs:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "edges against the table of tests/layers:\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::ledger::fingerprint::Fingerprint;
 use crate::ledger::sdk::Sdk;
 use crate::ledger::verdict::LAST_ON_STDERR;
 use crate::report::samples;
@@ -259,4 +260,18 @@ fn the_time_left_is_told_once_there_is_something_to_tell_it_by() {
     assert_eq!(after(60, 4, 20).as_deref(), Some("4 min left"));
     assert_eq!(after(4, 20, 20), None);
     assert_eq!(after(4, 4, 0), None, "nobody knows how many");
+}
+
+#[test]
+fn a_case_whose_leaks_are_known_has_no_row_among_the_ends() {
+    let cases = samples::cases();
+    let known = cases[1].findings.iter();
+    let known = known.map(|one| (Fingerprint::of(&cases[1], one).hash(), "known".into())).collect();
+    let (against, told) = (vec![], vec![]);
+    let gated = Gated { known, accepted: 1, against, told, exit_code_before: codes::LEAK };
+    let ended = Event::RunEnded(samples::summary(cases, codes::LEAK));
+    let text = shown(100, false, &[Event::Gated(gated), ended]);
+    let (_, ends) = text.split_once("slowest rung\n").expect("the table of ends");
+    assert!(ends.contains(" stdio/close-during-call "), "{ends}");
+    assert!(!ends.contains(" stdio/half-close "), "{ends}");
 }
