@@ -16,6 +16,11 @@ use crate::ledger::snapshot::ProcessId;
 const FIRST_PAUSE: Duration = Duration::from_micros(500);
 /// Longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// A pause is at least so many times the look before it: where a host has many processes, or many look at
+/// once, looking must not become what everybody waits for.
+const PAUSE_TO_LOOK: u32 = 30;
+/// And at most this for that reason.
+const COSTLY_PAUSE: Duration = Duration::from_millis(400);
 
 /// Longest time between two looks, beyond the pause, that is counted: in the rest the host kept this
 /// process from looking, and most likely the others from ending.
@@ -39,7 +44,7 @@ pub enum Settled {
 }
 
 /// Looks again and again until two consecutive looks say quiet, or the deadline passes. Pauses
-/// double from 0.5 ms to 50 ms.
+/// double from 0.5 ms to 50 ms, and are longer then where a look takes long.
 pub fn settle(deadline: Instant, mut quiet: impl FnMut() -> bool) -> Settled {
     until_quiet(|_| match quiet() {
         true => Seen::Quiet,
@@ -73,21 +78,32 @@ enum Seen {
 
 /// Looks until two looks in a row say quiet. Each look is told of the last pause.
 fn until_quiet(mut look: impl FnMut(Duration) -> Seen) -> Settled {
-    let mut pause = FIRST_PAUSE;
+    let mut shortest = FIRST_PAUSE;
     let mut last_pause = Duration::ZERO;
     let mut quiet_before = false;
     loop {
+        let began = Instant::now();
         match look(last_pause) {
             Seen::Quiet if quiet_before => return Settled::Quiet,
             Seen::Quiet => quiet_before = true,
             Seen::TooLate => return Settled::Bound,
             Seen::Something => {
                 quiet_before = false;
+                let pause = pause_after(began.elapsed(), shortest);
                 std::thread::sleep(pause);
                 last_pause = pause;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                shortest = (shortest * 2).min(LONGEST_PAUSE);
             }
         }
+    }
+}
+
+/// The pause after a look that took so long. The first ones are short whatever it costs: most things are
+/// gone by then.
+fn pause_after(look: Duration, shortest: Duration) -> Duration {
+    match shortest < LONGEST_PAUSE {
+        true => shortest,
+        false => look.saturating_mul(PAUSE_TO_LOOK).clamp(LONGEST_PAUSE, COSTLY_PAUSE),
     }
 }
 
@@ -252,6 +268,15 @@ mod tests {
         let patience = Duration::from_millis(20);
         assert_eq!(settle_processes(patience, || Some(vec![own])), Settled::Bound);
         assert_eq!(settle_processes(patience, || None), Settled::Quiet);
+    }
+
+    #[test]
+    fn who_looks_for_long_looks_seldom_and_never_at_first() {
+        let [short, long] = [Duration::from_millis(1), Duration::from_millis(5)];
+        assert_eq!(pause_after(long, FIRST_PAUSE), FIRST_PAUSE);
+        assert_eq!(pause_after(short, LONGEST_PAUSE), LONGEST_PAUSE);
+        assert_eq!(pause_after(long, LONGEST_PAUSE), 30 * long);
+        assert_eq!(pause_after(Duration::MAX, LONGEST_PAUSE), COSTLY_PAUSE);
     }
 
     #[test]
