@@ -12,7 +12,7 @@ use crate::cell::contain;
 use crate::cell::host::{Cell, Lifeline, strongest_tier};
 use crate::cell::protocol::{CellEvent, Learned};
 use crate::ledger::verdict::{CaseReport, Tier};
-use crate::plan::Case;
+use crate::plan::{self, Case};
 
 /// How often an interrupt is looked for while cells work.
 const INTERRUPT_LOOK: Duration = Duration::from_millis(50);
@@ -79,14 +79,14 @@ impl Runner {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// Judges all cases and tells of each as it comes.
+    /// Judges all cases, the longest first, and tells of each as it comes.
     pub fn run_all(&self, cases: &[Case], each: impl FnMut(News)) {
         self.run_at_once(self.jobs, cases, each);
     }
 
     /// The same, with another number of cases at once.
     pub fn run_at_once(&self, jobs: usize, cases: &[Case], mut each: impl FnMut(News)) {
-        let queue: Mutex<VecDeque<usize>> = Mutex::new((0..cases.len()).collect());
+        let queue: Mutex<VecDeque<usize>> = Mutex::new(plan::beginnings(cases).into());
         let lifelines: Mutex<Vec<Lifeline>> = Mutex::new(Vec::new());
         let (sender, told) = channel();
         std::thread::scope(|scope| {
