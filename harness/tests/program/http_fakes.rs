@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use crate::fakes::UNWEIGHED;
 use crate::support::{Ended, Run, SCUPPER, at_once};
 use harness::ledger::snapshot::Kind;
 use harness::ledger::verdict::CaseReport;
@@ -177,8 +178,10 @@ fn play(row: &Row, fixed: bool) -> (Line, Vec<String>) {
     let leaky = !fixed && !matches!(row.must, Must::Clean(_));
     let patience: &[&str] = if leaky { &IMPATIENT } else { &[] };
     let twin: &[&str] = if fixed { &["--fixed"] } else { &[] };
+    let weighed = !leaky || matches!(row.must, Must::Advisory(Caught(Kind::Memory, ..)));
+    let kinds: &[&str] = if weighed { &[] } else { &UNWEIGHED };
     let options =
-        [&["--http", "http://127.0.0.1:{port}/mcp"], only, patience, row.options].concat();
+        [&["--http", "http://127.0.0.1:{port}/mcp"], only, patience, kinds, row.options].concat();
     let url = if row.fake.contains(&"transport=sse") { "/sse" } else { "/mcp" };
     let options: Vec<String> = options.iter().map(|word| word.replace("/mcp", url)).collect();
     let options: Vec<&str> = options.iter().map(String::as_str).collect();

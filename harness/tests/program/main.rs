@@ -7,7 +7,7 @@
 //!   [`http_sweep`]: servers over HTTP. [`clients`], [`clients_http`]: clients.
 //! - [`real_servers`], [`real_clients`]: those that `ci/setup` installs. [`servers_file`]: several in one file.
 //! - [`containment`], [`ordinary_user`], [`out_of_sight`]: what a host allows and a user may see.
-//! - [`seeds`], [`replay`], [`campaign`]: lifecycles from files and from seeds.
+//! - [`field_reports`], [`replay`], [`campaign`]: lifecycles from files and from seeds.
 //! - [`formats`], [`examples`]: what other machines read and start. [`self_audit`]: scupper judged by scupper.
 
 #[path = "../support/mod.rs"]
@@ -25,6 +25,7 @@ mod ends;
 #[cfg(feature = "core")]
 mod examples;
 mod fakes;
+mod field_reports;
 mod formats;
 mod growth;
 mod http_fakes;
@@ -35,7 +36,6 @@ mod out_of_sight;
 mod real_clients;
 mod real_servers;
 mod replay;
-mod seeds;
 mod self_audit;
 mod servers_file;
 mod sweep;
