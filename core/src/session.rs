@@ -116,7 +116,11 @@ mod sweep;
 mod transport;
 mod watched;
 
-use std::{panic::Location, sync::Arc, time::Duration};
+use std::{
+    panic::Location,
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
 use futures::future::join_all;
 use rmcp::{
@@ -249,6 +253,8 @@ impl Sessions {
             .filter_map(|session| self.shared.remove(&session.id, Cause::Shutdown))
             .map(registry::removed);
         let removals = join_all(removing).await.into_iter().flatten().collect();
+        // Those without a session may have been spawned and had no turn yet.
+        self.shared.counters.closed.store(true, SeqCst);
         // Ends the requests without a session.
         self.shared.token.cancel();
         let deadline = Instant::now() + self.shared.settings.close_wait;

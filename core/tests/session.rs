@@ -12,12 +12,13 @@ use std::{sync::Arc, time::Duration};
 
 use alone::alone;
 use demo::{Demo, brisk, serve};
-use raw::{INITIALIZE, Over, Raw, call};
+use raw::{INITIALIZE, Over, Raw, call, modern_call};
+use rmcp::transport::StreamableHttpServerConfig;
 use scupper_core::{
     census::{Census, Kind},
     cleanup::CleanupPlan,
     cursor::{self, Cursors, MemoryStore},
-    session::{Cause, OnDisconnect, Server, Settings},
+    session::{Cause, OnDisconnect, Server, Sessions, Settings},
 };
 use support::{settle, within};
 
@@ -460,4 +461,48 @@ fn runtime_that_goes_first_takes_everything_along() {
     drop(server);
     support::assert_empty(&census);
     assert_eq!(census.dropped_without_close(), 2);
+}
+
+/// Between a request without a session and its handler are tasks of rmcp, and which of them has its turn
+/// before the close is the scheduler's lot; so it is drawn often, with the client gone after each number of
+/// turns.
+#[test]
+fn handler_that_had_no_turn_before_the_close_does_not_run_after_it() {
+    use tower::Service;
+
+    for round in 0..400 {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let census = Census::new();
+            let sessions = Sessions::start(brisk(), &census).expect("started");
+            let demo = Demo::default();
+            let mut service =
+                sessions.service(move || Ok(demo.clone()), StreamableHttpServerConfig::default());
+            let request = http::Request::post("/mcp")
+                .header("host", "127.0.0.1")
+                .header("content-type", "application/json")
+                .header("accept", "application/json, text/event-stream")
+                .header("mcp-protocol-version", "2026-07-28")
+                .header("mcp-method", "tools/call")
+                .header("mcp-name", "stubborn")
+                .body(axum::body::Body::from(modern_call(1, "stubborn")))
+                .expect("a request");
+            let mut asked = Box::pin(service.call(request));
+            for turn in 0..=round % 8 {
+                if turn > 0 {
+                    tokio::task::yield_now().await;
+                }
+                assert!(futures::poll!(&mut asked).is_pending(), "it goes on until it is released");
+            }
+            drop(asked);
+            let closed = sessions.close().await;
+            assert_eq!(closed.handlers_left, 0, "round {round}: {closed}");
+            let handlers = census.rows().into_iter().filter(|row| &*row.state == "handler");
+            assert_eq!(handlers.count(), 0, "round {round}: {census}");
+        });
+    }
 }

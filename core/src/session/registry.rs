@@ -5,7 +5,10 @@ use std::{
     panic::Location,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
 };
 
@@ -176,7 +179,7 @@ impl Shared {
 
     /// How many handlers run, those of requests without a session too.
     pub(super) fn handlers(&self) -> usize {
-        self.counters.handlers.load(Relaxed)
+        self.counters.handlers.load(SeqCst)
     }
 
     pub(super) fn has_running_requests(&self) -> bool {

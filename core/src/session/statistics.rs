@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 use super::Cause;
@@ -69,6 +69,8 @@ impl fmt::Display for Statistics {
 pub(super) struct Counters {
     pub(super) streams: AtomicUsize,
     pub(super) handlers: AtomicUsize,
+    /// No handler starts any more.
+    pub(super) closed: AtomicBool,
     pub(super) created: AtomicU64,
     removed: [AtomicU64; Cause::ALL.len()],
     pub(super) refused: AtomicU64,

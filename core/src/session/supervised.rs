@@ -7,7 +7,10 @@
 
 use std::{
     borrow::Cow,
-    sync::{Arc, Weak, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Weak,
+        atomic::Ordering::{Relaxed, SeqCst},
+    },
     time::Duration,
 };
 
@@ -84,7 +87,8 @@ impl<S> Supervised<S> {
         Self { handler, grace, census: census.clone(), counters: Arc::clone(counters) }
     }
 
-    /// Runs a handler until it ends, or until its grace after the cancellation is over.
+    /// Runs a handler until it ends, or until its grace after the cancellation is over. None runs that was
+    /// spawned and had no turn before its server closed.
     async fn bounded<F: Future>(
         &self,
         name: &'static str,
@@ -92,7 +96,7 @@ impl<S> Supervised<S> {
         ticket: Option<&Ticket>,
         handler: F,
     ) -> Option<F::Output> {
-        let _running = Running::new(&self.counters);
+        let _running = Running::new(&self.counters)?;
         let _row = self.census.enter(Kind::Task, name, "handler", std::panic::Location::caller());
         let closing = ticket.map(|ticket| ticket.closing.clone());
         let grace = self.grace;
@@ -131,7 +135,9 @@ impl<S> Supervised<S> {
             Some(Ok(result)) => result,
             Some(Err(message)) => Err(panicked(name, &message, ticket)),
             None => Err(ErrorData::internal_error(
-                format!("{name} was dropped: it went on after it had been cancelled"),
+                format!(
+                    "{name} was dropped: it went on after it had been cancelled, or the server closed"
+                ),
                 None,
             )),
         }
@@ -156,9 +162,12 @@ impl<S> Supervised<S> {
 struct Running<'a>(&'a Counters);
 
 impl<'a> Running<'a> {
-    fn new(counters: &'a Counters) -> Self {
-        counters.handlers.fetch_add(1, Relaxed);
-        Self(counters)
+    /// `None` once the sessions are closed. Whoever closes them says so first and counts then, and here it is
+    /// the other way round, so that no handler is missed by both.
+    fn new(counters: &'a Counters) -> Option<Self> {
+        counters.handlers.fetch_add(1, SeqCst);
+        let running = Self(counters);
+        (!counters.closed.load(SeqCst)).then_some(running)
     }
 }
 
