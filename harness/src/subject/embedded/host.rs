@@ -298,7 +298,7 @@ impl Play<'_> {
         let Some(server) = self.servers.get(&step.connection) else { return };
         let books = server.books(&step.connection);
         let deadline = Instant::now() + STREAM;
-        while books.awaits_a_stream() && Instant::now() < deadline {
+        while !books.has_a_stream() && Instant::now() < deadline {
             self.stage.drive(async { tokio::time::sleep(Duration::from_millis(1)).await });
         }
     }

@@ -90,12 +90,11 @@ pub(super) struct ServerBooks {
 }
 
 impl ServerBooks {
-    /// It keeps sessions, and none of them has its stream open. Newer clients open none and have no sessions.
-    pub(super) fn awaits_a_stream(&self) -> bool {
+    /// Some session has its stream open.
+    pub(super) fn has_a_stream(&self) -> bool {
         let census = census(&self.address).unwrap_or_default();
         let sessions = census["sessions"].as_array().cloned().unwrap_or_default();
-        let has_one = |session: &Value| session["streams"].as_u64().is_some_and(|count| count > 0);
-        !sessions.is_empty() && !sessions.iter().any(has_one)
+        sessions.iter().any(|session| session["streams"].as_u64().is_some_and(|count| count > 0))
     }
 }
 
