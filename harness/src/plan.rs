@@ -4,20 +4,20 @@
 //! - [`client`]: the cases of `scupper client`; here are those of servers and scenarios.
 //! - [`http`]: those of `scupper server --http`.
 //! - [`sweep`]: those of the byte sweep.
+//! - [`order`]: which of them begins first.
 
 pub mod campaign;
 pub mod client;
 pub mod http;
+pub mod order;
 pub mod sweep;
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::cell::protocol::{CaseOrder, Launch, Learned, Patience, Role, SubjectOrder, SweepOrder};
 use crate::ledger::rise;
 use crate::ledger::snapshot::Kind;
-use crate::ledger::verdict::Verdict;
 use crate::lifecycle::battery::{self, Call, Discover, Knowledge};
 use crate::lifecycle::scenario::{
     Embedded, Expectation, FakeSpec, Scenario, Subject, duration_word,
@@ -51,32 +51,6 @@ impl Case {
             _ => 0,
         }
     }
-
-    /// How long it may take beside others: a leak is waited for, and each step takes its time.
-    fn length(&self) -> (bool, u64) {
-        let leaks = self.expect.as_ref().is_some_and(|expect| expect.verdict == Verdict::Leak);
-        (leaks, steps_of(&self.order.lifecycle.steps))
-    }
-}
-
-/// So many steps are played, with all repetitions.
-fn steps_of(steps: &[Step]) -> u64 {
-    let played = |step: &Step| match &step.action {
-        Action::Repeat { times, steps } => u64::from(*times).saturating_mul(steps_of(steps)),
-        Action::Concurrently { branches } => {
-            branches.iter().map(|steps| steps_of(steps)).fold(0, u64::saturating_add)
-        }
-        _ => 1,
-    };
-    steps.iter().map(played).fold(0, u64::saturating_add)
-}
-
-/// In which order cases begin, by their place: the longest first, so that in the end nobody is waited for
-/// alone.
-pub fn beginnings(cases: &[Case]) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..cases.len()).collect();
-    places.sort_by_key(|place| Reverse(cases[*place].length()));
-    places
 }
 
 /// A server to judge.
@@ -513,25 +487,6 @@ pub(crate) mod tests {
         assert!(names_id("stdio", "stdio/churn"));
         assert!(!names_id("chur", "stdio/churn"));
         assert!(!names_id("std", "stdio/churn"));
-    }
-
-    #[test]
-    fn what_takes_longest_begins_first() {
-        let life = |times, expect: &str| {
-            let text = format!(
-                "why = \"W.\"\nsubject = {{ fake = \"plain\" }}\n{expect}\n\
-                 [[step]]\ndo = \"open\"\n\
-                 [[step]]\ndo = \"repeat\"\ntimes = {times}\n\
-                 [[step.step]]\ndo = \"call\"\ntool = \"echo\"\n"
-            );
-            let read = crate::lifecycle::scenario::parse("a.toml", &text).expect("a scenario");
-            scenario(&read, "run", "a.toml", &choices())
-        };
-        let clean = "expect = { verdict = \"clean\" }";
-        let found = "finding = [{ kind = \"process\", culprit = \"server\" }]";
-        let leak = format!("expect = {{ verdict = \"leak\", {found} }}");
-        let cases = [life(2, clean), life(2, clean), life(9, clean), life(1, &leak)];
-        assert_eq!(beginnings(&cases), [3, 2, 0, 1]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::cell::contain;
 use crate::cell::host::{Cell, Lifeline, strongest_tier};
 use crate::cell::protocol::{CellEvent, Learned};
 use crate::ledger::verdict::{CaseReport, Tier};
-use crate::plan::{self, Case};
+use crate::plan::{Case, order};
 
 /// How often an interrupt is looked for while cells work.
 const INTERRUPT_LOOK: Duration = Duration::from_millis(50);
@@ -86,7 +86,7 @@ impl Runner {
 
     /// The same, with another number of cases at once.
     pub fn run_at_once(&self, jobs: usize, cases: &[Case], mut each: impl FnMut(News)) {
-        let queue: Mutex<VecDeque<usize>> = Mutex::new(plan::beginnings(cases).into());
+        let queue: Mutex<VecDeque<usize>> = Mutex::new(order::beginnings(cases).into());
         let lifelines: Mutex<Vec<Lifeline>> = Mutex::new(Vec::new());
         let (sender, told) = channel();
         std::thread::scope(|scope| {

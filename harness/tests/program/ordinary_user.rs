@@ -17,7 +17,7 @@ const NOBODYS: u32 = 54_321;
 
 /// Runs at once. They mostly wait.
 const AT_ONCE: usize = 4;
-/// Short, and still with all that the table of fakes below takes to show.
+/// Short, and still with all that the table of fakes below takes to show. In so few cycles memory is not judged.
 #[rustfmt::skip]
 const SHORT: &[&str] = &[
     "--jobs", "12", "--cycles", "5",
@@ -148,10 +148,8 @@ impl User {
         let patience: &[&str] = if fixed { &[] } else { &["--leak-timeout", "1s"] };
         let twin: &[&str] = if fixed { &["--fixed"] } else { &[] };
         let start = ["server", "--json", "{home}/report.json"];
-        // Memory is the server's own to tell, whoever looks: it is weighed once for each sight, by `doctor`.
-        let kinds: &[&str] = if fake == ["plain"] { &[] } else { &UNWEIGHED };
         let command = [&["--", &subject, "fake"], fake, twin].concat();
-        self.run(&[&start[..], SHORT, patience, kinds, &command].concat(), sight)
+        self.run(&[&start[..], SHORT, &UNWEIGHED, patience, &command].concat(), sight)
     }
 }
 
