@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::peers::HttpServer;
+use super::peers::{HttpServer, ServerBooks};
 use super::seam::{Acting, Host, Reach, Server, Settings};
 use super::stage::{Blamed, Due, Sorts, Stage, Whose};
 use super::{leaky, ours};
@@ -25,8 +25,6 @@ const DEATH: Duration = Duration::from_secs(5);
 /// A turn of the runtime, and how many it is given to hear of a death: more than tasks pass it on.
 const TURN: Duration = Duration::from_millis(1);
 const TURNS: u32 = 10;
-/// How long a client may take to open its stream of events, if it does at all.
-const STREAM: Duration = Duration::from_secs(2);
 
 pub(super) fn play(
     order: &CaseOrder,
@@ -274,33 +272,32 @@ impl Play<'_> {
             Action::WaitFor { .. } => Ok(()),
             Action::Add { wait: false, .. } | Action::Call { wait: false, .. } => {
                 let doing = self.begin(step)?;
+                let stream = self.stream_of(step);
                 let waiting = Box::pin(async move {
                     // Whatever ends it, it has to end; that is what is asked.
-                    let _ = doing.await;
+                    if let (Ok(()), Some(stream)) = (doing.await, stream) {
+                        stream.streaming().await;
+                    }
                 });
-                self.stage.begin_beside(keeper(name), waiting);
+                self.stage.begin_beside(name, waiting);
                 Ok(())
             }
             _ => {
                 let doing = self.begin(step)?;
                 let within = step.within.unwrap_or(STEP_TIMEOUT);
                 self.stage.drive_within(within, doing)?;
-                self.wait_for_stream(step);
+                if let Some(stream) = self.stream_of(step) {
+                    self.stage.drive(stream.streaming());
+                }
                 Ok(())
             }
         }
     }
 
-    /// A client opens its stream of events once both are ready, and nobody waits for it: what is born
-    /// then belongs to this step and to no later one.
-    fn wait_for_stream(&mut self, step: &Step) {
-        let Action::Add { transport: Transport::Http, .. } = step.action else { return };
-        let Some(server) = self.servers.get(&step.connection) else { return };
-        let books = server.books(&step.connection);
-        let deadline = Instant::now() + STREAM;
-        while !books.has_a_stream() && Instant::now() < deadline {
-            self.stage.drive(async { tokio::time::sleep(Duration::from_millis(1)).await });
-        }
+    /// What a server of a connection keeps whose client may open a stream once it is added.
+    fn stream_of(&self, step: &Step) -> Option<ServerBooks> {
+        let Action::Add { transport: Transport::Http, .. } = step.action else { return None };
+        self.servers.get(&step.connection).map(|server| server.books(&step.connection))
     }
 
     /// A step that takes its time.

@@ -22,6 +22,8 @@ use crate::probe::store::Rows;
 const START: Duration = Duration::from_secs(10);
 /// How long a peer may take to say what it keeps.
 const ASKED: Duration = Duration::from_secs(2);
+/// How long a client may take to open its stream of events, if it does at all.
+const STREAM: Duration = Duration::from_secs(2);
 
 /// A child process of the harness, killed and reaped when it is let go.
 #[derive(Debug)]
@@ -90,11 +92,22 @@ pub(super) struct ServerBooks {
 }
 
 impl ServerBooks {
-    /// Some session has its stream open.
-    pub(super) fn has_a_stream(&self) -> bool {
+    /// It keeps sessions, and none of them has its stream open. Newer clients open none and have no
+    /// sessions.
+    fn awaits_a_stream(&self) -> bool {
         let census = census(&self.address).unwrap_or_default();
         let sessions = census["sessions"].as_array().cloned().unwrap_or_default();
-        sessions.iter().any(|session| session["streams"].as_u64().is_some_and(|count| count > 0))
+        let has_one = |session: &Value| session["streams"].as_u64().is_some_and(|count| count > 0);
+        !sessions.is_empty() && !sessions.iter().any(has_one)
+    }
+
+    /// A client opens its stream of events once both are ready, and nobody waits for it: what is born
+    /// then belongs to the step that has added the server, and to no later one.
+    pub(super) async fn streaming(&self) {
+        let deadline = Instant::now() + STREAM;
+        while self.awaits_a_stream() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 

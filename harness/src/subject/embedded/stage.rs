@@ -39,10 +39,20 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(5
 /// Looks at the bound until one of them is stable.
 const FIRM_LOOKS: usize = 5;
 
-/// Something that goes on beside the steps, and for which host or service.
+/// Something that goes on beside the steps, and for which connection.
 struct Beside {
-    keeper: String,
+    connection: String,
     doing: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+/// Whose a thing is. What goes on beside the steps depends on other processes, which a busy host may
+/// hold up for any time: what it opens may be born in any step until it has ended.
+#[derive(Debug, Clone)]
+struct Origin {
+    /// In a step of this connection it was born.
+    connection: String,
+    /// Other connections that something went on for in that step.
+    beside: BTreeSet<String>,
 }
 
 /// What is due.
@@ -111,10 +121,12 @@ pub(super) struct Stage<'a> {
     below: Sight,
     ledger: Ledger,
     baseline: BTreeSet<Identity>,
-    /// In steps of which connection a thing was born.
-    origins: BTreeMap<Identity, String>,
+    /// Whose a thing is that was born after the beginning.
+    origins: BTreeMap<Identity, Origin>,
     children: Children,
     beside: Vec<Beside>,
+    /// The connections that something went on for when the step began.
+    went_on: BTreeSet<String>,
 }
 
 impl<'a> Stage<'a> {
@@ -151,6 +163,7 @@ impl<'a> Stage<'a> {
             origins: BTreeMap::new(),
             children: Children::default(),
             beside: Vec::new(),
+            went_on: BTreeSet::new(),
         })
     }
 
@@ -203,9 +216,13 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// Has something go on while later steps are played.
-    pub(super) fn begin_beside(&mut self, keeper: &str, doing: Pin<Box<dyn Future<Output = ()>>>) {
-        self.beside.push(Beside { keeper: keeper.to_owned(), doing });
+    /// Has something go on for a connection while later steps are played.
+    pub(super) fn begin_beside(
+        &mut self,
+        connection: &str,
+        doing: Pin<Box<dyn Future<Output = ()>>>,
+    ) {
+        self.beside.push(Beside { connection: connection.to_owned(), doing });
         // It has to be on its way before the next step.
         self.drive(tokio::task::yield_now());
     }
@@ -223,9 +240,9 @@ impl<'a> Stage<'a> {
     }
 
     /// Lets go of what goes on beside the steps for a host or a service: whoever waited is gone too.
-    pub(super) fn drop_beside(&mut self, keeper: &str) {
+    pub(super) fn drop_beside(&mut self, name: &str) {
         let guard = self.runtime.enter();
-        self.beside.retain(|one| one.keeper != keeper);
+        self.beside.retain(|one| keeper(&one.connection) != name);
         drop(guard);
     }
 
@@ -260,10 +277,18 @@ impl<'a> Stage<'a> {
             self.played.note_unreadable(self.order, unreadable, alive_count(self.runtime.handle()));
         }
         let change = self.ledger.record(at, snapshot);
+        let origin = self.origin(connection);
         for identity in change.born {
-            self.origins.insert(identity, connection.to_owned());
+            self.origins.insert(identity, origin.clone());
         }
         self.look_at_children(at);
+    }
+
+    /// Whose a thing is that is born in a step of a connection.
+    fn origin(&self, connection: &str) -> Origin {
+        let going_on = self.beside.iter().map(|one| &one.connection);
+        let others = going_on.chain(&self.went_on).filter(|other| *other != connection);
+        Origin { connection: connection.to_owned(), beside: others.cloned().collect() }
     }
 
     /// What is wrong with a child needs no end to be wrong.
@@ -300,17 +325,19 @@ impl<'a> Stage<'a> {
             self.look(at, connection);
             let now: Vec<Identity> = self.ledger.last().things.keys().cloned().collect();
             if now == before || Instant::now() >= deadline {
-                return;
+                break;
             }
             before = now;
             self.drive(async { tokio::time::sleep(PAUSES[0]).await });
         }
+        self.went_on = self.beside.iter().map(|one| one.connection.clone()).collect();
     }
 
     /// Everything alive that was born in steps of a connection and is a process.
     pub(super) fn processes_of(&self, connection: &str) -> Vec<crate::ledger::snapshot::ProcessId> {
         let me = contain::own_pid();
-        let born = |identity: &Identity| self.origins.get(identity).map(String::as_str);
+        let born =
+            |identity: &Identity| self.origins.get(identity).map(|one| one.connection.as_str());
         self.ledger
             .last()
             .processes()
@@ -369,13 +396,16 @@ impl<'a> Stage<'a> {
     /// What is due and still there.
     fn left(&self, due: &Due<'_>) -> Vec<Identity> {
         let wanted = |identity: &Identity, facts: &Facts| {
-            let born = self.origins.get(identity).map_or("", String::as_str);
+            let origin = self.origins.get(identity);
             let whose = match due.whose {
                 Whose::All => true,
-                Whose::Step(_) => self.ledger.birth(identity) == Some(due.at),
+                Whose::Step(name) => {
+                    self.ledger.birth(identity) == Some(due.at)
+                        && origin.is_some_and(|origin| origin.is_surely(name))
+                }
                 Whose::Born(step) => self.ledger.birth(identity) == Some(step),
-                Whose::Keeper(name) => !born.is_empty() && (born == name || keeper(born) == name),
-                Whose::Connection(name) => born == name,
+                Whose::Keeper(name) => origin.is_some_and(|origin| origin.is_kept_by(name)),
+                Whose::Connection(name) => origin.is_some_and(|origin| origin.is_surely(name)),
             };
             whose && due.sorts.holds(identity, facts)
         };
@@ -401,7 +431,14 @@ impl<'a> Stage<'a> {
                 Some(Facts::Task { spawned_at: Some(site) }) => format!(" (spawned at {site})"),
                 _ => String::new(),
             };
-            evidence.push(finding::thing(identity, &self.ledger) + &words);
+            let beside = match self.origins.get(identity) {
+                Some(origin) if !origin.beside.is_empty() => {
+                    let others: Vec<&str> = origin.beside.iter().map(String::as_str).collect();
+                    format!(" (or of what went on beside that step, for {})", others.join(", "))
+                }
+                _ => String::new(),
+            };
+            evidence.push(finding::thing(identity, &self.ledger) + &words + &beside);
         }
         let known = self
             .played
@@ -490,6 +527,21 @@ impl<'d> Whose<'d> {
             Whose::Step(name) | Whose::Connection(name) | Whose::Keeper(name) => name,
             Whose::Born(_) | Whose::All => "",
         }
+    }
+}
+
+impl Origin {
+    /// It is of this connection and cannot be of another one.
+    fn is_surely(&self, connection: &str) -> bool {
+        self.connection == connection && self.beside.is_empty()
+    }
+
+    /// It is of this host or service, or of a connection of it.
+    fn is_kept_by(&self, name: &str) -> bool {
+        let is_of = |connection: &str| connection == name || keeper(connection) == name;
+        !self.connection.is_empty()
+            && is_of(&self.connection)
+            && self.beside.iter().all(|other| is_of(other))
     }
 }
 
