@@ -124,6 +124,17 @@ fn the_core_leaves_nothing_in_any_lifecycle() {
     assert!(cases.len() >= 30, "{} lifecycles", cases.len());
 }
 
+/// What a step leaves while something else goes on is certain only when the host ends: found it is.
+#[test]
+fn what_is_left_while_another_server_is_added_is_found_with_the_host() {
+    let cases = run("scenarios/stand-in/left-beside-another.toml");
+    let findings = cases.iter().flat_map(|case| &case.findings);
+    let found = findings.filter(|finding| finding.birth_step.name == "add plain");
+    let found: BTreeSet<(Kind, &str)> =
+        found.map(|finding| (finding.kind, &*finding.due_step.name)).collect();
+    assert_eq!(found, [Zombie, Fd, Entry].map(|kind| (kind, "shutdown")).into());
+}
+
 /// Runs scenarios of this repository that are as expected.
 fn run(path: &str) -> Vec<CaseReport> {
     let (code, cases) = judge(&[&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)]);
