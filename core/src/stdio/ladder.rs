@@ -244,9 +244,13 @@ impl Ladder {
         next
     }
 
-    fn sweep_with(&mut self, sweep: &mut Sweep, now: Instant) -> Next {
+    fn sweep_with(&mut self, sweep: &mut Sweep, entered: Instant) -> Next {
+        let looking = Instant::now();
         loop {
-            let left = match self.look(&mut sweep.strays) {
+            let left = self.look(&mut sweep.strays);
+            // A look at every process there is takes most of a quiet sweep's time.
+            let now = entered + looking.elapsed();
+            let left = match left {
                 Ok(left) => left,
                 Err(error) => {
                     self.problem(format!(
@@ -312,7 +316,10 @@ impl Ladder {
         if sabotaged!(KilledNotReaped) && self.killed.is_some() {
             return self.leave(now);
         }
-        match self.group.as_mut().map(ProcessGroup::reap) {
+        let reaping = Instant::now();
+        let reaped = self.group.as_mut().map(ProcessGroup::reap);
+        let now = now + reaping.elapsed();
+        match reaped {
             Some(Ok(Some(exit))) => {
                 self.so_far.exit = Some(exit);
                 self.reached(Rung::Reaped, now);
