@@ -4,6 +4,8 @@ import host
 from figures import duration_ns, number, table
 
 ABSENT = "Not measured in this run."
+# Rungs in their order; others come after them.
+RUNGS = ("eof_to_exit_ms", "exit_to_empty_ms", "empty_to_reaped_ms", "exit_to_reaped_ms", "reaped_to_return_ms")
 # Figures of teardown that have columns of their own; what is left are rungs.
 OWN_COLUMNS = ("whole_ms", "each_ms", "ratio_to_floor", "ratio_to_one", "over_wait_ms")
 
@@ -58,7 +60,7 @@ def teardown(book, _):
                 continue
             rungs = [
                 f"{row['figure'].removesuffix('_ms').replace('_', ' ')} {number(row['median'])}"
-                for row in book.of(bench="teardown", n=1, server=server, subject=subject)
+                for row in sorted(book.of(bench="teardown", n=1, server=server, subject=subject), key=place)
                 if row["figure"] not in OWN_COLUMNS and not row["figure"].startswith("left")
             ]
             rows.append([
@@ -67,6 +69,10 @@ def teardown(book, _):
             ])
     heads = ["server: closed by", "whole, ms", "p99", "to floor (p99)", "over its waits, at most", "rungs, ms", "rounds"]
     return rows and table(heads, rows)
+
+
+def place(row):
+    return RUNGS.index(row["figure"]) if row["figure"] in RUNGS else len(RUNGS)
 
 
 def at_once(book, shown):
