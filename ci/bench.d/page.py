@@ -5,7 +5,7 @@ from figures import duration_ns, number, table
 
 ABSENT = "Not measured in this run."
 # Rungs in their order; others come after them.
-RUNGS = ("eof_to_exit_ms", "exit_to_empty_ms", "empty_to_reaped_ms", "exit_to_reaped_ms", "reaped_to_return_ms")
+RUNGS = ("eof_to_exit_ms", "exit_to_reaped_ms", "reaped_to_empty_ms", "empty_to_return_ms")
 # Figures of teardown that have columns of their own; what is left are rungs.
 OWN_COLUMNS = ("whole_ms", "each_ms", "ratio_to_floor", "ratio_to_one", "over_wait_ms")
 

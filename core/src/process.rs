@@ -1,8 +1,10 @@
 //! Child processes as group leaders: spawned, named, signalled, awaited, swept and reaped.
 //!
 //! Two rules hold everywhere. A process is named by pid and start time, because pids are reused.
-//! And a leader stays unreaped until its group is empty: as long as it is a zombie, its number can
-//! belong to nobody else, so a signal to the group cannot hit a stranger.
+//! And a group is signalled by its number only while its leader is unreaped: a zombie keeps the number,
+//! so no stranger is hit. Once the leader is reaped, the group is known by the leader's pidfd, which
+//! stands for it and for no later one; where the kernel cannot do that (before Linux 6.9), the leader
+//! is reaped last.
 
 mod command;
 mod cookie;
@@ -144,7 +146,19 @@ pub struct ProcessGroup {
     cookie: Option<Cookie>,
     /// Its entry with the guard process, as long as something of the group may be alive.
     ward: Option<Ward>,
-    reaped: bool,
+    leader: Leader,
+    #[cfg(test)]
+    before_linux_6_9: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leader {
+    /// Alive, or a zombie: the number is the group's.
+    Unreaped,
+    /// Its status was taken before the group was known to be empty: only the pidfd names the group now.
+    ReapedFirst(Exit),
+    /// Nothing is left to do.
+    Over,
 }
 
 impl ProcessGroup {
@@ -156,7 +170,16 @@ impl ProcessGroup {
             Ok((ProcessId::new(pid, start_time_ticks), pidfd))
         };
         match watch() {
-            Ok((id, pidfd)) => Ok(Self { pid, id, pidfd, cookie, ward: None, reaped: false }),
+            Ok((id, pidfd)) => Ok(Self {
+                pid,
+                id,
+                pidfd,
+                cookie,
+                ward: None,
+                leader: Leader::Unreaped,
+                #[cfg(test)]
+                before_linux_6_9: false,
+            }),
             Err(error) => {
                 // Nobody else knows of the child yet; SIGKILL cannot be refused, so this is short.
                 kill_process_group(pid, Signal::KILL).ok();
@@ -210,6 +233,11 @@ impl ProcessGroup {
     /// # Errors
     /// What `kill(2)` reports, save that nobody was left to signal.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        if matches!(self.leader, Leader::ReapedFirst(_)) {
+            return Ok(
+                os::signal_led_group(self.pidfd.as_fd(), Some(signal)).or_else(nobody_is_fine)?
+            );
+        }
         if self.number_is_a_strangers() {
             return Ok(());
         }
@@ -228,10 +256,47 @@ impl ProcessGroup {
     /// # Errors
     /// When /proc cannot be listed.
     pub fn members(&self) -> io::Result<Vec<Member>> {
-        if self.number_is_a_strangers() {
+        if self.is_empty() || self.number_is_a_strangers() {
             return Ok(Vec::new());
         }
-        sweep::living_members(self.pid)
+        let members = sweep::living_members(self.pid)?;
+        // A group that has no member now may have had none before the list was made, and its number
+        // another owner. One that has a member has kept its number.
+        Ok(if self.is_empty() { Vec::new() } else { members })
+    }
+
+    /// Is it certain that the group has no member any more, neither alive nor dead? What is empty
+    /// stays empty: a group without members cannot be joined. Asked of the kernel in one call, once
+    /// the leader has been [reaped first](Self::reap_first); until then its own zombie is a member.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.leader, Leader::ReapedFirst(_))
+            && os::signal_led_group(self.pidfd.as_fd(), None) == Err(Errno::SRCH)
+    }
+
+    /// Takes the exit status of a leader that has exited although members may be alive, who can still
+    /// be signalled and listed afterwards; [`reap`](Self::reap) ends it. `None` while the leader runs,
+    /// and where the kernel cannot name a group by pidfd: then nothing is done.
+    ///
+    /// # Errors
+    /// What `waitid(2)` reports.
+    pub(crate) fn reap_first(&mut self) -> io::Result<Option<Exit>> {
+        if let Leader::ReapedFirst(exit) = self.leader {
+            return Ok(Some(exit));
+        }
+        // The leader is still a member, so that any error means that this cannot be asked here:
+        // before Linux 6.9, under a filter of system calls, or of a server with rights above ours.
+        #[cfg(test)]
+        if self.before_linux_6_9 {
+            return Ok(None);
+        }
+        if os::signal_led_group(self.pidfd.as_fd(), None).is_err() {
+            return Ok(None);
+        }
+        let exit = self.take_status()?;
+        if let Some(exit) = exit {
+            self.leader = Leader::ReapedFirst(exit);
+        }
+        Ok(exit)
     }
 
     /// Takes the exit status of a leader that has exited; `None` while it runs.
@@ -239,22 +304,36 @@ impl ProcessGroup {
     /// # Errors
     /// What `waitid(2)` reports.
     pub fn reap(&mut self) -> io::Result<Option<Exit>> {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        let exit = match waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {
-            Ok(Some(status)) => Exit::of(&status),
-            Ok(None) => return Ok(None),
-            Err(Errno::CHILD) => Exit::Unknown,
-            Err(error) => return Err(error.into()),
+        let exit = match self.leader {
+            Leader::ReapedFirst(exit) => Some(exit),
+            Leader::Unreaped | Leader::Over => self.take_status()?,
         };
-        sabotaged!(PidfdKept => crate::sabotage::keep_copy(self.pidfd.get_ref()));
-        self.reaped = true;
-        self.ward = None;
-        Ok(Some(exit))
+        if exit.is_some() {
+            sabotaged!(PidfdKept => crate::sabotage::keep_copy(self.pidfd.get_ref()));
+            self.leader = Leader::Over;
+            self.ward = None;
+        }
+        Ok(exit)
+    }
+
+    fn take_status(&self) -> io::Result<Option<Exit>> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        match waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {
+            Ok(status) => Ok(status.as_ref().map(Exit::of)),
+            Err(Errno::CHILD) => Ok(Some(Exit::Unknown)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// As if the kernel could not name a group by the pidfd of its leader.
+    #[cfg(test)]
+    pub(crate) fn pretend_before_linux_6_9(&mut self) {
+        self.before_linux_6_9 = true;
     }
 
     /// Gives up on a leader that will not end: `Drop` then does nothing. The guard keeps it.
     pub(crate) fn disown(mut self) {
-        self.reaped = true;
+        self.leader = Leader::Over;
         if let Some(ward) = self.ward.take() {
             ward.keep();
         }
@@ -270,7 +349,7 @@ impl ProcessGroup {
 
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
-        if self.reaped {
+        if self.leader == Leader::Over {
             return;
         }
         let deadline = Instant::now() + DROP_WAIT;
@@ -294,7 +373,7 @@ impl Drop for ProcessGroup {
 /// # Errors
 /// `EINVAL` before Linux 6.9, `ESRCH` where the group is empty.
 pub(crate) fn signal_led_group(leader: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
-    os::signal_led_group(leader, signal)
+    Ok(os::signal_led_group(leader, Some(signal))?)
 }
 
 /// Registers a pidfd with the current tokio runtime.

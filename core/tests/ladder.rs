@@ -25,7 +25,11 @@ async fn a_well_behaved_server_is_closed_by_end_of_stdin_and_reaped() {
     let teardown = within(handle.close()).await;
 
     let rungs: Vec<Rung> = teardown.rungs.iter().map(|(rung, _)| *rung).collect();
-    assert_eq!(rungs, [Rung::StdinClosed, Rung::Exited, Rung::Swept, Rung::Reaped], "{teardown}");
+    let (first, last) = rungs.split_at(2);
+    assert_eq!(first, [Rung::StdinClosed, Rung::Exited], "{teardown}");
+    // Which of the two comes first is a matter of the kernel.
+    let both = [[Rung::Reaped, Rung::Swept], [Rung::Swept, Rung::Reaped]];
+    assert!(both.iter().any(|order| last == order), "{teardown}");
     assert_eq!(teardown.exit, Some(Exit::Code(0)));
     assert_eq!(teardown.cause, EndCause::Closed);
     assert!(teardown.is_complete() && !teardown.was_forced() && teardown.swept.is_empty());

@@ -62,18 +62,17 @@ impl Subject for Stdio<'_> {
     }
 }
 
-/// The ladder sweeps the group before it reaps the leader, because a reaped number may be somebody
-/// else's: what is empty stays empty, so that from reaped to empty it is no time at all.
+/// Reaped first where the kernel can ask a group without its leader (Linux 6.9); before, the group is
+/// swept first, and what is empty stays empty: then from reaped to empty is no time at all.
 fn rungs(teardown: &Teardown, took: Duration) -> Vec<(&'static str, Duration)> {
     assert!(teardown.is_complete(), "{teardown}");
     let at = |rung| teardown.at(rung).unwrap_or_else(|| panic!("no {rung}: {teardown}"));
     let (exited, swept, reaped) = (at(Rung::Exited), at(Rung::Swept), at(Rung::Reaped));
     vec![
         ("eof_to_exit_ms", exited),
-        ("exit_to_empty_ms", swept.saturating_sub(exited)),
-        ("empty_to_reaped_ms", reaped.saturating_sub(swept)),
         ("exit_to_reaped_ms", reaped.saturating_sub(exited)),
-        ("reaped_to_return_ms", took.saturating_sub(reaped)),
+        ("reaped_to_empty_ms", swept.saturating_sub(reaped)),
+        ("empty_to_return_ms", took.saturating_sub(swept.max(reaped))),
     ]
 }
 

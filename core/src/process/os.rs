@@ -17,7 +17,10 @@ use std::{
     ptr,
 };
 
-use rustix::process::{Pid, Signal};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal},
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// Everything a child is born with.
@@ -104,13 +107,17 @@ pub(super) fn group_of(pid: Pid) -> io::Result<i32> {
     }
 }
 
-/// Signals the group that the process of a pidfd leads or led. Exact: the pidfd stands for the
-/// process and its group, so a later group with the same number is never hit, even after the leader
-/// was reaped. Here because rustix's `pidfd_send_signal` (1.1.6) takes no flags.
+/// Signals the group that the process of a pidfd leads or led, or only asks whether it has members,
+/// zombies included. Exact: the pidfd stands for the process and its group, so a later group with the
+/// same number is never hit, even after the leader was reaped. Here because rustix's
+/// `pidfd_send_signal` (1.1.6) takes no flags.
 ///
 /// # Errors
 /// `EINVAL` before Linux 6.9, `ESRCH` where the group is empty.
-pub(super) fn signal_led_group(leader: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+pub(super) fn signal_led_group(
+    leader: BorrowedFd<'_>,
+    signal: Option<Signal>,
+) -> Result<(), Errno> {
     const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
     // SAFETY: the descriptor is open; a null `siginfo` makes the kernel fill in the usual one; the
     // call writes to no memory of ours.
@@ -118,13 +125,13 @@ pub(super) fn signal_led_group(leader: BorrowedFd<'_>, signal: Signal) -> io::Re
         libc::syscall(
             libc::SYS_pidfd_send_signal,
             leader.as_raw_fd(),
-            signal.as_raw(),
+            signal.map_or(0, Signal::as_raw),
             ptr::null::<libc::siginfo_t>(),
             PIDFD_SIGNAL_PROCESS_GROUP,
         )
     };
     match result {
-        -1 => Err(io::Error::last_os_error()),
+        -1 => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)),
         _ => Ok(()),
     }
 }

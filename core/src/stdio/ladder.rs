@@ -5,9 +5,11 @@
 //! same machine, so all end the same way and a cancelled one can be taken over by the next.
 //!
 //! End of stdin, first grace, SIGTERM to the group, second grace, SIGKILL to the group; then, once
-//! the leader is a zombie, however it got there, the rest of the group is swept, and with a cookie
-//! what had left it too; the leader is reaped last, so that the number of the group stays ours as
-//! long as it is signalled.
+//! the leader is a zombie, however it got there, it is reaped and the rest of its group is swept, and
+//! with a cookie what had left it too. In this order because a group without its leader's zombie can
+//! be asked in one call whether anybody is left in it, which spares two passes over /proc. Before
+//! Linux 6.9 it cannot be named without its leader: there the leader is reaped last, so that the
+//! number of the group stays ours as long as it is signalled.
 
 use std::{
     sync::Arc,
@@ -47,7 +49,7 @@ pub(super) enum Next {
 
 #[derive(Debug)]
 pub(super) struct Ladder {
-    /// Absent once reaped; then no signal can be sent any more.
+    /// Absent once it is empty and its leader reaped; then no signal can be sent any more.
     group: Option<ProcessGroup>,
     row: Option<Row>,
     settings: Settings,
@@ -234,14 +236,33 @@ impl Ladder {
         if sabotaged!(ReapedBeforeSweep) {
             return self.reap(now);
         }
-        if self.sweep.is_none() {
-            self.reached(Rung::Exited, now);
-            self.show("closing: sweeping the group");
-        }
-        let mut sweep = self.sweep.take().unwrap_or_else(|| Sweep::new(now));
+        let (mut sweep, now) = match self.sweep.take() {
+            Some(sweep) => (sweep, now),
+            None => {
+                self.reached(Rung::Exited, now);
+                self.show("closing: sweeping the group");
+                let now = self.reap_first(now);
+                (Sweep::new(now), now)
+            }
+        };
         let next = self.sweep_with(&mut sweep, now);
         self.sweep = Some(sweep);
         next
+    }
+
+    /// Where the kernel allows it. Where it fails, [`reap`](Self::reap) comes last and tells why.
+    fn reap_first(&mut self, now: Instant) -> Instant {
+        if self.forgets_to_reap() {
+            return now;
+        }
+        let reaping = Instant::now();
+        let reaped = self.group.as_mut().map(ProcessGroup::reap_first);
+        let now = now + reaping.elapsed();
+        if let Some(Ok(Some(exit))) = reaped {
+            self.so_far.exit = Some(exit);
+            self.reached(Rung::Reaped, now);
+        }
+        now
     }
 
     fn sweep_with(&mut self, sweep: &mut Sweep, entered: Instant) -> Next {
@@ -264,7 +285,7 @@ impl Ladder {
             sabotaged!(GroupNotSwept => return self.reap(now));
             if left.is_empty() {
                 sweep.quiet += 1;
-                if sweep.quiet == 2 {
+                if sweep.quiet == 2 || self.is_certainly_empty() {
                     self.reached(Rung::Swept, now);
                     return self.reap(now);
                 }
@@ -295,6 +316,11 @@ impl Ladder {
         }
     }
 
+    /// Is no second look needed? Who had left the group is known by looking only.
+    fn is_certainly_empty(&self) -> bool {
+        !self.settings.sweep_cookie && self.group.as_ref().is_some_and(ProcessGroup::is_empty)
+    }
+
     /// Who is left in the group; once nobody is, who had left it and carries its cookie.
     fn look(&self, strays: &mut Strays) -> std::io::Result<Vec<Member>> {
         let Some(group) = &self.group else {
@@ -310,10 +336,7 @@ impl Ladder {
     }
 
     fn reap(&mut self, now: Instant) -> Next {
-        if sabotaged!(NotReaped) {
-            return self.leave(now);
-        }
-        if sabotaged!(KilledNotReaped) && self.killed.is_some() {
+        if self.forgets_to_reap() {
             return self.leave(now);
         }
         let reaping = Instant::now();
@@ -322,7 +345,9 @@ impl Ladder {
         match reaped {
             Some(Ok(Some(exit))) => {
                 self.so_far.exit = Some(exit);
-                self.reached(Rung::Reaped, now);
+                if self.so_far.at(Rung::Reaped).is_none() {
+                    self.reached(Rung::Reaped, now);
+                }
                 self.group = None;
                 self.finish(now)
             }
@@ -335,6 +360,11 @@ impl Ladder {
                 self.give_up(now)
             }
         }
+    }
+
+    /// Only as a mutant.
+    fn forgets_to_reap(&self) -> bool {
+        sabotaged!(NotReaped) || (sabotaged!(KilledNotReaped) && self.killed.is_some())
     }
 
     /// The mistake of some mutants: nobody looks after the leader any more.
@@ -393,4 +423,93 @@ impl Ladder {
 pub(super) fn after(start: Instant, wait: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     start + wait.min(CENTURY)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::Location;
+
+    use super::*;
+    use crate::{census::Census, census::Kind, process::Command, process::ProcessId};
+
+    /// Both orders of the last two rungs: as the kernel allows here, and as before Linux 6.9.
+    const ORDERS: [(bool, [Rung; 4]); 2] = [
+        (false, [Rung::StdinClosed, Rung::Exited, Rung::Reaped, Rung::Swept]),
+        (true, [Rung::StdinClosed, Rung::Exited, Rung::Swept, Rung::Reaped]),
+    ];
+
+    /// The end of a shell that runs `script` and whose stdin is closed.
+    fn end_of(script: &str, before_linux_6_9: bool) -> Arc<Teardown> {
+        let census = Census::new();
+        let mut spawned = Command::new("sh").args(["-c", script]).spawn().expect("a shell");
+        if before_linux_6_9 {
+            spawned.group.pretend_before_linux_6_9();
+        }
+        let name: Arc<str> = Arc::from("shell");
+        let row = census.enter(Kind::Process, Arc::clone(&name), String::new(), Location::caller());
+        let mut ladder = Ladder::new(name, spawned.group, row, Settings::default());
+        drop(spawned.stdin);
+        ladder.begin(EndCause::Closed, Instant::now());
+        let pause = Duration::from_millis(1);
+        let teardown = loop {
+            match ladder.step(Instant::now(), Pace::Patient) {
+                Next::Done(teardown) => break teardown,
+                Next::Pause(_) | Next::ExitOr(_) => std::thread::sleep(pause),
+            }
+        };
+        assert!(census.is_empty(), "{census}");
+        teardown
+    }
+
+    fn rungs(teardown: &Teardown) -> Vec<Rung> {
+        teardown.rungs.iter().map(|(rung, _)| *rung).collect()
+    }
+
+    fn group_is_empty(leader: ProcessId) -> bool {
+        let leader = rustix::process::Pid::from_raw(leader.pid).expect("a pid");
+        rustix::process::test_kill_process_group(leader) == Err(rustix::io::Errno::SRCH)
+    }
+
+    #[tokio::test]
+    async fn a_server_alone_is_reaped_first_where_the_kernel_can_ask_its_group() {
+        for (before_linux_6_9, expected) in ORDERS {
+            let teardown = end_of("read line", before_linux_6_9);
+            assert_eq!(rungs(&teardown), expected, "{teardown}");
+            assert!(teardown.is_complete() && teardown.swept.is_empty(), "{teardown}");
+            assert!(!teardown.process.exists() && group_is_empty(teardown.process));
+        }
+    }
+
+    #[tokio::test]
+    async fn helpers_are_swept_and_named_after_the_leader_was_reaped_as_before() {
+        let script =
+            "sleep 1000 </dev/null >/dev/null 2>&1 & sleep 1001 </dev/null >/dev/null 2>&1 &";
+        for (before_linux_6_9, expected) in ORDERS {
+            let teardown = end_of(script, before_linux_6_9);
+            assert_eq!(rungs(&teardown), expected, "{teardown}");
+            // One of them may not be its program yet, and still have the shell's name.
+            assert_eq!(teardown.swept.len(), 2, "{teardown}");
+            assert!(teardown.swept.iter().all(|member| member.command.contains("sleep 100")));
+            assert!(teardown.is_complete(), "{teardown}");
+            assert!(teardown.swept.iter().all(|member| !member.process.is_alive()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_group_that_was_reaped_first_and_dropped_is_killed_all_the_same() {
+        let mut spawned = Command::new("sh")
+            .args(["-c", "sleep 1000 </dev/null >/dev/null 2>&1 &"])
+            .spawn()
+            .expect("a shell");
+        let leader = spawned.group.id();
+        while !spawned.group.has_exited().expect("asked") {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(spawned.group.reap_first().expect("reaped").is_some());
+        assert!(!leader.exists() && !spawned.group.is_empty());
+        let helpers = spawned.group.members().expect("/proc");
+        assert_eq!(helpers.len(), 1, "{helpers:?}");
+        drop(spawned);
+        assert!(!helpers[0].process.is_alive());
+    }
 }

@@ -56,7 +56,8 @@ pub enum Rung {
     Exited,
     /// Nobody was left in the group, nor of its strays where they are looked for.
     Swept,
-    /// The leader's status was taken: it is gone from the process table.
+    /// The leader's status was taken: it is gone from the process table. Before [`Swept`](Self::Swept)
+    /// where the kernel can name a group without its leader (Linux 6.9), after it elsewhere.
     Reaped,
     /// Something would not end and was left behind; [`Teardown::problems`] names it.
     GaveUp,
