@@ -135,8 +135,8 @@ impl fmt::Display for Exit {
     }
 }
 
-/// A child process and the group it leads. The leader is reaped by [`reap`](Self::reap) and by
-/// nothing else; dropped unreaped, the group is killed, awaited for at most a second, and reaped.
+/// A child process and the group it leads. Only [`reap`](Self::reap) ends it; dropped before that, the
+/// group is killed, awaited for at most a second, and its leader reaped.
 #[derive(Debug)]
 pub struct ProcessGroup {
     pid: Pid,
