@@ -454,6 +454,7 @@ impl Session {
             took: self.begun.elapsed(),
             exit_code,
             interrupted,
+            strictness: self.strictness,
         };
         let mut report = self.report(&summary);
         let mut refused = Ok(());
@@ -478,7 +479,6 @@ impl Session {
         let mut report = Report::new(&self.info, self.subject.as_ref(), &self.notes, summary);
         let since_1970 = self.begun_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         report.begun = Some(calendar::timestamp(since_1970.as_secs()));
-        report.strictness = self.strictness;
         report.files.clone_from(&self.files);
         report
     }

@@ -277,6 +277,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ledger::standing::Strictness;
     use crate::report::{event::RunSummary, samples};
 
     /// A shard's report with these findings: number of the finding, and length of its lifecycle.
@@ -291,6 +292,7 @@ mod tests {
             took: std::time::Duration::ZERO,
             exit_code: codes::CLEAN,
             interrupted: false,
+            strictness: Strictness::default(),
         };
         let mut report = Report::new(&info, None, &[], &summary);
         let (mut reproducers, mut cases) = (BTreeMap::new(), BTreeMap::new());

@@ -13,7 +13,8 @@ pub(super) fn sentence(summary: &RunSummary) -> String {
     let cases = &summary.cases;
     match summary.exit_code {
         codes::CLEAN => clean(cases) + &crashes(cases) + &left_out(&summary.servers),
-        codes::LEAK => leak(cases),
+        codes::LEAK => blamed(summary)
+            .unwrap_or_else(|| "no case is to blame, but a baseline or a threshold is".to_owned()),
         codes::NOT_JUDGED if !summary.servers.is_empty() => servers_not_judged(&summary.servers),
         codes::NOT_JUDGED => not_judged(cases, summary.not_judged.len()),
         codes::INVALID if summary.canary.is_none() => {
@@ -27,16 +28,25 @@ pub(super) fn sentence(summary: &RunSummary) -> String {
 
 /// The same of a run that was held against a baseline; `left` has its cases without what is known.
 pub(super) fn gated_sentence(left: &RunSummary, gated: &Gated) -> String {
-    let against = match gated.against.len() {
+    let objections = match gated.against.len() {
         0 => String::new(),
-        number => format!("; the gate has {}", count(number, "objection")),
+        number => format!("the gate has {}", count(number, "objection")),
     };
     match (left.exit_code, gated.accepted) {
         (codes::CLEAN, 1..) => {
             let known = count(gated.accepted, "finding");
             format!("nothing leaked but {known} that the baseline knows")
         }
-        _ => sentence(left) + &against,
+        (codes::LEAK, _) if !objections.is_empty() && blamed(left).is_none() => {
+            let advisory = match advisories(&left.cases) {
+                0 => String::new(),
+                1 => "; 1 advisory counts only where a run is strict".to_owned(),
+                number => format!("; {number} advisories count only where a run is strict"),
+            };
+            format!("no case is to blame, but a baseline or a threshold is: {objections}{advisory}")
+        }
+        _ if objections.is_empty() => sentence(left),
+        _ => format!("{}; {objections}", sentence(left)),
     }
 }
 
@@ -72,7 +82,9 @@ fn crashes(cases: &[CaseReport]) -> String {
     }
 }
 
-fn leak(cases: &[CaseReport]) -> String {
+/// What of its cases makes a run red; none where nothing does.
+fn blamed(summary: &RunSummary) -> Option<String> {
+    let cases = &summary.cases;
     let number = |is: fn(&CaseReport) -> bool| cases.iter().filter(|case| is(case)).count();
     let counted: [(usize, &str); 3] = [
         (number(|case| case.expected.is_some() && !case.met), "unmet"),
@@ -87,10 +99,13 @@ fn leak(cases: &[CaseReport]) -> String {
         .filter(|(number, _)| *number > 0)
         .map(|(number, what)| format!("{} {what}", count(*number, "case")))
         .collect();
-    match advisories(cases) {
-        _ if !counted.is_empty() => counted.join(", "),
-        0 => "no case is to blame, but a baseline or a threshold is".to_owned(),
-        number => format!("{}, and this run is strict", count(number, "advisory")),
+    let findings = cases.iter().flat_map(|case| &case.findings);
+    let strict = findings
+        .filter(|one| one.class == Class::Advisory && summary.strictness.counts_finding(one));
+    match strict.count() {
+        _ if !counted.is_empty() => Some(counted.join(", ")),
+        0 => None,
+        number => Some(format!("{}, and this run is strict", count(number, "advisory"))),
     }
 }
 
@@ -206,6 +221,26 @@ mod tests {
         case.crashes = vec![samples::crash(3)];
         let summary = samples::summary(vec![case.clone(), case], codes::CLEAN);
         assert!(sentence(&summary).ends_with("; the server crashed at the end of 6 lives"));
+    }
+
+    #[test]
+    fn an_advisory_is_called_strict_only_where_it_counts() {
+        let mut case = samples::case("stdio/clean-close", Verdict::Clean);
+        case.findings = vec![samples::process_finding()];
+        case.findings[0].class = Class::Advisory;
+        let mut summary = samples::summary(vec![case], codes::LEAK);
+        let stale = Gated { against: vec!["stale, it is gone: x".into()], ..Gated::default() };
+        let lenient = gated_sentence(&summary, &stale);
+        summary.strictness.memory = true;
+        assert_eq!(gated_sentence(&summary, &stale), lenient, "it is not about memory");
+        summary.strictness.advisories = true;
+        let strict = gated_sentence(&summary, &stale);
+        let alone = sentence(&summary);
+        insta::assert_snapshot!([lenient, strict, alone].join("\n"), @r"
+        no case is to blame, but a baseline or a threshold is: the gate has 1 objection; 1 advisory counts only where a run is strict
+        1 advisory, and this run is strict; the gate has 1 objection
+        1 advisory, and this run is strict
+        ");
     }
 
     #[test]

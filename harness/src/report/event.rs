@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::json::Totals;
+use crate::ledger::standing::Strictness;
 use crate::ledger::verdict::{CaseReport, Verdict};
 
 /// Something that happened in a run.
@@ -205,6 +206,8 @@ pub struct RunSummary {
     pub exit_code: u8,
     /// Whether the user interrupted the run.
     pub interrupted: bool,
+    /// Which advisories count as leaks.
+    pub strictness: Strictness,
 }
 
 /// Exit codes. Which one follows is decided in [`gate::exit`](crate::gate::exit).

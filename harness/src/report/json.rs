@@ -142,7 +142,7 @@ impl Report {
             took_ms: u64::try_from(summary.took.as_millis()).unwrap_or(u64::MAX),
             campaign: None,
             begun: None,
-            strictness: Strictness::default(),
+            strictness: summary.strictness,
             files: BTreeMap::new(),
             gate: None,
         }
@@ -174,6 +174,7 @@ impl Report {
             took: Duration::from_millis(self.took_ms),
             exit_code: self.exit_code,
             interrupted: self.interrupted,
+            strictness: self.strictness,
         }
     }
 

@@ -9,6 +9,7 @@ use super::json::{Report, Totals};
 use crate::ledger::{
     history::{Growth, Lifetime, Lives},
     snapshot::{FdKind, Identity, Kind, ProcessId},
+    standing::Strictness,
     verdict::{
         CaseReport, Class, Crash, Culprit, Failure, Finding, Holder, StepRef, StepTiming, Tier,
         Verdict,
@@ -260,6 +261,7 @@ pub(crate) fn summary(cases: Vec<CaseReport>, exit_code: u8) -> RunSummary {
         took: Duration::from_millis(14_200),
         exit_code,
         interrupted: false,
+        strictness: Strictness::default(),
     }
 }
 

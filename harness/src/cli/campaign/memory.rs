@@ -7,6 +7,7 @@ use super::Seeds;
 use crate::cli::common::Common;
 use crate::cli::{Ended, Refusal};
 use crate::gate::campaign::case;
+use crate::gate::exit::Strictness;
 use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
 use crate::lifecycle::generate::{Act, Generated, of_seed};
@@ -90,6 +91,7 @@ pub(super) fn campaign(seeds: Seeds, common: &Common) -> Result<Report, Refusal>
         took: Duration::ZERO,
         exit_code: codes::CLEAN,
         interrupted: false,
+        strictness: Strictness::default(),
     };
     let notes: Vec<String> = canary.clone().err().into_iter().collect();
     let mut report = Report::new(&info, None, &notes, &summary);

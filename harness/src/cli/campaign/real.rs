@@ -15,7 +15,7 @@ use crate::cell::protocol::{Learned, Patience};
 use crate::cli::canary::Canary;
 use crate::cli::server::{introduce, unlisted};
 use crate::cli::{Ended, Refusal, keep};
-use crate::gate::exit::Mode;
+use crate::gate::exit::{Mode, Strictness};
 use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{CaseReport, Class, Culprit, Verdict};
 use crate::lifecycle::generate::{Generated, of_seed};
@@ -118,6 +118,7 @@ pub(super) fn campaign(arguments: &CampaignArguments, seeds: Seeds) -> Result<Re
         took: Duration::ZERO,
         exit_code: codes::CLEAN,
         interrupted: stage.runner.interrupted(),
+        strictness: Strictness::default(),
     };
     let mut report = Report::new(&info, stage.introduced.as_ref(), &run.notes, &summary);
     report.campaign = Some(Campaign {
