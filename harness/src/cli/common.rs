@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::Refusal;
-use super::gate::GateOptions;
+use super::gate::{GateOptions, with_options};
 use super::outputs::Outputs;
 use crate::gate::exit::Mode;
 use crate::ledger::snapshot::Kind;
@@ -128,6 +128,14 @@ impl Common {
             program,
             sweep: None,
         })
+    }
+
+    /// The command of a run with what decides whether it is green, and shapes no case.
+    pub fn repeated(&self, command: &str) -> String {
+        let strict = [(self.strict, "--strict"), (self.strict_memory, "--strict-memory")];
+        let strict = strict.into_iter().filter(|(given, _)| *given);
+        let strict: Vec<String> = strict.map(|(_, option)| option.to_owned()).collect();
+        with_options(&self.gate.repeated(command), &strict)
     }
 
     /// Cases at once. Servers from elsewhere may be heavy; scenarios are mostly played on fakes, and

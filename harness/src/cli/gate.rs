@@ -11,12 +11,18 @@ use crate::gate::baseline::{Acceptance, Baseline};
 use crate::gate::calendar::Day;
 use crate::gate::demands::{Demands, combined};
 use crate::gate::threshold::Threshold;
-use crate::report::event::{CanaryReport, Event};
+use crate::plan::shell_words;
+use crate::report::event::{CanaryReport, Event, RunInfo};
 use crate::report::human::{Human, HumanOptions};
 use crate::report::json::Report;
 
 /// How long a new entry of a baseline is good for, in seconds: 90 days.
 const GOOD_FOR: u64 = 90 * 86_400;
+
+/// What names the things that a run is held against.
+const OPTIONS: [&str; 3] = ["--baseline", "--threshold", "--against"];
+/// Modes of runs that have these options.
+const RUNS: [&str; 5] = ["server", "http-server", "client", "run", "replay"];
 
 /// Arguments of `scupper gate`.
 #[derive(Debug, Args)]
@@ -86,7 +92,10 @@ pub fn run(arguments: &GateArguments) -> Ended {
         let _ = human.on(event);
     };
     arguments.outputs.hold_commands();
-    tell(&Event::RunStarted(report.run.clone()));
+    let repeat = arguments.gate.repeated_of(&report.run);
+    report.run.repeat = repeat.clone().unwrap_or(report.run.repeat);
+    let told = RunInfo { repeat: repeat.unwrap_or_default(), ..report.run.clone() };
+    tell(&Event::RunStarted(told));
     if let Some(canary) = report.canary.as_ref().filter(|canary: &&CanaryReport| canary.holds()) {
         tell(&Event::CanaryEnded(canary.clone()));
     }
@@ -100,13 +109,43 @@ pub fn run(arguments: &GateArguments) -> Ended {
 impl GateOptions {
     /// The first option that is given, for a subcommand that has no use for any.
     pub fn first_given(&self) -> Option<&'static str> {
-        [
-            (self.baseline.is_some(), "--baseline"),
-            (!self.thresholds.is_empty(), "--threshold"),
-            (self.against.is_some(), "--against"),
-        ]
-        .into_iter()
-        .find_map(|(given, option)| given.then_some(option))
+        let given = [self.baseline.is_some(), !self.thresholds.is_empty(), self.against.is_some()];
+        OPTIONS.into_iter().zip(given).find_map(|(option, given)| given.then_some(option))
+    }
+
+    /// What a run is held against, as words of a command line; what is written is not among them.
+    fn words(&self) -> Vec<String> {
+        let path = |path: &PathBuf| path.display().to_string();
+        let baseline = self.baseline.iter().map(|one| ("--baseline", path(one)));
+        let thresholds =
+            self.thresholds.iter().map(|one| ("--threshold", one.written().to_owned()));
+        let against = self.against.iter().map(|one| ("--against", path(one)));
+        let all = baseline.chain(thresholds).chain(against);
+        all.flat_map(|(option, value)| [option.to_owned(), value]).collect()
+    }
+
+    /// The command of a run, held against the same once more: alone it may be green.
+    pub fn repeated(&self, command: &str) -> String {
+        with_options(command, &self.words())
+    }
+
+    /// The same of a run that was not held against it at first; none where its command cannot say so,
+    /// because it is a campaign, or was held against something else.
+    fn repeated_of(&self, run: &RunInfo) -> Option<String> {
+        let has_options = RUNS.contains(&run.mode.as_str());
+        let is_held = || run.repeat.split(' ').any(|word| OPTIONS.contains(&word));
+        let can_say = self.words().is_empty() || (has_options && !is_held());
+        can_say.then(|| self.repeated(&run.repeat))
+    }
+}
+
+/// A command of ours with more options: they go before all others, behind the subcommand.
+pub fn with_options(command: &str, options: &[String]) -> String {
+    let end = command.match_indices(' ').nth(1).map_or(command.len(), |(at, _)| at);
+    let (subcommand, rest) = command.split_at(end);
+    match options.is_empty() {
+        true => command.to_owned(),
+        false => format!("{subcommand} {}{rest}", shell_words(options)),
     }
 }
 
@@ -203,4 +242,40 @@ fn read_report(path: &Path) -> Result<Report, Refusal> {
     Report::parse(&text).map_err(|error| {
         Refusal::usage(format!("{shown}: no report of scupper, which --json writes: {error}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    fn gate() -> GateOptions {
+        GateOptions {
+            baseline: Some("known leaks.toml".into()),
+            thresholds: vec!["teardown.p95<500ms".parse().expect("a threshold")],
+            update_baseline: true,
+            ..GateOptions::default()
+        }
+    }
+
+    #[test]
+    fn what_is_repeated_is_held_against_the_same_and_writes_nothing() {
+        let server = "scupper server --seed 7 -- node x.js --baseline-of-its-own";
+        let held = "--baseline 'known leaks.toml' --threshold 'teardown.p95<500ms'";
+        let said = format!("scupper server {held} --seed 7 -- node x.js --baseline-of-its-own");
+        assert_eq!(gate().repeated(server), said);
+        assert_eq!(gate().repeated("scupper run"), format!("scupper run {held}"));
+        assert_eq!(GateOptions::default().repeated(server), server);
+    }
+
+    #[test]
+    fn a_command_that_cannot_say_it_is_not_repeated() {
+        let of = |mode: &str, repeat: &str| {
+            let (mode, repeat) = (mode.to_owned(), repeat.to_owned());
+            gate().repeated_of(&RunInfo { mode, repeat, ..samples::info(1) })
+        };
+        assert!(of("server", "scupper server -- x").is_some());
+        assert_eq!(of("server", "scupper server --against old.json -- x"), None);
+        assert_eq!(of("campaign", "scupper campaign --seeds 0..1"), None);
+    }
 }

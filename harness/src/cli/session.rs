@@ -80,6 +80,7 @@ struct JudgedServer {
 impl Session {
     /// Begins a run.
     pub fn begin(common: &Common, mode: Mode, info: RunInfo) -> Result<Self, Refusal> {
+        let info = RunInfo { repeat: common.repeated(&info.repeat), ..info };
         let interrupted = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             signal_hook::flag::register(signal, Arc::clone(&interrupted))

@@ -19,6 +19,8 @@ pub struct Threshold {
     comparison: Comparison,
     bound: f64,
     is_time: bool,
+    /// As the user wrote it.
+    written: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -86,11 +88,17 @@ impl FromStr for Threshold {
             return Err(wrong());
         }
         let figure = figure.to_owned();
-        Ok(Self { figure, statistic, comparison, bound: bound * factor, is_time })
+        let (bound, written) = (bound * factor, text.to_owned());
+        Ok(Self { figure, statistic, comparison, bound, is_time, written })
     }
 }
 
 impl Threshold {
+    /// As the user wrote it.
+    pub fn written(&self) -> &str {
+        &self.written
+    }
+
     /// Holds a report against it. A figure that no case has is not met.
     pub fn judge(&self, report: &Report) -> Met {
         let (values, is_time) = self.values(report);

@@ -72,7 +72,7 @@ pub struct RunInfo {
     pub cases: usize,
     /// Seed of every random choice.
     pub seed: u64,
-    /// The command line that repeats the whole run.
+    /// The command line that repeats the whole run, with what it is held against.
     pub repeat: String,
 }
 

@@ -260,6 +260,7 @@ impl<W: Write> Human<W> {
         if let Some(info) = self.info.clone()
             && summary.exit_code != codes::CLEAN
             && !says_how_to_repeat
+            && !info.repeat.is_empty()
         {
             self.line(&format!("repeat: {}", sanitise(&info.repeat, 2000)))?;
         }

@@ -111,6 +111,8 @@ fn a_leak_is_accepted_with_a_reason_and_its_entry_goes_stale() {
     assert!(known.stdout.contains("exit 0: nothing leaked but 1 finding that the baseline knows"));
     let slow = gate(&["--baseline", &baseline, "--threshold", "start.max<0ms"]);
     assert_eq!(slow.code, 1, "{}", in_full(&slow));
+    let held = format!("scupper server --baseline {baseline} --threshold 'start.max<0ms' --only ");
+    assert!(slow.stdout.contains(&format!("\nrepeat: {held}")), "{}", in_full(&slow));
 
     let against = ["--baseline", &baseline];
     let fixed = ["--", SCUPPER, "fake", "ignores-eof", "--fixed"];
@@ -121,6 +123,10 @@ fn a_leak_is_accepted_with_a_reason_and_its_entry_goes_stale() {
     assert_eq!(ended[0].code, 0, "{}", in_full(&ended[0]));
     assert_eq!(ended[1].code, 1, "{}", in_full(&ended[1]));
     assert!(ended[1].stdout.contains("stale, it is gone: process of the server"));
+    // The case alone is green: the run that is to be repeated is held against the same.
+    let repeat =
+        format!("\nrepeat: scupper server --baseline {baseline} --only stdio/clean-close ");
+    assert!(ended[1].stdout.contains(&repeat), "{}", ended[1].stdout);
 }
 
 /// Subjects that are no MCP servers, and words of what is said of them.
