@@ -3,7 +3,7 @@
 use super::arguments::{ServerArguments, no_such_lifecycle};
 use super::canary::Canary;
 use super::common::Common;
-use super::server::{introduce, unlisted};
+use super::server::{introduce, uncalled, unlisted};
 use super::session::Session;
 use super::sweep;
 use super::{Ended, Refusal, headers};
@@ -122,6 +122,11 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
         return;
     };
     session.on(Event::SubjectSeen(introduce(&learned)));
+    if choices.wants("http/abandon-churn")
+        && let Some(note) = uncalled(choices, &learned)
+    {
+        session.on(Event::Note(note));
+    }
     let mut choices = choices.clone();
     for (call, cause) in unlisted(&choices, &learned) {
         choices.calls.retain(|chosen| *chosen != call);

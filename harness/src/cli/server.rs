@@ -176,14 +176,10 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
     };
     let era = first.order.era;
     session.on(Event::SubjectSeen(introduce(&learned)));
-    let has_safe_call = learned.tools.iter().any(|tool| tool.callable);
-    let sweeps = choices.sweep.is_some();
-    if !has_safe_call && choices.calls.is_empty() && !sweeps && choices.wants("stdio/churn") {
-        session.on(Event::Note(
-            "no tool is marked read-only and closed-world, so only lists were asked for; name tools \
-             that may be called with --call TOOL=JSON"
-                .to_owned(),
-        ));
+    if choices.wants("stdio/churn")
+        && let Some(note) = uncalled(choices, &learned)
+    {
+        session.on(Event::Note(note));
     }
     let mut choices = choices.clone();
     for (call, cause) in unlisted(&choices, &learned) {
@@ -214,26 +210,44 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
     session.judge(1, cases, choices);
 }
 
+/// What to say where no tool may be called unasked, and none was named.
+pub(super) fn uncalled(choices: &Choices, learned: &Learned) -> Option<String> {
+    let may_call = learned.tools.iter().any(|tool| tool.callable) || !choices.calls.is_empty();
+    let says = !may_call && !learned.tools.is_empty() && choices.sweep.is_none();
+    says.then(|| {
+        format!(
+            "no tool is marked read-only and closed-world, so only lists were asked for; name tools that \
+             may be called with --call TOOL=JSON: {}",
+            listed(learned)
+        )
+    })
+}
+
 /// Calls that the user named of tools that the server does not list, and what to say of each.
 pub(super) fn unlisted(choices: &Choices, learned: &Learned) -> Vec<(Call, String)> {
     if learned.lists_more_tools {
         return Vec::new();
     }
-    let listed: Vec<&str> = learned.tools.iter().map(|tool| tool.name.as_str()).collect();
-    let known = match listed.len() {
-        0 => "it lists none".to_owned(),
-        1..=NAMES => format!("it lists {}", listed.join(", ")),
-        number => format!("it lists {number}, such as {}", listed[..NAMES].join(", ")),
-    };
+    let names: Vec<&str> = learned.tools.iter().map(|tool| tool.name.as_str()).collect();
     let told = |call: &Call| {
-        let hint = match nearest(&call.tool, &listed) {
+        let hint = match nearest(&call.tool, &names) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => known.clone(),
+            None => listed(learned),
         };
         (call.clone(), format!("the server lists no tool `{}`; {hint}", call.tool))
     };
-    let named = choices.calls.iter().filter(|call| !listed.contains(&call.tool.as_str()));
+    let named = choices.calls.iter().filter(|call| !names.contains(&call.tool.as_str()));
     named.map(told).collect()
+}
+
+/// The tools of a server, or the first of them.
+fn listed(learned: &Learned) -> String {
+    let names: Vec<&str> = learned.tools.iter().map(|tool| tool.name.as_str()).collect();
+    match names.len() {
+        0 => "it lists none".to_owned(),
+        1..=NAMES => format!("it lists {}", names.join(", ")),
+        number => format!("it lists {number}, such as {}", names[..NAMES].join(", ")),
+    }
 }
 
 /// What was wanted and cannot be played on this server, and why.

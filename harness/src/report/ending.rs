@@ -2,17 +2,22 @@
 
 use super::{
     block::{Block, MAGENTA, Page},
-    event::{CanaryReport, Gated, RunInfo, RunSummary, ServerReport, TwinMemory, codes},
+    event::{
+        CanaryReport, Gated, RunInfo, RunSummary, ServerReport, SubjectInfo, TwinMemory, codes,
+    },
     json::Report,
     text::count,
 };
 use crate::ledger::verdict::{CaseReport, Class, Tier, Verdict};
 
 /// What the exit code means, in the words of this run.
-pub(super) fn sentence(summary: &RunSummary) -> String {
+pub(super) fn sentence(summary: &RunSummary, subject: Option<&SubjectInfo>) -> String {
     let cases = &summary.cases;
     match summary.exit_code {
-        codes::CLEAN => clean(cases) + &crashes(cases) + &left_out(&summary.servers),
+        codes::CLEAN => {
+            let beside = crashes(cases) + &left_out(&summary.servers);
+            clean(cases) + &beside + uncalled(cases, subject)
+        }
         codes::LEAK => blamed(summary)
             .unwrap_or_else(|| "no case is to blame, but a baseline or a threshold is".to_owned()),
         codes::NOT_JUDGED if !summary.servers.is_empty() => servers_not_judged(&summary.servers),
@@ -27,7 +32,11 @@ pub(super) fn sentence(summary: &RunSummary) -> String {
 }
 
 /// The same of a run that was held against a baseline; `left` has its cases without what is known.
-pub(super) fn gated_sentence(left: &RunSummary, gated: &Gated) -> String {
+pub(super) fn gated_sentence(
+    left: &RunSummary,
+    gated: &Gated,
+    subject: Option<&SubjectInfo>,
+) -> String {
     let objections = match gated.against.len() {
         0 => String::new(),
         number => format!("the gate has {}", count(number, "objection")),
@@ -35,7 +44,8 @@ pub(super) fn gated_sentence(left: &RunSummary, gated: &Gated) -> String {
     match (left.exit_code, gated.accepted) {
         (codes::CLEAN, 1..) => {
             let known = count(gated.accepted, "finding");
-            format!("nothing leaked but {known} that the baseline knows")
+            let uncalled = uncalled(&left.cases, subject);
+            format!("nothing leaked but {known} that the baseline knows{uncalled}")
         }
         (codes::LEAK, _) if !objections.is_empty() && blamed(left).is_none() => {
             let advisory = match advisories(&left.cases) {
@@ -45,19 +55,20 @@ pub(super) fn gated_sentence(left: &RunSummary, gated: &Gated) -> String {
             };
             format!("no case is to blame, but a baseline or a threshold is: {objections}{advisory}")
         }
-        _ if objections.is_empty() => sentence(left),
-        _ => format!("{}; {objections}", sentence(left)),
+        _ if objections.is_empty() => sentence(left, subject),
+        _ => format!("{}; {objections}", sentence(left, subject)),
     }
 }
 
 /// The same of a report.
 pub(super) fn sentence_of(report: &Report) -> String {
     let mut summary = report.summary();
-    let Some(gated) = &report.gate else { return sentence(&summary) };
+    let subject = report.subject.as_ref();
+    let Some(gated) = &report.gate else { return sentence(&summary, subject) };
     for case in &mut summary.cases {
         *case = case.without(&gated.known).into_owned();
     }
-    gated_sentence(&summary, gated)
+    gated_sentence(&summary, gated, subject)
 }
 
 fn clean(cases: &[CaseReport]) -> String {
@@ -70,6 +81,23 @@ fn clean(cases: &[CaseReport]) -> String {
         number => {
             format!("nothing leaked{tier}; {} would count if strict", count(number, "advisory"))
         }
+    }
+}
+
+/// A server is hardly asked for anything where no tool of its own may be called, and that is easily
+/// overlooked: lists took the place of calls.
+fn uncalled(cases: &[CaseReport], subject: Option<&SubjectInfo>) -> &'static str {
+    let has_step = |case: &CaseReport, start: &str| {
+        case.steps.iter().any(|timing| timing.step.name.starts_with(start))
+    };
+    let lists = |case: &CaseReport| {
+        !case.lifecycle.ends_with("/clean-close") && has_step(case, "request tools/list")
+    };
+    let may_call = |case: &CaseReport| has_step(case, "call ") || case.repeat.contains(" --call ");
+    let none_is_safe = subject.is_some_and(|one| !one.tools.is_empty() && one.callable.is_empty());
+    match none_is_safe && cases.iter().any(lists) && !cases.iter().any(may_call) {
+        true => "; no tool was called: name those that may be with --call",
+        false => "",
     }
 }
 
@@ -212,7 +240,7 @@ mod tests {
 
     fn ending(verdicts: &[Verdict], exit_code: u8) -> String {
         let cases = verdicts.iter().map(|verdict| samples::case("stdio/close", *verdict)).collect();
-        sentence(&samples::summary(cases, exit_code))
+        sentence(&samples::summary(cases, exit_code), None)
     }
 
     #[test]
@@ -220,7 +248,7 @@ mod tests {
         let mut case = samples::case("stdio/clean-close", Verdict::Clean);
         case.crashes = vec![samples::crash(3)];
         let summary = samples::summary(vec![case.clone(), case], codes::CLEAN);
-        assert!(sentence(&summary).ends_with("; the server crashed at the end of 6 lives"));
+        assert!(sentence(&summary, None).ends_with("; the server crashed at the end of 6 lives"));
     }
 
     #[test]
@@ -230,17 +258,36 @@ mod tests {
         case.findings[0].class = Class::Advisory;
         let mut summary = samples::summary(vec![case], codes::LEAK);
         let stale = Gated { against: vec!["stale, it is gone: x".into()], ..Gated::default() };
-        let lenient = gated_sentence(&summary, &stale);
+        let lenient = gated_sentence(&summary, &stale, None);
         summary.strictness.memory = true;
-        assert_eq!(gated_sentence(&summary, &stale), lenient, "it is not about memory");
+        assert_eq!(gated_sentence(&summary, &stale, None), lenient, "it is not about memory");
         summary.strictness.advisories = true;
-        let strict = gated_sentence(&summary, &stale);
-        let alone = sentence(&summary);
+        let strict = gated_sentence(&summary, &stale, None);
+        let alone = sentence(&summary, None);
         insta::assert_snapshot!([lenient, strict, alone].join("\n"), @r"
         no case is to blame, but a baseline or a threshold is: the gate has 1 objection; 1 advisory counts only where a run is strict
         1 advisory, and this run is strict; the gate has 1 objection
         1 advisory, and this run is strict
         ");
+    }
+
+    #[test]
+    fn a_clean_end_says_that_no_tool_was_called_where_one_could_have_been() {
+        let mut case = samples::case("stdio/churn", Verdict::Clean);
+        case.steps[2].step.name = "request tools/list".into();
+        let subject = SubjectInfo { callable: Vec::new(), ..samples::subject() };
+        let said = |case: &CaseReport, subject: &SubjectInfo| {
+            let summary = samples::summary(vec![case.clone()], codes::CLEAN);
+            sentence(&summary, Some(subject)).contains("; no tool was called: name ")
+        };
+        assert!(said(&case, &subject));
+        assert!(!said(&samples::case("stdio/churn", Verdict::Clean), &subject), "one was called");
+        assert!(!said(&case, &samples::subject()), "one may be called, and was not wanted");
+        assert!(!said(&case, &SubjectInfo { tools: Vec::new(), ..subject.clone() }));
+        let named = CaseReport { repeat: "scupper server --call x -- y".into(), ..case.clone() };
+        assert!(!said(&named, &subject));
+        let first = CaseReport { lifecycle: "stdio/clean-close".into(), ..case };
+        assert!(!said(&first, &subject), "the first look only lists");
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub struct Human<W> {
     page: Page,
     progress: Option<Box<dyn Write + Send>>,
     info: Option<RunInfo>,
+    /// The only one of the run.
+    subject: Option<SubjectInfo>,
     running: Vec<String>,
     judged: usize,
     /// Since when the first case runs.
@@ -92,6 +94,7 @@ impl<W: Write> Human<W> {
             page: Page { width: options.width.max(40), color: options.color },
             progress: options.progress,
             info: None,
+            subject: None,
             running: Vec::new(),
             judged: 0,
             begun: None,
@@ -161,6 +164,7 @@ impl<W: Write> Human<W> {
             }
             Event::SubjectSeen(subject) => {
                 let subject = redact::subject(subject);
+                self.subject = (!self.of_servers).then(|| subject.clone());
                 let mode = self.info.as_ref().map(|info| info.mode.as_str()).unwrap_or_default();
                 let said = match mode {
                     "client" => client(&subject),
@@ -347,8 +351,9 @@ impl<W: Write> Human<W> {
 
     /// What the exit code means.
     fn sentence(&self, summary: &RunSummary, cases: &[CaseReport]) -> String {
-        let Some(gated) = &self.gated else { return sentence(summary) };
-        gated_sentence(&RunSummary { cases: cases.to_vec(), ..summary.clone() }, gated)
+        let subject = self.subject.as_ref();
+        let Some(gated) = &self.gated else { return sentence(summary, subject) };
+        gated_sentence(&RunSummary { cases: cases.to_vec(), ..summary.clone() }, gated, subject)
     }
 
     /// `note: text (these cases)`
