@@ -144,7 +144,7 @@ impl Baseline {
                     gated.known.insert(fingerprint.hash(), known.reason.clone());
                 }
                 None if seen.judged.contains(&fingerprint.lifecycle) => gated.against.push(format!(
-                    "stale, it is gone: {fingerprint}; take it out with --update-baseline --prune"
+                    "stale, it is gone: {fingerprint}; take it out with --prune"
                 )),
                 None if is_over => gated.against.push(format!(
                     "expired on {}, and its lifecycle was not judged here: {fingerprint}",
