@@ -39,7 +39,8 @@ pub struct Common {
     /// each core: they mostly wait
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
-    /// Written to the report; nothing is chosen at random yet
+    /// A number for the head of the report, to tell runs apart. It changes nothing else: no case has
+    /// anything random in it. Generated lifecycles take theirs by `campaign --seeds`
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     /// Era of the protocol to speak: `2025-11-25`, `2026-07-28`, or `auto`, which is what the server

@@ -15,6 +15,7 @@ use crate::plan::shell_words;
 use crate::report::event::{CanaryReport, Event, RunInfo};
 use crate::report::human::{Human, HumanOptions};
 use crate::report::json::Report;
+use crate::spelled::count;
 
 /// How long a new entry of a baseline is good for, in seconds: 90 days.
 const GOOD_FOR: u64 = 90 * 86_400;
@@ -211,7 +212,8 @@ impl Gate {
                 })?;
             }
             let (was, is) = (before.len(), baseline.len());
-            told = Some(format!("{}: {was} entries before, {is} now", path.display()));
+            let was = count(was, "entry");
+            told = Some(format!("{}: {was} before, {is} now", path.display()));
         }
         demands.judge(report, today);
         if let (Some(gated), Some(told)) = (&mut report.gate, told) {

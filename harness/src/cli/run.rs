@@ -17,6 +17,7 @@ use crate::plan::sweep::Extent;
 use crate::plan::{self, Case, Choices, Server};
 use crate::report::Secrets;
 use crate::report::event::RunInfo;
+use crate::spelled::count;
 
 /// Judges all scenarios below the given paths.
 pub fn run(arguments: &RunArguments) -> Ended {
@@ -124,8 +125,9 @@ fn of_the_core(
     if part.is_empty() {
         return Err(Refusal::usage(format!(
             "--torture of `run` drops the futures of the core, and of the scenarios in {words} that \
-             were chosen {number} have the core as their subject (`core = \"plain\"`), in {of} part(s); \
-             name such files, or leave --torture away"
+             were chosen {number} have the core as their subject (`core = \"plain\"`), in {}; name \
+             such files, or leave --torture away",
+            count(of, "part")
         )));
     }
     Ok(part)

@@ -16,6 +16,7 @@ use crate::plan::sweep::{Extent, Sweep};
 use crate::plan::{Case, Choices};
 use crate::report::{event::Event, outcome};
 use crate::runner::{News, Outcome};
+use crate::spelled::count;
 
 /// How often what outlived the first look is judged alone before it counts as clean.
 const TRIES: u32 = 3;
@@ -106,7 +107,8 @@ pub fn judge(session: &mut Session, plan: &dyn Sweep, canary: &Canary, extent: E
     let lives =
         run.screened.len() + run.alone.values().map(|alone| alone.tries as usize).sum::<usize>();
     session.on(Event::Note(format!(
-        "{lives} lives in {seconds:.0} s, {:.1} a second",
+        "{} in {seconds:.0} s, {:.1} a second",
+        count(lives, "life"),
         lives as f64 / seconds.max(0.001)
     )));
 }
@@ -118,11 +120,11 @@ fn budget(points: &[Point], plan: &dyn Sweep, jobs: usize) -> String {
     let lanes: std::collections::BTreeSet<Lane> = points.iter().map(|point| point.lane).collect();
     let millis = plan.life_ms().saturating_mul(points.len() as u64) / jobs.max(1) as u64;
     format!(
-        "byte sweep: {} lives, {} bytes in {} lanes of fault and direction; about {}, {jobs} at a time, \
-         if all of them are clean",
-        points.len(),
-        bytes.len(),
-        lanes.len(),
+        "byte sweep: {}, {} in {} of fault and direction; about {}, {jobs} at a time, if all of them are \
+         clean",
+        count(points.len(), "life"),
+        count(bytes.len(), "byte"),
+        count(lanes.len(), "lane"),
         rough(Duration::from_millis(millis))
     )
 }

@@ -14,6 +14,7 @@ use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{CaseReport, Culprit, Verdict};
 use crate::report::event::Gated;
 use crate::report::json::Report;
+use crate::spelled::count;
 
 /// What a file of ours begins with.
 const HEAD: &str = "\
@@ -143,9 +144,9 @@ impl Baseline {
                 Some(_) => {
                     gated.known.insert(fingerprint.hash(), known.reason.clone());
                 }
-                None if seen.judged.contains(&fingerprint.lifecycle) => gated.against.push(format!(
-                    "stale, it is gone: {fingerprint}; take it out with --prune"
-                )),
+                None if seen.judged.contains(&fingerprint.lifecycle) => gated
+                    .against
+                    .push(format!("stale, it is gone: {fingerprint}; take it out with --prune")),
                 None if is_over => gated.against.push(format!(
                     "expired on {}, and its lifecycle was not judged here: {fingerprint}",
                     known.expires
@@ -161,10 +162,12 @@ impl Baseline {
             .filter(|hash| gated.known.contains_key(hash))
             .count();
         if not_judged > 0 {
-            gated.told.push(format!(
-                "{not_judged} of {} entries are about lifecycles that were not judged here to their end",
-                self.known.len()
-            ));
+            let of = count(self.known.len(), "entry");
+            let about = match not_judged {
+                1 => "is about a lifecycle that was",
+                _ => "are about lifecycles that were",
+            };
+            gated.told.push(format!("{not_judged} of {of} {about} not judged here to the end"));
         }
         gated
     }

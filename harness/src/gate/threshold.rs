@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::report::json::Report;
+use crate::spelled::count;
 
 /// What a user may write.
 const FORM: &str = "write it as teardown.p95<500ms: a figure, one of min, mean, p50, p90, p95, p99 or \
@@ -118,7 +119,7 @@ impl Threshold {
             Comparison::AtLeast => value >= self.bound,
         };
         let shown = shown(value, is_time);
-        let words = format!("{self}: it is {shown}, over {} case(s)", values.len());
+        let words = format!("{self}: it is {shown}, over {}", count(values.len(), "case"));
         Met { is_met, words }
     }
 
@@ -213,11 +214,11 @@ mod tests {
     #[test]
     fn a_threshold_is_met_or_not_and_says_the_figure() {
         let table = [
-            ("teardown.p50<500ms", true, "teardown.p50 < 500 ms: it is 16.4 ms, over 9 case(s)"),
-            ("teardown.p95<0.5s", false, "teardown.p95 < 500 ms: it is 6014 ms, over 9 case(s)"),
+            ("teardown.p50<500ms", true, "teardown.p50 < 500 ms: it is 16.4 ms, over 9 cases"),
+            ("teardown.p95<0.5s", false, "teardown.p95 < 500 ms: it is 6014 ms, over 9 cases"),
             ("exit_after_due.max<=6014ms", true, "exit_after_due.max <= 6014 ms: it is 6014 ms"),
             ("exit_after_due_ms.min >= 17 ms", false, "it is 16.4 ms"),
-            ("start.max<1s", true, "start.max < 1000 ms: it is 553 ms, over 1 case(s)"),
+            ("start.max<1s", true, "start.max < 1000 ms: it is 553 ms, over 1 case"),
             ("teardown.p50<500", false, "teardown is a time: give ms or s"),
             (
                 "backends.max<3",

@@ -270,7 +270,7 @@ mod tests {
         let case = first_look(&server, &choices());
         assert_eq!(
             case.order.repeat,
-            "scupper server --http http://127.0.0.1:{port}/mcp --header 'Authorization: Bearer \
+            "scupper server --http 'http://127.0.0.1:{port}/mcp' --header 'Authorization: Bearer \
              $TOKEN' --session-ttl 1500ms --only http/clean-close -- server {port}"
         );
         assert!(case.order.patience.bound_ms >= FLOOR_MS && !case.order.patience.fixed);

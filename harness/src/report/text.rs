@@ -1,5 +1,7 @@
 //! Text for people: made harmless, cut, wrapped, counted.
 
+pub(super) use crate::spelled::count;
+
 /// Longest piece of a subject's own text that is shown, in characters.
 pub(super) const LONGEST_LINE: usize = 200;
 
@@ -86,18 +88,6 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// `1 leak`, `2 leaks`.
-pub(super) fn count(number: usize, noun: &str) -> String {
-    match (number, noun) {
-        (1, noun) => format!("1 {noun}"),
-        (number, noun) if noun.ends_with('s') => format!("{number} {noun}es"),
-        (number, noun) if noun.ends_with('y') => {
-            format!("{number} {}ies", &noun[..noun.len() - 1])
-        }
-        (number, noun) => format!("{number} {noun}s"),
-    }
-}
-
 /// A duration as people read one: `4.2 ms`, `532 ms`, `6.00 s`, `125 s`.
 pub(super) fn duration(ms: f64) -> String {
     match ms {
@@ -142,12 +132,5 @@ mod tests {
     fn figures_are_short() {
         let figures = [0.04, 4.21, 16.0, 999.7, 6000.0, 99_960.0].map(duration);
         assert_eq!(figures, ["0.0 ms", "4.2 ms", "16 ms", "1.0 s", "6.0 s", "100 s"]);
-    }
-
-    #[test]
-    fn nouns_are_counted() {
-        assert_eq!(count(1, "advisory"), "1 advisory");
-        assert_eq!(count(2, "advisory"), "2 advisories");
-        assert_eq!(count(0, "process"), "0 processes");
     }
 }

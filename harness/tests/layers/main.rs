@@ -27,6 +27,7 @@ const EDGES: &[Edge] = &[
 
     ("cli", "report", "passes events on, and asks for a report"),
     ("cli", "gate", "the exit code, and expectations of scenario files"),
+    ("cli", "spelled", "data: counted things"),
     ("cli", "runner", "judges cases"),
     ("cli", "plan", "makes cases"),
     ("cli", "lifecycle", "reads scenarios, and names lifecycles"),
@@ -72,7 +73,7 @@ const EDGES: &[Edge] = &[
     ("subject", "lifecycle::client", "data: what to do to a client"),
     ("subject", "lifecycle::endpoint", "data: where an HTTP server is reached"),
     ("subject", "lifecycle::http", "data: the name of a lifecycle"),
-    ("subject", "spelled", "data: words of a command line"),
+    ("subject", "spelled", "data: words of a command line, and counted things"),
     ("subject", "cell::protocol", "data: the order, and what was learned"),
     ("subject", "cell::contain", "processes by pidfd"),
     ("subject", "cell::CONNECTION_COOKIE", "the name of a variable"),
@@ -101,9 +102,11 @@ const EDGES: &[Edge] = &[
     ("lifecycle", "ledger::snapshot", "data: an expectation names a kind"),
     ("lifecycle", "ledger::verdict", "data: an expectation names class, culprit and verdict"),
 
+    ("report", "spelled", "data: counted things"),
     ("report", "lifecycle::sweep", "data: the lane of a range of bytes"),
     ("report", "ledger", "data: cases, findings, verdicts"),
 
+    ("gate", "spelled", "data: counted things"),
     ("gate", "ledger", "data: cases, findings, verdicts"),
     ("gate", "lifecycle::scenario", "data: expectations"),
     ("gate", "report::event", "data: exit codes, and what became of the canary"),

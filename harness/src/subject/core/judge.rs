@@ -8,6 +8,7 @@ use crate::cell::contain;
 use crate::ledger::snapshot::{Facts, Identity, Kind, Snapshot};
 use crate::ledger::verdict::{Class, Culprit, Finding, StepRef};
 use crate::settle::{Settled, load_per_core, settle};
+use crate::spelled::count;
 use crate::subject::embedded::Books;
 use crate::subject::finding;
 
@@ -197,7 +198,7 @@ impl Play<'_> {
         Finding {
             class,
             kind,
-            what: format!("{} {kind}(s) of the core's host process", identities.len()),
+            what: format!("{} of the core's host process", count(identities.len(), kind.as_str())),
             count: identities.len(),
             identities: identities.into_iter().take(Finding::IDENTITIES).collect(),
             birth_step,

@@ -16,6 +16,7 @@ use crate::lifecycle::scenario::keeper;
 use crate::probe::task::{TaskTable, alive_count};
 use crate::probe::{Root, Scanner, Sight};
 use crate::settle::load_per_core;
+use crate::spelled::count;
 use crate::subject::children::Children;
 use crate::subject::finding;
 use crate::subject::server::{Played, millis};
@@ -572,6 +573,6 @@ impl Played {
     }
 }
 
-fn what(count: usize, kind: Kind, words: &str) -> String {
-    format!("{count} {kind}(s) of {words}")
+fn what(number: usize, kind: Kind, words: &str) -> String {
+    format!("{} of {words}", count(number, kind.as_str()))
 }
