@@ -19,12 +19,16 @@ use super::{
     },
     text::{LONGEST_LINE, count, cut, duration, sanitise, wrap},
 };
+use crate::ledger::fingerprint::Fingerprint;
 use crate::ledger::verdict::{CaseReport, Class, Verdict};
 
 /// Most blocks of one sort.
 const MOST_BLOCKS: usize = 20;
 /// Most notes.
 const MOST_NOTES: usize = 10;
+
+/// Most findings that a baseline accepts and that are told.
+const MOST_KNOWN: usize = 10;
 
 /// Most cases that are named in a note.
 const NOTED_CASES: usize = 8;
@@ -228,7 +232,9 @@ impl<W: Write> Human<W> {
     fn summary(&mut self, summary: &RunSummary) -> io::Result<()> {
         self.clear_status()?;
         let mut cases: Vec<CaseReport> = summary.cases.iter().map(redact::case).collect();
+        let mut known = Vec::new();
         if let Some(gated) = &self.gated {
+            known = known_lines(gated, &cases);
             // What is known is not told again.
             cases.iter_mut().for_each(|case| *case = case.without(&gated.known).into_owned());
         }
@@ -257,7 +263,7 @@ impl<W: Write> Human<W> {
         if !ends.is_empty() {
             self.line("")?;
         }
-        self.gate()?;
+        self.gate(&known)?;
         self.totals(summary, &cases)?;
         let says_how_to_repeat =
             broken_canary.is_some() || blocks.iter().any(|sort| !sort.is_empty());
@@ -309,13 +315,10 @@ impl<W: Write> Human<W> {
         if notes.is_empty() && summary.not_judged.is_empty() { Ok(()) } else { self.line("") }
     }
 
-    /// A line for each thing that the gate has to say.
-    fn gate(&mut self) -> io::Result<()> {
+    /// A line for each thing that the gate has to say, after what is `known`.
+    fn gate(&mut self, known: &[String]) -> io::Result<()> {
         let Some(gated) = self.gated.clone() else { return Ok(()) };
         let page = self.page;
-        let known = (gated.accepted > 0).then(|| {
-            format!("{} known, and accepted by the baseline", count(gated.accepted, "finding"))
-        });
         let told = known.iter().chain(&gated.told).map(|text| (DIM, text));
         let told: Vec<_> = told.chain(gated.against.iter().map(|text| (RED, text))).collect();
         for (style, text) in &told {
@@ -438,6 +441,30 @@ fn estimate(passed: Duration, judged: usize, planned: usize) -> Option<String> {
         seconds if seconds < 100.0 => format!("{seconds:.0} s left"),
         seconds => format!("{:.0} min left", (seconds / 60.0).ceil()),
     })
+}
+
+/// What a baseline accepts, each finding with the reason.
+fn known_lines(gated: &Gated, cases: &[CaseReport]) -> Vec<String> {
+    if gated.accepted == 0 {
+        return Vec::new();
+    }
+    let mut known: Vec<(Fingerprint, &str)> = Vec::new();
+    for case in cases.iter().filter(|case| case.expected.is_none()) {
+        for fingerprint in case.findings.iter().map(|one| Fingerprint::of(case, one)) {
+            if let Some(reason) = gated.known.get(&fingerprint.hash())
+                && known.iter().all(|(told, _)| *told != fingerprint)
+            {
+                known.push((fingerprint, reason));
+            }
+        }
+    }
+    let head = format!("{} known, and accepted by the baseline", count(gated.accepted, "finding"));
+    let line = |(fingerprint, reason): &(Fingerprint, &str)| {
+        format!("accepted: {fingerprint}; because: {reason}")
+    };
+    let more = known.len().saturating_sub(MOST_KNOWN);
+    let more = (more > 0).then(|| format!("accepted: and {more} more"));
+    [head].into_iter().chain(known.iter().take(MOST_KNOWN).map(line)).chain(more).collect()
 }
 
 /// What a client said of itself, in a sentence.

@@ -109,6 +109,9 @@ fn a_leak_is_accepted_with_a_reason_and_its_entry_goes_stale() {
     let known = gate(&["--baseline", &baseline, "--threshold", "start.max<60s"]);
     assert_eq!(known.code, 0, "{}", in_full(&known));
     assert!(known.stdout.contains("exit 0: nothing leaked but 1 finding that the baseline knows"));
+    let said = known.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("accepted: process of the server in stdio/clean-close: "), "{said}");
+    assert!(said.contains("because: upstream #12"), "{said}");
     let slow = gate(&["--baseline", &baseline, "--threshold", "start.max<0ms"]);
     assert_eq!(slow.code, 1, "{}", in_full(&slow));
     let held = format!("scupper server --baseline {baseline} --threshold 'start.max<0ms' --only ");

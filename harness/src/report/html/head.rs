@@ -1,5 +1,7 @@
 //! What is said once: the verdict first, servers, notes, how to repeat the run.
 
+use std::borrow::Cow;
+
 use maud::{Markup, html};
 
 use super::super::ending::{canary_words, sentence_of};
@@ -30,7 +32,19 @@ pub(super) fn title(report: &Report) -> String {
 }
 
 /// The verdict in a word, and what colour it has.
-fn word(report: &Report) -> (&'static str, &'static str) {
+fn word(report: &Report) -> (Cow<'static, str>, &'static str) {
+    let accepted = report.gate.as_ref().map_or(0, |gate| gate.accepted);
+    let (word, colour) = plain_word(report);
+    match report.exit_code {
+        codes::CLEAN if accepted > 0 => {
+            (format!("{word}, {accepted} accepted by the baseline").into(), colour)
+        }
+        _ => (word.into(), colour),
+    }
+}
+
+/// The same whatever a baseline accepts.
+fn plain_word(report: &Report) -> (&'static str, &'static str) {
     let stand = |standing| report.cases.iter().any(|case| report.standing(case) == standing);
     let leaks = report.cases.iter().any(|case| {
         report.standing(case) == Standing::Red

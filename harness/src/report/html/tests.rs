@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::ledger::verdict::{CaseReport, Verdict};
-use crate::report::event::codes;
+use crate::report::event::{Gated, codes};
 use crate::report::samples;
 
 /// A few cases of different kinds, one of them with lives.
@@ -193,6 +193,9 @@ fn the_verdict_is_that_of_the_gate_and_what_is_known_is_told_as_such() {
     assert_eq!(word(&samples::nothing()), "Clean");
     assert_eq!(word(&small()), "Leak");
     assert_eq!(word(&samples::everything()), "Invalid");
+    let mut accepted = samples::nothing();
+    accepted.gate = Some(Gated { accepted: 2, ..Gated::default() });
+    assert_eq!(word(&accepted), "Clean, 2 accepted by the baseline");
     let mut expected = samples::nothing();
     expected.cases[0].expected = Some(Verdict::Clean);
     assert_eq!(word(&expected), "As expected");

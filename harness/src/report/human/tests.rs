@@ -263,10 +263,11 @@ fn the_time_left_is_told_once_there_is_something_to_tell_it_by() {
 }
 
 #[test]
-fn a_case_whose_leaks_are_known_has_no_row_among_the_ends() {
+fn a_case_whose_leaks_are_known_has_a_line_with_the_reason_and_no_row_among_the_ends() {
     let cases = samples::cases();
     let known = cases[1].findings.iter();
-    let known = known.map(|one| (Fingerprint::of(&cases[1], one).hash(), "known".into())).collect();
+    let known =
+        known.map(|one| (Fingerprint::of(&cases[1], one).hash(), "upstream #12".into())).collect();
     let (against, told) = (vec![], vec![]);
     let gated = Gated { known, accepted: 1, against, told, exit_code_before: codes::LEAK };
     let ended = Event::RunEnded(samples::summary(cases, codes::LEAK));
@@ -274,4 +275,10 @@ fn a_case_whose_leaks_are_known_has_no_row_among_the_ends() {
     let (_, ends) = text.split_once("slowest rung\n").expect("the table of ends");
     assert!(ends.contains(" stdio/close-during-call "), "{ends}");
     assert!(!ends.contains(" stdio/half-close "), "{ends}");
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("gate  ")).collect();
+    let said =
+        ["1 finding known, and accepted by the baseline", "accepted: process of the server in"];
+    assert!(lines.iter().zip(said).all(|(line, said)| line.contains(said)), "{lines:?}");
+    let words: Vec<&str> = text.split_whitespace().collect();
+    assert!(words.join(" ").contains("; because: upstream #12"), "{text}");
 }
