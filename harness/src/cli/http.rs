@@ -127,27 +127,26 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
     {
         session.on(Event::Note(note));
     }
-    let mut choices = choices.clone();
-    for (call, cause) in unlisted(&choices, &learned) {
-        choices.calls.retain(|chosen| *chosen != call);
-        session.not_judged(format!("--call {}", call.tool), cause);
+    let unlisted = unlisted(choices, &learned);
+    if !unlisted.is_empty() {
+        return session.end_early(unlisted);
     }
-    let canary = Canary::of_http_servers(&choices);
+    let canary = Canary::of_http_servers(choices);
     if let Some(extent) = choices.sweep {
         session.forget_first();
         if learned.http.unwrap_or_default().wire == Wire::Sse {
             session.not_judged("--torture".to_owned(), OF_THE_PAIR.to_owned());
             return;
         }
-        let plan = OfHttpServer { server, choices: &choices, learned: &learned };
+        let plan = OfHttpServer { server, choices, learned: &learned };
         sweep::judge(session, &plan, &canary, extent);
         return;
     }
     if !choices.wants(FIRST_LOOK) {
         session.forget_first();
     }
-    let cases = http::battery(server, &choices, &learned);
-    let left_out = http::left_out(&choices, &learned);
+    let cases = http::battery(server, choices, &learned);
+    let left_out = http::left_out(choices, &learned);
     if !left_out.is_empty() {
         session.on(Event::Note(format!(
             "left out: {}. This server has no sessions, no stream of events or no ids of events",
@@ -155,6 +154,6 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
         )));
     }
     session.on(Event::Planned(cases.len() + usize::from(choices.wants(FIRST_LOOK))));
-    let canary = canary.with_memory(&cases, &choices);
-    session.judge_beside(&[canary], 1, cases, &choices);
+    let canary = canary.with_memory(&cases, choices);
+    session.judge_beside(&[canary], 1, cases, choices);
 }

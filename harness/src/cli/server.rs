@@ -182,13 +182,14 @@ fn judge(session: &mut Session, server: &Server, choices: &Choices) {
         session.on(Event::Note(note));
     }
     let mut choices = choices.clone();
-    for (call, cause) in unlisted(&choices, &learned) {
+    let unlisted = unlisted(&choices, &learned);
+    if server.entry.is_none() && !unlisted.is_empty() {
+        return session.end_early(unlisted);
+    }
+    for (call, cause) in unlisted {
+        // Of the servers of a file, one may have the tool and another not.
         choices.calls.retain(|chosen| *chosen != call);
-        match server.entry {
-            // Of the servers of a file, one may have the tool and another not.
-            Some(_) => session.on(Event::Note(cause)),
-            None => session.not_judged(format!("--call {}", call.tool), cause),
-        }
+        session.on(Event::Note(cause));
     }
     let choices = &choices;
     if let Some(extent) = choices.sweep {
@@ -230,11 +231,10 @@ pub(super) fn unlisted(choices: &Choices, learned: &Learned) -> Vec<(Call, Strin
     }
     let names: Vec<&str> = learned.tools.iter().map(|tool| tool.name.as_str()).collect();
     let told = |call: &Call| {
-        let hint = match nearest(&call.tool, &names) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => listed(learned),
-        };
-        (call.clone(), format!("the server lists no tool `{}`; {hint}", call.tool))
+        let near = nearest(&call.tool, &names);
+        let near = near.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
+        let tool = &call.tool;
+        (call.clone(), format!("the server lists no tool `{tool}`{near}; {}", listed(learned)))
     };
     let named = choices.calls.iter().filter(|call| !names.contains(&call.tool.as_str()));
     named.map(told).collect()

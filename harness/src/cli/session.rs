@@ -18,7 +18,7 @@ use crate::gate::calendar;
 use crate::gate::exit::{self, Mode, Strictness};
 use crate::ledger::snapshot::Kind;
 use crate::ledger::verdict::{CaseReport, Verdict};
-use crate::lifecycle::battery::FIRST_LOOK;
+use crate::lifecycle::battery::{Call, FIRST_LOOK};
 use crate::lifecycle::sweep::Works;
 use crate::plan::{self, Case, Choices};
 use crate::report::event::{
@@ -295,6 +295,16 @@ impl Session {
     /// Takes the first look out of the results: the user asked for others only.
     pub fn forget_first(&mut self) {
         self.cases.retain(|(place, _)| *place != 0);
+    }
+
+    /// Judges no more than the first look, where the user named calls that cannot be made, and why.
+    pub fn end_early(&mut self, calls: Vec<(Call, String)>) {
+        if !self.wants_first_look {
+            self.forget_first();
+        }
+        for (call, cause) in calls {
+            self.not_judged(format!("--call {}", call.tool), cause);
+        }
     }
 
     /// Judges cases of servers together with their canary.

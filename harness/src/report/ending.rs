@@ -21,7 +21,7 @@ pub(super) fn sentence(summary: &RunSummary, subject: Option<&SubjectInfo>) -> S
         codes::LEAK => blamed(summary)
             .unwrap_or_else(|| "no case is to blame, but a baseline or a threshold is".to_owned()),
         codes::NOT_JUDGED if !summary.servers.is_empty() => servers_not_judged(&summary.servers),
-        codes::NOT_JUDGED => not_judged(cases, summary.not_judged.len()),
+        codes::NOT_JUDGED => not_judged(cases, &summary.not_judged),
         codes::INVALID if summary.canary.is_none() => {
             "there was no canary, so nothing proves that this run would have seen a leak".to_owned()
         }
@@ -137,19 +137,26 @@ fn blamed(summary: &RunSummary) -> Option<String> {
     }
 }
 
-fn not_judged(cases: &[CaseReport], lost: usize) -> String {
+fn not_judged(cases: &[CaseReport], lost: &[(String, String)]) -> String {
     let number = |is: fn(&CaseReport) -> bool| cases.iter().filter(|case| is(case)).count();
     let not_started =
         number(|case| case.failure.as_ref().is_some_and(|failure| failure.not_started));
     let failed = not_started.max(number(|case| case.verdict == Verdict::Failed));
-    match (number(|case| case.verdict == Verdict::Unknown), failed) {
+    let unknown = number(|case| case.verdict == Verdict::Unknown);
+    // What was asked for by an option that this subject cannot follow.
+    if let Some((what, cause)) = lost.iter().find(|(what, _)| what.starts_with("--"))
+        && (unknown, failed) == (0, 0)
+    {
+        return format!("{what}: {cause}");
+    }
+    match (unknown, failed) {
         _ if cases.is_empty() => "nothing was judged".to_owned(),
         (0, failed) if failed == cases.len() && number(has_leak) > 0 => {
             "the subject did not start, so there was no server to judge; what it left behind is \
              told beside"
                 .to_owned()
         }
-        (0, 0) => format!("{} planned but not judged", count(lost, "case")),
+        (0, 0) => format!("{} planned but not judged", count(lost.len(), "case")),
         (0, failed) if failed == cases.len() => {
             "the subject did not start, so there was nothing to judge".to_owned()
         }

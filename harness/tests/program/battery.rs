@@ -100,13 +100,13 @@ fn calls_that_come_to_nothing_are_told() {
     let options = ["--only", "churn", "--cycles", "5"];
     let run = |calls: &[&str]| Run::fake(&[&options[..], calls].concat(), &["plain"], &[]).end();
     let misspelt = run(&["--call", "ecoh"]);
-    // What was to be judged was not, and the tool that was not named is called all the same.
+    // What was to be judged cannot be, and nobody waits for the rest.
     assert_eq!(misspelt.code, 3, "{}", in_full(&misspelt));
     let said = misspelt.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-    let note = "the server lists no tool `ecoh`; did you mean `echo`? (--call ecoh)";
-    assert!(said.contains(note), "{said}");
-    let steps = &misspelt.report().cases[0].steps;
-    assert!(steps.iter().any(|timing| timing.step.name == "call echo"), "{steps:?}");
+    let why = "the server lists no tool `ecoh` (did you mean `echo`?); it lists echo, sleep";
+    assert!(said.contains(&format!("not judged, {why} (--call ecoh)")), "{said}");
+    assert!(said.contains(&format!("exit 3: --call ecoh: {why}")), "{said}");
+    assert_eq!(misspelt.report().cases.len(), 0, "{said}");
     let refused = run(&["--call", "sleep={\"ms\":\"x\"}", "--call", "echo"]);
     let notes = refused.report().cases.remove(0).notes.join("\n");
     assert!(notes.contains("every call was answered with an error"), "{notes}");
