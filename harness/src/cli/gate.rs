@@ -195,10 +195,14 @@ impl Gate {
                 )));
             }
             let before = baseline.clone();
+            let mut nothing = String::new();
             if let (true, Some(reason)) = (self.options.update_baseline, &self.options.reason) {
                 let expires = self.options.expires.unwrap_or(Day::at(now.as_secs() + GOOD_FOR));
                 let owner = self.options.owner.as_deref();
                 *baseline = baseline.updated(report, today, Acceptance { reason, owner, expires });
+                if *baseline == before {
+                    nothing = format!("; nothing to accept: {}", why_nothing(report));
+                }
             }
             if self.options.prune {
                 *baseline = baseline.pruned(report);
@@ -213,13 +217,27 @@ impl Gate {
             }
             let (was, is) = (before.len(), baseline.len());
             let was = count(was, "entry");
-            told = Some(format!("{}: {was} before, {is} now", path.display()));
+            told = Some(format!("{}: {was} before, {is} now{nothing}", path.display()));
         }
         demands.judge(report, today);
         if let (Some(gated), Some(told)) = (&mut report.gate, told) {
             gated.told.insert(0, told);
         }
         Ok(())
+    }
+}
+
+/// Why an update of a baseline has put nothing into it.
+fn why_nothing(report: &Report) -> &'static str {
+    let mut judged = report.cases.iter().filter(|case| case.expected.is_none()).peekable();
+    if judged.peek().is_none() && !report.cases.is_empty() {
+        return "scenario files say themselves what they expect";
+    }
+    let findings: Vec<_> = judged.flat_map(|case| &case.findings).collect();
+    match findings.iter().any(|finding| report.counts(finding)) {
+        true => "every finding that counts is listed already",
+        false if findings.is_empty() => "this run has no findings",
+        false => "the findings of this run are advisories, which count only with --strict",
     }
 }
 
@@ -249,6 +267,7 @@ fn read_report(path: &Path) -> Result<Report, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::verdict::{Class, Verdict};
     use crate::report::samples;
 
     fn gate() -> GateOptions {
@@ -268,6 +287,18 @@ mod tests {
         assert_eq!(gate().repeated(server), said);
         assert_eq!(gate().repeated("scupper run"), format!("scupper run {held}"));
         assert_eq!(GateOptions::default().repeated(server), server);
+    }
+
+    #[test]
+    fn an_update_that_accepts_nothing_says_why() {
+        let mut report = samples::nothing();
+        assert_eq!(why_nothing(&report), "this run has no findings");
+        report.cases[0].findings = vec![samples::process_finding()];
+        assert_eq!(why_nothing(&report), "every finding that counts is listed already");
+        report.cases[0].findings[0].class = Class::Advisory;
+        assert!(why_nothing(&report).contains("only with --strict"));
+        report.cases[0].expected = Some(Verdict::Leak);
+        assert!(why_nothing(&report).starts_with("scenario files"));
     }
 
     #[test]

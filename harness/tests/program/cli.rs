@@ -106,6 +106,9 @@ fn a_leak_is_accepted_with_a_reason_and_its_entry_goes_stale() {
     assert_eq!(updated.code, 0, "{}", in_full(&updated));
     let entries = text(&baseline);
     assert!(entries.contains("reason = \"upstream #12\""), "{entries}");
+    assert!(!updated.stdout.contains("nothing to accept"), "{}", in_full(&updated));
+    let again = gate(&update).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(again.contains("; nothing to accept: every finding that counts is listed"), "{again}");
     let known = gate(&["--baseline", &baseline, "--threshold", "start.max<60s"]);
     assert_eq!(known.code, 0, "{}", in_full(&known));
     assert!(known.stdout.contains("exit 0: nothing leaked but 1 finding that the baseline knows"));
