@@ -272,8 +272,8 @@ impl Play<'_> {
                 Class::Advisory,
                 format!("an abandoned session still answers after {later:.1} s"),
                 "the server keeps it, and nobody said for how long it may; no rule does".to_owned(),
-                "give sessions a time to live without a client, and say it here by --session-ttl to \
-                 have it judged",
+                "give sessions a time to live without a client, and say it here to have it judged: \
+                 --session-ttl 5m where that is five minutes",
             ),
         };
         let found = Finding {

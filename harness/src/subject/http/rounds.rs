@@ -255,8 +255,8 @@ impl Play<'_> {
             if untimed {
                 one.class = Class::Advisory;
                 one.evidence.push(
-                    "advisory: its sessions were abandoned, and may live on; say for how long by \
-                     --session-ttl"
+                    "advisory: its sessions were abandoned, and may live on; say for how long, such as \
+                     --session-ttl 5m"
                         .to_owned(),
                 );
             } else if unawaited.is_some() && growth.kind == Kind::Thread {
