@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::snapshot::{Identity, Kind};
+use super::snapshot::{FdKind, Identity, Kind};
 use super::verdict::{CaseReport, Culprit, Finding};
 
 /// Longest target, in characters: where a longer command line was cut depends on its numbers.
@@ -11,6 +11,10 @@ const TARGET: usize = 60;
 const HEX: usize = 8;
 /// A word of letters and digits that is as long as this does, too.
 const RANDOM: usize = 16;
+
+/// What descriptors on files are called, and the longest name of one that is told beside.
+const ON_FILES: &str = "descriptor on files";
+const NAME: usize = 40;
 
 /// Folders in which names are mostly random.
 const TEMPORARY: &[&str] = &["/tmp", "/var/tmp", "/dev/shm"];
@@ -103,7 +107,41 @@ fn target(finding: &Finding) -> String {
         _ => what.to_owned(),
     };
     let stable = stable(&what.replace("…", ""));
-    stable.chars().take(TARGET).collect::<String>().trim_end().to_owned()
+    let stable = stable.chars().take(TARGET).collect::<String>().trim_end().to_owned();
+    match file_name(finding).filter(|_| stable == ON_FILES) {
+        Some(name) => format!("{stable} ({name})"),
+        None => stable,
+    }
+}
+
+/// The name of the one file that descriptors are on, where it is sure to be the same in the next run: all
+/// of them have it, it has no digit, which may be chance, and the file is no temporary one. Without it,
+/// descriptors on another file would be the same finding.
+fn file_name(finding: &Finding) -> Option<&str> {
+    let paths: Option<Vec<&str>> = finding.identities.iter().map(path_of_file).collect();
+    let paths = paths.filter(|paths| !paths.iter().any(|path| is_temporary(path)))?;
+    let mut names = paths.iter().filter_map(|path| path.rsplit('/').next());
+    let first = names.next()?;
+    let plain = |c: char| c.is_ascii_alphabetic() || "._-".contains(c);
+    let is_plain = !first.is_empty() && first.len() <= NAME && first.chars().all(plain);
+    (is_plain && names.all(|name| name == first)).then_some(first)
+}
+
+fn path_of_file(identity: &Identity) -> Option<&str> {
+    match identity {
+        Identity::Fd { kind: FdKind::File, target, .. } => Some(target),
+        _ => None,
+    }
+}
+
+/// Below a folder whose files have random names.
+fn is_temporary(path: &str) -> bool {
+    let below =
+        |folder: &&str| path.strip_prefix(*folder).is_some_and(|rest| rest.starts_with('/'));
+    let is_scratch = |folder: &str| {
+        ["tmp", "temp", ".tmp", "scupper-"].iter().any(|start| folder.starts_with(start))
+    };
+    TEMPORARY.iter().any(below) || path.split('/').any(is_scratch)
 }
 
 /// Its first word for one thing: `pipes of …` is `pipe of …`.
@@ -189,6 +227,7 @@ fn stable_word(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::snapshot::ProcessId;
     use crate::ledger::verdict::{Swept, Verdict};
     use crate::lifecycle::sweep::{Lane, Side};
     use crate::report::samples;
@@ -243,6 +282,41 @@ mod tests {
         assert_eq!(file("a/tmpqwertyui.json"), "temporary file .json");
         assert_eq!(file(".tmpAb12"), "temporary file");
         assert_eq!(file("a.d/x.17f3"), "temporary file");
+    }
+
+    #[test]
+    fn descriptors_on_files_are_told_by_a_name_that_stays() {
+        let on = |paths: &[&str]| {
+            let identity = |(at, path): (usize, &&str)| Identity::Fd {
+                owner: ProcessId { pid: 7, start_time: 1 },
+                number: at as i32 + 3,
+                kind: FdKind::File,
+                target: (*path).into(),
+                device: 1,
+                inode: at as u64,
+                extra: String::new(),
+            };
+            let identities = paths.iter().enumerate().map(identity).collect();
+            let what = format!("{} descriptors on files, one more with every cycle", paths.len());
+            target(&Finding { kind: Kind::Fd, what, identities, ..samples::process_finding() })
+        };
+        let named = "descriptor on files (events.log)";
+        assert_eq!(on(&["/var/log/events.log", "/var/log/events.log"]), named);
+        assert_eq!(on(&["/home/me/x/events.log"]), named, "installed elsewhere");
+        let wide = "descriptor on files";
+        for paths in [
+            &["/srv/a.log", "/srv/b.log"][..],
+            &["/srv/a-17.log"],
+            &["/srv/a.log (deleted)"],
+            &["/tmp/abcdef"],
+            &["/dev/shm/x"],
+            &["/srv/scupper-qwerty/x"],
+            &["/srv/tmpqwerty/x"],
+            &["/"],
+            &[],
+        ] {
+            assert_eq!(on(paths), wide, "{paths:?}");
+        }
     }
 
     #[test]
