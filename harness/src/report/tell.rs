@@ -138,6 +138,20 @@ fn end(case: &CaseReport) -> Option<String> {
     drained.or_else(|| Some(format!("exited {} after its end", figure("exit_after_due_ms")?)))
 }
 
+/// Of what was born in a repeat, and was due when that had ended: over how many cycles it grew, and at
+/// which step. None of anything else.
+pub(super) fn grown(case: &CaseReport, finding: &Finding) -> Option<String> {
+    let Finding { birth_step, due_step, .. } = finding;
+    let first = birth_step.cycle.filter(|_| finding.count > 1)?;
+    let inner = birth_step.place.strip_prefix(due_step.place.as_str())?;
+    let step = StepRef { cycle: None, ..birth_step.clone() };
+    let over = match case.cycles {
+        0 => "with the cycles".to_owned(),
+        cycles => format!("over {}", count(cycles as usize, "cycle")),
+    };
+    inner.starts_with('.').then(|| format!("{over} {}, from cycle {first} on", at(&step)))
+}
+
 /// The block of one finding, and of its equals in other cases.
 pub(super) fn finding_block(page: Page, group: &[(&CaseReport, &Finding)]) -> String {
     let (case, finding) = group[0];
@@ -148,9 +162,10 @@ pub(super) fn finding_block(page: Page, group: &[(&CaseReport, &Finding)]) -> St
     let title = finding_title(finding);
     let mut block = Block::new(page, style, &format!("{tag}[{}]", finding.kind), &title);
     let (born, due) = (at(&finding.birth_step), at(&finding.due_step));
-    block.place(&match born == due {
-        true => format!("{}, born and due {due}", case.id),
-        false => format!("{}, born {born}; due {due}", case.id),
+    block.place(&match grown(case, finding) {
+        Some(grown) => format!("{}, grew {grown}", case.id),
+        None if born == due => format!("{}, born and due {due}", case.id),
+        None => format!("{}, born {born}; due {due}", case.id),
     });
     // What leaked, who made it, why it lives and what to change stand close together; the rest
     // follows.
@@ -418,6 +433,18 @@ fn finish_others(mut block: Block, group: Vec<&CaseReport>) -> String {
 mod tests {
     use super::*;
     use crate::report::samples;
+
+    #[test]
+    fn what_grows_is_told_by_its_cycles_and_one_thing_by_its_steps() {
+        let case = samples::cases().remove(3);
+        let mut finding = case.findings[0].clone();
+        let said = Some("over 19 cycles at step 3.1, call echo, from cycle 2 on".to_owned());
+        assert_eq!(grown(&case, &finding), said);
+        finding.due_step.place = "4".into();
+        assert_eq!(grown(&case, &finding), None, "it was due at a later step");
+        finding = Finding { count: 1, ..case.findings[0].clone() };
+        assert_eq!(grown(&case, &finding), None, "one thing");
+    }
 
     #[test]
     fn a_clean_case_says_how_long_its_end_took_and_nothing_else() {

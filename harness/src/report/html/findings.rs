@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::super::group::{cause, failure_cause, grouped, server_of, without_numbers};
 use super::super::json::Report;
 use super::super::problem::{Level, Problem, Sort, problems};
-use super::super::tell::finding_title;
+use super::super::tell::{finding_title, grown};
 use super::super::text::count;
 use super::head::{command, line};
 use crate::ledger::rules::rule;
@@ -203,8 +203,12 @@ fn of_finding(problem: &Problem, finding: &Finding) -> Markup {
             pre { @for text in finding.evidence.iter().take(LINES) { (line(text)) "\n" } }
         }
         dl {
-            dt { "born" } dd { (line(&finding.birth_step.to_string())) }
-            dt { "due" } dd { (line(&finding.due_step.to_string())) }
+            @if let Some(grown) = problem.case.and_then(|case| grown(case, finding)) {
+                dt { "grew" } dd { (line(&grown)) }
+            } @else {
+                dt { "born" } dd { (line(&finding.birth_step.to_string())) }
+                dt { "due" } dd { (line(&finding.due_step.to_string())) }
+            }
             dt { "culprit" } dd { b { (finding.culprit) } " — " (line(&finding.blame)) }
             @if !finding.holders.is_empty() || finding.holders_unread > 0 {
                 dt { "held by" }
