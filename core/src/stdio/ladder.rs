@@ -364,7 +364,10 @@ impl Ladder {
 
     /// Only as a mutant.
     fn forgets_to_reap(&self) -> bool {
-        sabotaged!(NotReaped) || (sabotaged!(KilledNotReaped) && self.killed.is_some())
+        if sabotaged!(KilledNotReaped) {
+            return self.killed.is_some();
+        }
+        sabotaged!(NotReaped)
     }
 
     /// The mistake of some mutants: nobody looks after the leader any more.
