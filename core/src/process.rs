@@ -233,6 +233,9 @@ impl ProcessGroup {
     /// # Errors
     /// What `kill(2)` reports, save that nobody was left to signal.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        if sabotaged!(LeaderSignalledAlone) {
+            return Ok(pidfd_send_signal(self.pidfd.as_fd(), signal).or_else(nobody_is_fine)?);
+        }
         if matches!(self.leader, Leader::ReapedFirst(_)) {
             return Ok(
                 os::signal_led_group(self.pidfd.as_fd(), Some(signal)).or_else(nobody_is_fine)?
@@ -240,9 +243,6 @@ impl ProcessGroup {
         }
         if self.number_is_a_strangers() {
             return Ok(());
-        }
-        if sabotaged!(LeaderSignalledAlone) {
-            return Ok(pidfd_send_signal(self.pidfd.as_fd(), signal).or_else(nobody_is_fine)?);
         }
         if !self.has_exited()? && os::group_of(self.pid).ok() != Some(self.id.pid) {
             pidfd_send_signal(self.pidfd.as_fd(), signal).or_else(nobody_is_fine)?;
