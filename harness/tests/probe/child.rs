@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use harness::ledger::snapshot::{Identity, Kind};
@@ -75,15 +76,12 @@ impl Held {
                 let stop = std::sync::Arc::new(AtomicBool::new(false));
                 let stopped = std::sync::Arc::clone(&stop);
                 let body = if what == "thread" { idle } else { move_about };
-                let (begins, begun) = std::sync::mpsc::channel();
+                let (begins, begun) = channel();
                 let thread = std::thread::Builder::new()
                     .name(what.to_owned())
-                    .spawn(move || {
-                        begins.send(()).expect("it is waited for");
-                        body(&stopped);
-                    })
+                    .spawn(move || body(&stopped, &begins))
                     .expect("a thread");
-                // Until it runs, it has the name of the thread that made it.
+                // Until it runs, it has the name of the thread that made it, and holds nothing.
                 begun.recv().expect("it begins");
                 self.threads.insert(what.to_owned(), (stop, thread));
             }
@@ -152,15 +150,17 @@ fn open(what: &str) -> Vec<OwnedFd> {
     }
 }
 
-fn idle(stop: &AtomicBool) {
+fn idle(stop: &AtomicBool, begins: &Sender<()>) {
+    begins.send(()).expect("it is waited for");
     while !stop.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
 /// Holds one or two descriptors of /dev/null at every instant, never none.
-fn move_about(stop: &AtomicBool) {
+fn move_about(stop: &AtomicBool, begins: &Sender<()>) {
     let mut held: OwnedFd = std::fs::File::open("/dev/null").expect("a file").into();
+    begins.send(()).expect("it is waited for");
     let mut least = 0;
     while !stop.load(Ordering::Relaxed) {
         least = (least + 37) % 500;
