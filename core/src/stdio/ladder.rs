@@ -442,7 +442,7 @@ mod tests {
     ];
 
     /// The end of a shell that runs `script` and whose stdin is closed.
-    fn end_of(script: &str, before_linux_6_9: bool) -> Arc<Teardown> {
+    async fn end_of(script: &str, before_linux_6_9: bool) -> Arc<Teardown> {
         let census = Census::new();
         let mut spawned = Command::new("sh").args(["-c", script]).spawn().expect("a shell");
         if before_linux_6_9 {
@@ -453,11 +453,14 @@ mod tests {
         let mut ladder = Ladder::new(name, spawned.group, row, Settings::default());
         drop(spawned.stdin);
         ladder.begin(EndCause::Closed, Instant::now());
-        let pause = Duration::from_millis(1);
         let teardown = loop {
             match ladder.step(Instant::now(), Pace::Patient) {
                 Next::Done(teardown) => break teardown,
-                Next::Pause(_) | Next::ExitOr(_) => std::thread::sleep(pause),
+                Next::Pause(pause) => tokio::time::sleep(pause).await,
+                Next::ExitOr(until) => {
+                    let exit = std::future::poll_fn(|cx| ladder.poll_exited(cx));
+                    tokio::time::timeout_at(until.into(), exit).await.ok();
+                }
             }
         };
         assert!(census.is_empty(), "{census}");
@@ -476,7 +479,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_alone_is_reaped_first_where_the_kernel_can_ask_its_group() {
         for (before_linux_6_9, expected) in ORDERS {
-            let teardown = end_of("read line", before_linux_6_9);
+            let teardown = end_of("read line", before_linux_6_9).await;
             assert_eq!(rungs(&teardown), expected, "{teardown}");
             assert!(teardown.is_complete() && teardown.swept.is_empty(), "{teardown}");
             assert!(!teardown.process.exists() && group_is_empty(teardown.process));
@@ -488,7 +491,7 @@ mod tests {
         let script =
             "sleep 1000 </dev/null >/dev/null 2>&1 & sleep 1001 </dev/null >/dev/null 2>&1 &";
         for (before_linux_6_9, expected) in ORDERS {
-            let teardown = end_of(script, before_linux_6_9);
+            let teardown = end_of(script, before_linux_6_9).await;
             assert_eq!(rungs(&teardown), expected, "{teardown}");
             // One of them may not be its program yet, and still have the shell's name.
             assert_eq!(teardown.swept.len(), 2, "{teardown}");
@@ -505,9 +508,9 @@ mod tests {
             .spawn()
             .expect("a shell");
         let leader = spawned.group.id();
-        while !spawned.group.has_exited().expect("asked") {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let exit = std::future::poll_fn(|cx| spawned.group.poll_exited(cx));
+        let waited = tokio::time::timeout(Duration::from_secs(30), exit).await;
+        waited.expect("a shell with nothing to wait for ends").expect("the runtime is there");
         assert!(spawned.group.reap_first().expect("reaped").is_some());
         assert!(!leader.exists() && !spawned.group.is_empty());
         let helpers = spawned.group.members().expect("/proc");
