@@ -89,9 +89,11 @@ fn run_whose_sentinel_dies_ends_and_leaves_nothing_in_the_weaker_tier() {
 /// Then what was below comes to the runner, and goes with it at the latest.
 #[test]
 fn run_whose_sentinel_and_cell_die_at_once_leaves_nothing_in_the_weaker_tier() {
-    for fake in SUBJECTS {
-        let run = Run::fake(&["--jobs", "2"], fake, &[WEAKER]);
-        let subject = run.wait_for(is_subject).expect("a subject");
+    // What stays, and does not come and go with one of the steps: a server, a helper.
+    for (fake, stays) in SUBJECTS.into_iter().zip(["fake ignores-eof-and-term", "fake helper "]) {
+        let run = Run::fake(&["--only", "stdio/clean-close"], fake, &[WEAKER]);
+        let stays = |one: &Alive| one.command.starts_with(&format!("{SCUPPER} {stays}"));
+        let subject = run.wait_for(stays).expect("a subject");
         for one in run.alive().iter().filter(|one| is_sentinel(one) || is_cell(one)) {
             kill(one);
         }
