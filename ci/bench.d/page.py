@@ -202,7 +202,7 @@ def churn(book, _):
         rows.append([f"fuzz executions of `lifecycle`, {row['subject'].replace('-', ' ')}", number(row["median"]), "-"])
     told = table(["", "a second", "from, to"], rows)
     if not book.of(bench="fuzz"):
-        told += "\n\nFuzz executions were not measured: cargo-fuzz was absent, or the run was quick."
+        told += "\n\nFuzz executions were not measured: it was not asked for, cargo-fuzz was absent, or the run was quick."
     for row in book.of(bench="churn", subject="case", figure="ratio_to_bare"):
         many = "one at a time" if row["n"] == 1 else f"{row['n']} at once"
         share = f"{100 * row['median']:.0f} % ({100 * row['min']:.0f} to {100 * row['max']:.0f})"
