@@ -1,5 +1,6 @@
 """Executions of the `lifecycle` fuzz target a second, where cargo-fuzz is installed."""
 
+import configparser
 import os
 import re
 import shutil
@@ -34,7 +35,7 @@ def executions(root, sanitizer, environment):
     """By libFuzzer's own count."""
     with tempfile.TemporaryDirectory(prefix="bench-") as corpus:
         words = ["cargo", "fuzz", "run", "-s", sanitizer, "lifecycle", corpus, "fuzz/seeds/lifecycle", "--"]
-        words += [f"-max_total_time={SECONDS}", "-max_len=192", "-print_final_stats=1"]
+        words += [f"-max_total_time={SECONDS}", "-print_final_stats=1", *options(root)]
         try:
             done = subprocess.run(
                 words, cwd=root, env=environment, capture_output=True, text=True, timeout=1800, check=False
@@ -47,3 +48,10 @@ def executions(root, sanitizer, environment):
         print(f"ci/bench: cargo fuzz -s {sanitizer} told no figures:\n{done.stderr[-2000:]}")
         return None
     return float(found[1])
+
+
+def options(root):
+    """Those that ci/fuzz gives the target."""
+    told = configparser.ConfigParser()
+    told.read_string((root / "fuzz/lifecycle.options").read_text())
+    return [f"-{key}={value}" for key, value in told["libfuzzer"].items()]

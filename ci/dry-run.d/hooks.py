@@ -1,5 +1,6 @@
 """The pre-commit hook in a repository made for it, and the build of the fuzzer as its image would run it."""
 
+import configparser
 import json
 import os
 import pathlib
@@ -57,7 +58,10 @@ def clusterfuzzlite(stage):
     demand(fuzzer.exists() and (out / "lifecycle_seed_corpus.zip").stat().st_size > 0, "build.sh left no fuzzer in OUT")
     seeds = stage.scratch / "seeds"
     shutil.unpack_archive(out / "lifecycle_seed_corpus.zip", seeds)
-    words = [fuzzer, f"-runs={INPUTS}", f"-max_total_time={SECONDS}", "-max_len=192", f"-artifact_prefix={out}/", seeds]
+    options = configparser.ConfigParser()
+    options.read_string((out / "lifecycle.options").read_text())
+    words = [f"-{key}={value}" for key, value in options["libfuzzer"].items()]
+    words = [fuzzer, f"-runs={INPUTS}", f"-max_total_time={SECONDS}", *words, f"-artifact_prefix={out}/", seeds]
     done = subprocess.run(words, capture_output=True, text=True)
     demand(done.returncode == 0, f"the fuzzer: exit code {done.returncode}: {done.stderr[-2000:]}")
     yield f"build.sh leaves a fuzzer and its seeds in OUT, and it plays {INPUTS} inputs"
