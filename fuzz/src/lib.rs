@@ -8,7 +8,8 @@
 //! cargo run -p scupper-fuzz --bin lifecycle -- FILE…       the same bytes without a fuzzer
 //! ```
 //!
-//! `ci/fuzz` gives each target what makes it find more: dictionaries, lengths, and `fuzz/lifecycle.options`.
+//! `ci/fuzz` gives each target what makes it find more: dictionaries, lengths, and for `lifecycle` the
+//! options in `fuzz/lifecycle.options`.
 //!
 //! - `lifecycle`: generated lifecycles of a host and a service, against a model of what is alive.
 //! - `connection`: connections of a server from birth to end, with a peer that may stop at any byte.
