@@ -19,7 +19,9 @@ def lines(root):
     gib = f"{int(memory) / 2**20:.1f} GiB" if memory else "memory unknown"
     yield f"Host: {processor}, {os.cpu_count()} cores, {gib}, Linux {platform.release().split('-')[0]}"
     revision = said(["git", "-C", str(root), "rev-parse", "--short", "HEAD"]) or "unknown"
-    changed = bool(said(["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"]))
+    # Pages and pictures are what this writes itself.
+    asked = ["status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)benches/runs"]
+    changed = bool(said(["git", "-C", str(root), *asked]))
     yield f"Scupper: {revision}{', with changes' if changed else ''}"
     programs = [["rustc", "--version"], ["python3", "--version"], ["node", "--version"], ["valgrind", "--version"]]
     found = [said(words) for words in programs]
