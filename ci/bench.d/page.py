@@ -230,7 +230,9 @@ def whole(book, _):
         rows.append([run, *(number(of(figure)["median"]) if of(figure) else "-" for figure, _ in columns)])
     words = (
         "CPU is that of all processes of the run. Steps, and waits for what had to end, are sums over cases, "
-        "several of which run at once. A case of the byte sweep is a life, and one of the campaign a lifecycle.\n\n"
+        "several of which run at once. A leak is waited for longer where the load average is high: some minutes of "
+        "benchmarks before can double what a run of leaky scenarios takes. A case of the byte sweep is a life, and "
+        "one of the campaign a lifecycle.\n\n"
     )
     return rows and words + table(["run", *(head for _, head in columns)], rows)
 
